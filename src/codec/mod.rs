@@ -1,0 +1,1 @@
+//! How one object is encoded: alone, or as a difference to a base.

@@ -1,0 +1,121 @@
+//! How files are cut: into segments that tile them exactly, at borders that survive between versions.
+//!
+//! A cutter never refuses bytes. What it can't parse is cut by content (`chunked`), so that a
+//! truncated or lying file is stored and comes back like any other.
+
+use std::io;
+use std::ops::Range;
+
+use serde::{Deserialize, Serialize};
+
+/// Type of the numbers in a segment, as far as a codec cares.
+///
+/// `Bytes` is for what is no array of numbers: headers, text, chunks of unknown files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[repr(u8)]
+pub enum Dtype {
+    Bytes = 0,
+    U8 = 1,
+    I8 = 2,
+    F8E4M3 = 3,
+    F8E5M2 = 4,
+    U16 = 5,
+    I16 = 6,
+    F16 = 7,
+    Bf16 = 8,
+    U32 = 9,
+    I32 = 10,
+    F32 = 11,
+    U64 = 12,
+    I64 = 13,
+    F64 = 14,
+}
+
+impl Dtype {
+    /// Bytes of one element.
+    pub const fn width(self) -> usize {
+        match self {
+            Dtype::Bytes | Dtype::U8 | Dtype::I8 | Dtype::F8E4M3 | Dtype::F8E5M2 => 1,
+            Dtype::U16 | Dtype::I16 | Dtype::F16 | Dtype::Bf16 => 2,
+            Dtype::U32 | Dtype::I32 | Dtype::F32 => 4,
+            Dtype::U64 | Dtype::I64 | Dtype::F64 => 8,
+        }
+    }
+
+    /// The type with this number on disk.
+    pub const fn from_tag(tag: u8) -> Option<Dtype> {
+        Some(match tag {
+            0 => Dtype::Bytes,
+            1 => Dtype::U8,
+            2 => Dtype::I8,
+            3 => Dtype::F8E4M3,
+            4 => Dtype::F8E5M2,
+            5 => Dtype::U16,
+            6 => Dtype::I16,
+            7 => Dtype::F16,
+            8 => Dtype::Bf16,
+            9 => Dtype::U32,
+            10 => Dtype::I32,
+            11 => Dtype::F32,
+            12 => Dtype::U64,
+            13 => Dtype::I64,
+            14 => Dtype::F64,
+            _ => return None,
+        })
+    }
+}
+
+/// What kind of file was recognised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[repr(u8)]
+pub enum Format {
+    /// Anything else, cut by content.
+    Chunked = 0,
+    Safetensors = 1,
+    Gguf = 2,
+    /// A zip archive with stored members, as `torch.save` writes.
+    Zip = 3,
+    Npy = 4,
+}
+
+/// A piece of a file that is stored as one object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Segment {
+    /// Where it lies in the file, in bytes.
+    pub range: Range<u64>,
+    /// Tensor or member it belongs to; empty for headers, padding and chunks.
+    pub name: String,
+    /// Which slice of that tensor it is, from 0; large tensors have several.
+    pub slice: u32,
+    pub dtype: Dtype,
+    /// Elements of one row (the last dimension), 0 where there are no rows.
+    pub row_len: u64,
+    /// Shape of the whole tensor, outermost dimension first; empty where there is none.
+    pub shape: Vec<u64>,
+}
+
+/// Bytes at offsets: a file, or memory.
+pub trait Source: Sync {
+    /// Length in bytes.
+    fn len(&self) -> u64;
+    /// Fills `buf` from `offset`; an error when the source ends before.
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()>;
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl Source for [u8] {
+    fn len(&self) -> u64 {
+        <[u8]>::len(self) as u64
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        let start = usize::try_from(offset).ok();
+        let found = start.and_then(|start| self.get(start..start.checked_add(buf.len())?));
+        buf.copy_from_slice(found.ok_or(io::ErrorKind::UnexpectedEof)?);
+        Ok(())
+    }
+}

@@ -1,0 +1,3 @@
+//! The one binary, `git-sparse`.
+
+fn main() {}
