@@ -67,7 +67,9 @@ impl Index {
         match Trees::open(dir, boot) {
             Ok(trees) => Index { engine: Engine::Sled(Box::new(trees)), notice },
             Err(why) => Index {
-                notice: Some(format!("index: can't be kept on disk ({why}); keeping it in memory, slower to start")),
+                notice: Some(format!(
+                    "index: can't be kept on disk ({why}); keeping it in memory, slower to start"
+                )),
                 ..Index::in_memory()
             },
         }
@@ -130,7 +132,10 @@ impl Index {
             Engine::Memory(map) => {
                 let start = [&[Kind::Layout as u8], layout.as_slice()].concat();
                 let keys = map.range(start.clone()..).map(|entry| entry.key().clone());
-                keys.take_while(|key| key.starts_with(&start)).filter_map(|key| oid(&key[1..])).take(limit).collect()
+                keys.take_while(|key| key.starts_with(&start))
+                    .filter_map(|key| oid(&key[1..]))
+                    .take(limit)
+                    .collect()
             }
         }
     }

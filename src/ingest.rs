@@ -72,8 +72,8 @@ pub fn ingest(
     progress: &Progress<'_>,
 ) -> Result<Ingested, IngestError> {
     let cut = format::cut(source).map_err(IngestError::Read)?;
-    let layout = sketch::layout(cut.segments().iter());
-    let sketch = sketch_of(source, &cut).map_err(IngestError::Read)?;
+    let layout = format::layout_of(cut.segments());
+    let sketch = sketch::of(source, &cut).map_err(IngestError::Read)?;
     let base = base::choose(store, oid, layout.as_ref(), &sketch, hints)?;
     let mut work = Ingest::new(store, base.as_ref().map(|choice| &choice.recipe), effort)?;
     let found = work.run(source, &cut, progress)?;
@@ -87,7 +87,13 @@ pub fn ingest(
     let recipe = Recipe { oid, size, format: cut.format(), base, layout, sketch, tensors, parts };
     let found = rehash(store, &recipe, &|_| progress(0)).map_err(IngestError::ReadBack)?;
     store.publish(&recipe.prove(found).map_err(IngestError::Unproven)?)?;
-    Ok(Ingested { size, stored: work.stored, new_objects: work.new_objects, known_objects: work.known_objects, base })
+    Ok(Ingested {
+        size,
+        stored: work.stored,
+        new_objects: work.new_objects,
+        known_objects: work.known_objects,
+        base,
+    })
 }
 
 struct Ingest<'a> {
@@ -247,25 +253,6 @@ impl Counterparts {
         }
         self.tensors.get(&(segment.name.clone(), segment.slice)).copied()
     }
-}
-
-fn sketch_of(source: &dyn Source, cut: &Cut) -> io::Result<Vec<f32>> {
-    let tensors = cut.segments().iter().filter(|segment| !segment.name.is_empty() && segment.slice == 0).count();
-    let mut named: Vec<_> = cut.segments().iter().filter(|segment| !segment.name.is_empty()).collect();
-    named.sort_by(|a, b| (&a.name, a.slice).cmp(&(&b.name, b.slice)));
-    let mut sketch = Vec::new();
-    for segment in named {
-        let width = segment.dtype.width();
-        for at in sketch::positions(segment, tensors) {
-            let mut raw = [0; 8];
-            source.read_at(&mut raw[..width], segment.range.start + at * width as u64)?;
-            sketch.push(sketch::sample(&raw[..width], segment.dtype, 0));
-        }
-        if sketch.len() >= 4096 {
-            break;
-        }
-    }
-    Ok(sketch)
 }
 
 /// Recipe parts of a cut, with the tensors they belong to.

@@ -30,6 +30,8 @@ pub mod store;
 
 pub mod git;
 
+pub mod locator;
+
 // Verbs.
 pub mod base;
 

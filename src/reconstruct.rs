@@ -78,11 +78,9 @@ fn decode_batch(store: &Store, parts: &[Part]) -> Result<Vec<Vec<u8>>, Reconstru
         let bytes = store.get(&part.object)?;
         match bytes.len() == part.len as usize {
             true => Ok(bytes),
-            false => Err(ReconstructError::Length {
-                object: part.object,
-                expected: part.len,
-                found: bytes.len(),
-            }),
+            false => {
+                Err(ReconstructError::Length { object: part.object, expected: part.len, found: bytes.len() })
+            }
         }
     };
     parts.par_iter().map(decode).collect()

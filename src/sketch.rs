@@ -3,32 +3,55 @@
 //! Samples stand at positions that depend on tensor names and shapes only, so the sketches of two
 //! files with one layout compare weight by weight, whatever their dtypes are.
 
-use crate::format::{Dtype, Segment};
-use crate::recipe::Layout;
+use std::io;
+
+use crate::format::{Cut, Dtype, Segment, Source};
 
 /// Samples of one file, about.
 const SAMPLES: u64 = 256;
+/// Samples of a file with very many tensors.
+const MOST_SAMPLES: usize = 2048;
 /// Relative distance from which two models are strangers: independent weights lie at about 1.
 pub const STRANGERS: f32 = 0.7;
 
-/// Which elements of a segment are sampled: their indices in it.
-pub fn positions(segment: &Segment, tensors: usize) -> impl Iterator<Item = u64> + use<> {
-    let per_tensor = (SAMPLES / tensors.max(1) as u64).max(1);
-    let total: u64 = segment.shape.iter().product::<u64>().max(1);
-    let width = segment.dtype.width() as u64;
-    let count = (segment.range.end - segment.range.start) / width;
-    let first = u64::from(segment.slice) * slice_elements(segment);
-    let numeric = is_float(segment.dtype) && !segment.name.is_empty();
-    (0..if numeric { per_tensor } else { 0 })
-        .map(move |sample| total / (per_tensor + 1) * (sample + 1))
+/// The sampled weights of a file, tensors in the order of their names.
+pub fn of(source: &dyn Source, cut: &Cut) -> io::Result<Vec<f32>> {
+    let mut named: Vec<_> = cut.segments().iter().filter(|segment| !segment.name.is_empty()).collect();
+    named.sort_by(|a, b| (&a.name, a.slice).cmp(&(&b.name, b.slice)));
+    let tensors = named.iter().filter(|segment| segment.slice == 0).count() as u64;
+    let per_tensor = (SAMPLES / tensors.max(1)).max(1);
+    let mut sketch = Vec::new();
+    let mut first = 0;
+    for segment in named {
+        let width = segment.dtype.width() as u64;
+        let count = (segment.range.end - segment.range.start) / width;
+        first = if segment.slice == 0 { 0 } else { first };
+        for at in positions(segment, per_tensor, first, count).take(MOST_SAMPLES - sketch.len()) {
+            let mut raw = [0; 8];
+            let raw = &mut raw[..width as usize];
+            source.read_at(raw, segment.range.start + at * width)?;
+            sketch.push(weight(raw, segment.dtype));
+        }
+        first += count;
+    }
+    Ok(sketch)
+}
+
+/// Which of a segment's `count` elements are sampled; the segment's first is the tensor's `first`.
+fn positions(
+    segment: &Segment,
+    per_tensor: u64,
+    first: u64,
+    count: u64,
+) -> impl Iterator<Item = u64> + use<> {
+    let elements = segment.shape.iter().fold(1, |product: u64, dim| product.saturating_mul(*dim));
+    (0..if is_float(segment.dtype) { per_tensor } else { 0 })
+        .map(move |sample| elements / (per_tensor + 1) * (sample + 1))
         .filter_map(move |at| at.checked_sub(first).filter(|at| *at < count))
 }
 
-/// The weight at element `at` of a segment's bytes.
-pub fn sample(bytes: &[u8], dtype: Dtype, at: u64) -> f32 {
-    let width = dtype.width();
-    let start = at as usize * width;
-    let Some(raw) = bytes.get(start..start + width) else { return 0.0 };
+/// The weight with these bytes.
+fn weight(raw: &[u8], dtype: Dtype) -> f32 {
     match dtype {
         Dtype::F32 => f32::from_le_bytes(raw.try_into().expect("because 4 bytes")),
         Dtype::F64 => f64::from_le_bytes(raw.try_into().expect("because 8 bytes")) as f32,
@@ -52,27 +75,6 @@ pub fn distance(ours: &[f32], theirs: &[f32]) -> f32 {
         (_, true) => apart / size,
         _ => f32::INFINITY,
     }
-}
-
-/// Fingerprint of the names and shapes of the tensors of a file, whatever their dtypes and order.
-pub fn layout<'a>(segments: impl Iterator<Item = &'a Segment>) -> Option<Layout> {
-    let mut tensors: Vec<_> = segments.filter(|s| !s.shape.is_empty() && s.slice == 0).collect();
-    if tensors.is_empty() {
-        return None;
-    }
-    tensors.sort_by(|a, b| a.name.cmp(&b.name));
-    let mut hasher = blake3::Hasher::new();
-    for tensor in tensors {
-        hasher.update(&(tensor.name.len() as u64).to_le_bytes()).update(tensor.name.as_bytes());
-        hasher.update(&(tensor.shape.len() as u64).to_le_bytes());
-        tensor.shape.iter().for_each(|dim| drop(hasher.update(&dim.to_le_bytes())));
-    }
-    Some(hasher.finalize().as_bytes()[..16].try_into().expect("because a hash has 32 bytes"))
-}
-
-/// Elements of every slice of a tensor but its last, as the cutters make them.
-fn slice_elements(segment: &Segment) -> u64 {
-    crate::format::slice_elements(segment.row_len)
 }
 
 fn is_float(dtype: Dtype) -> bool {

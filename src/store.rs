@@ -41,7 +41,9 @@ pub enum StoreError {
     Recipe { oid: Oid, error: RecipeError },
     #[error("store {place}: its config is not one of git-sparse: {found:?}")]
     Config { place: String, found: String },
-    #[error("store {place} has format version {found}, this git-sparse reads {FORMAT_VERSION}; update git-sparse")]
+    #[error(
+        "store {place} has format version {found}, this git-sparse reads {FORMAT_VERSION}; update git-sparse"
+    )]
     Newer { place: String, found: u32 },
 }
 
@@ -172,13 +174,19 @@ impl Store {
     /// All packs that are there.
     pub fn packs(&self) -> Result<Vec<PackId>, StoreError> {
         let names = self.backend.list(Area::Packs)?;
-        Ok(names.into_iter().filter_map(|name| if let Name::Pack(id) = name { Some(id) } else { None }).collect())
+        Ok(names
+            .into_iter()
+            .filter_map(|name| if let Name::Pack(id) = name { Some(id) } else { None })
+            .collect())
     }
 
     /// All files that have a recipe.
     pub fn oids(&self) -> Result<Vec<Oid>, StoreError> {
         let names = self.backend.list(Area::Recipes)?;
-        Ok(names.into_iter().filter_map(|name| if let Name::Recipe(oid) = name { Some(oid) } else { None }).collect())
+        Ok(names
+            .into_iter()
+            .filter_map(|name| if let Name::Recipe(oid) = name { Some(oid) } else { None })
+            .collect())
     }
 
     /// True when a recipe of this file is there.
@@ -201,7 +209,8 @@ impl Store {
     pub fn publish(&self, verified: &Verified) -> Result<(), StoreError> {
         let recipe = verified.recipe();
         // What is there may be damaged; a good one is kept.
-        let taken = if matches!(self.recipe(&recipe.oid), Ok(Some(_))) { Taken::Keep } else { Taken::Replace };
+        let taken =
+            if matches!(self.recipe(&recipe.oid), Ok(Some(_))) { Taken::Keep } else { Taken::Replace };
         if taken == Taken::Replace {
             write_recipe(self.backend(), verified, taken)?;
         }
@@ -245,7 +254,12 @@ pub fn check_config(backend: &dyn Backend) -> Result<(), StoreError> {
 }
 
 /// A record for an object that is about to be encoded; the pack writer fills in the rest.
-pub fn record_for(object: ObjectId, base: Option<(ObjectId, u8)>, codec: codec::Codec, logical_len: u32) -> Record {
+pub fn record_for(
+    object: ObjectId,
+    base: Option<(ObjectId, u8)>,
+    codec: codec::Codec,
+    logical_len: u32,
+) -> Record {
     let (base, depth) = base.map_or((None, 0), |(base, depth)| (Some(base), depth + 1));
     Record { object, base, offset: 0, payload_len: 0, logical_len, checksum: [0; 16], codec, depth }
 }

@@ -104,7 +104,12 @@ impl Remote {
 }
 
 /// Makes a file that the store has exist at the remote.
-pub fn push(store: &Store, remote: &mut Remote, oid: Oid, progress: &Progress<'_>) -> Result<Moved, SyncError> {
+pub fn push(
+    store: &Store,
+    remote: &mut Remote,
+    oid: Oid,
+    progress: &Progress<'_>,
+) -> Result<Moved, SyncError> {
     if remote.has(&oid)? {
         return Ok(Moved::default());
     }

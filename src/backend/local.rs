@@ -178,7 +178,8 @@ impl Staged for StagedFile<'_> {
         let target = self.local.path(name);
         let dir = target.parent().expect("because every name has a folder");
         self.local.make_dir(dir)?;
-        let readable = fs::Permissions::from_mode(if self.local.privacy == Privacy::Private { 0o400 } else { 0o444 });
+        let readable =
+            fs::Permissions::from_mode(if self.local.privacy == Privacy::Private { 0o400 } else { 0o444 });
         self.file.set_permissions(readable).map_err(|e| at(&self.path, "chmod", e))?;
         // A failed fsync is never tried again: the kernel may have dropped the bytes and forgotten.
         self.file.sync_all().map_err(|e| at(&self.path, "fsync", e))?;

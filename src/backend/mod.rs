@@ -50,7 +50,7 @@ pub enum Taken {
 }
 
 /// A file that has no name yet; dropped unpublished, it leaves nothing behind.
-pub trait Staged: Write + Send {
+pub trait Staged: Write + Send + Sync {
     /// Makes the bytes durable under `name`: when this returns `Ok`, a power cut can't take them.
     fn publish(self: Box<Self>, name: Name, taken: Taken) -> io::Result<()>;
 }

@@ -81,12 +81,19 @@ impl Handler {
         let stored = self.keep(oid, path, repo, progress)?;
         let remote = self.remote(remote);
         let mut remote = remote.lock().unwrap_or_else(|broken| broken.into_inner());
-        let moved = sync::push(&self.store, &mut remote, oid, &|_| progress(0)).map_err(|e| words::sync(&e))?;
+        let moved =
+            sync::push(&self.store, &mut remote, oid, &|_| progress(0)).map_err(|e| words::sync(&e))?;
         Ok(Reply::Uploaded { stored, sent: moved.bytes })
     }
 
     /// Stores a file and, before it, the parents it is best compared with. Returns the new bytes.
-    fn keep(&self, oid: Oid, path: &Path, repo: Option<&Path>, progress: &Progress<'_>) -> Result<u64, Failure> {
+    fn keep(
+        &self,
+        oid: Oid,
+        path: &Path,
+        repo: Option<&Path>,
+        progress: &Progress<'_>,
+    ) -> Result<u64, Failure> {
         let history = repo.and_then(|repo| History::read(repo).ok()).unwrap_or_default();
         let mut stored = 0;
         for (ancestor, path) in self.ancestors(oid, path, repo, &history) {
@@ -102,7 +109,13 @@ impl Handler {
     }
 
     /// The file and those of its parents that lie in git-lfs' cache and not in the store, oldest first.
-    fn ancestors(&self, oid: Oid, path: &Path, repo: Option<&Path>, history: &History) -> Vec<(Oid, PathBuf)> {
+    fn ancestors(
+        &self,
+        oid: Oid,
+        path: &Path,
+        repo: Option<&Path>,
+        history: &History,
+    ) -> Vec<(Oid, PathBuf)> {
         let mut chain = vec![(oid, path.to_owned())];
         while chain.len() < MOST_ANCESTORS {
             let hints = hints(repo, history, chain[chain.len() - 1].0);
@@ -119,7 +132,13 @@ impl Handler {
         chain
     }
 
-    fn keep_one(&self, oid: Oid, path: &Path, hints: &Hints, progress: &Progress<'_>) -> Result<u64, Failure> {
+    fn keep_one(
+        &self,
+        oid: Oid,
+        path: &Path,
+        hints: &Hints,
+        progress: &Progress<'_>,
+    ) -> Result<u64, Failure> {
         let flight = self.files.get(&oid, || Mutex::new(()));
         let _alone = flight.lock().unwrap_or_else(|broken| broken.into_inner());
         if matches!(self.store.recipe(&oid), Ok(Some(_))) {

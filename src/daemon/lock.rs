@@ -27,7 +27,8 @@ pub fn acquire(root: &Path, role: &str, patience: Duration) -> Result<Lock, Fail
     loop {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
-        let mut file = options.custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32).open(&path).map_err(failed)?;
+        let mut file =
+            options.custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32).open(&path).map_err(failed)?;
         match file.try_lock() {
             // Someone who deleted the file could let a second owner in: the name must still be ours.
             Ok(()) if same_file(&file, &path) => {
@@ -59,4 +60,10 @@ fn write_owner(file: &mut File, role: &str) -> io::Result<()> {
     file.set_len(0)?;
     file.rewind()?;
     writeln!(file, "{role} (process {})", std::process::id())
+}
+
+/// True while some process holds the store's lock.
+pub fn is_held(root: &Path) -> bool {
+    let file = OpenOptions::new().read(true).open(root.join("lock"));
+    file.is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
 }

@@ -19,9 +19,21 @@ pub const MAX_MESSAGE_BYTES: u32 = 64 << 20;
 #[serde(tag = "verb", rename_all = "kebab-case")]
 pub enum Request {
     /// First on every connection; a daemon of another version retires.
-    Hello { version: String },
-    Upload { oid: Oid, path: PathBuf, repo: Option<PathBuf>, remote: RemotePlace },
-    Download { oid: Oid, into: PathBuf, repo: Option<PathBuf>, remote: RemotePlace },
+    Hello {
+        version: String,
+    },
+    Upload {
+        oid: Oid,
+        path: PathBuf,
+        repo: Option<PathBuf>,
+        remote: RemotePlace,
+    },
+    Download {
+        oid: Oid,
+        into: PathBuf,
+        repo: Option<PathBuf>,
+        remote: RemotePlace,
+    },
     Status,
     /// Finish running work, then exit.
     Stop,
@@ -142,7 +154,9 @@ pub fn checked_len(len: [u8; 4]) -> io::Result<usize> {
     let len = u32::from_le_bytes(len);
     match len <= MAX_MESSAGE_BYTES {
         true => Ok(len as usize),
-        false => Err(io::Error::new(io::ErrorKind::InvalidData, format!("message of {len} bytes is too long"))),
+        false => {
+            Err(io::Error::new(io::ErrorKind::InvalidData, format!("message of {len} bytes is too long")))
+        }
     }
 }
 

@@ -24,12 +24,15 @@ pub struct Place {
 impl Place {
     /// The places that the environment names: `GIT_SPARSE_DIR`, `GIT_SPARSE_CACHE_DIR`, or XDG's.
     pub fn from_environment() -> Result<Place, Failure> {
-        let base = etcetera::choose_base_strategy()
-            .map_err(|error| Failure::new(Kind::Fatal, format!("no home directory: {error}")).fix("set HOME"))?;
+        let base = etcetera::choose_base_strategy().map_err(|error| {
+            Failure::new(Kind::Fatal, format!("no home directory: {error}")).fix("set HOME")
+        })?;
         let store = path_variable("GIT_SPARSE_DIR")?.unwrap_or_else(|| base.data_dir().join("git-sparse"));
-        let cache = path_variable("GIT_SPARSE_CACHE_DIR")?.unwrap_or_else(|| base.cache_dir().join("git-sparse"));
+        let cache =
+            path_variable("GIT_SPARSE_CACHE_DIR")?.unwrap_or_else(|| base.cache_dir().join("git-sparse"));
         let state = base.state_dir().unwrap_or_else(|| base.data_dir());
-        let in_process = env::var_os("GIT_SPARSE_NO_DAEMON").is_some_and(|value| !value.is_empty() && value != "0");
+        let in_process =
+            env::var_os("GIT_SPARSE_NO_DAEMON").is_some_and(|value| !value.is_empty() && value != "0");
         let socket = socket_dir(&base)?.join(socket_name(&store));
         Ok(Place { store, cache, socket, log: state.join("git-sparse").join("daemon.log"), in_process })
     }

@@ -35,7 +35,8 @@ pub fn run(place: &Place, idle: Duration) -> Result<(), Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::new(Kind::Fatal, format!("can't start threads: {error}")))?;
-    let server = Server { handler, running: AtomicUsize::new(0), stop: Notify::new(), started: Instant::now() };
+    let server =
+        Server { handler, running: AtomicUsize::new(0), stop: Notify::new(), started: Instant::now() };
     let outcome = runtime.block_on(Arc::new(server).serve(&place.socket, idle));
     // Work in `spawn_blocking` is waited for: what runs is never broken off.
     drop(runtime);
@@ -129,7 +130,8 @@ impl Server {
         }
         let outcome = job.await.unwrap_or_else(|panic| {
             let message = format!("internal error: {panic}");
-            Err(Failure::new(Kind::Fatal, message).fix("please report this; nothing that was acknowledged is lost"))
+            Err(Failure::new(Kind::Fatal, message)
+                .fix("please report this; nothing that was acknowledged is lost"))
         });
         send(stream, &outcome.map_or_else(Event::Failed, Event::Done)).await
     }

@@ -17,7 +17,9 @@ pub fn store(error: &StoreError) -> Failure {
     match (error, io_kind(error)) {
         (_, Some(kind)) => with_io_fix(failure, kind),
         (StoreError::Newer { .. }, _) => failure.fix("install a newer git-sparse"),
-        (StoreError::Config { .. }, _) => failure.fix("set GIT_SPARSE_DIR to a directory that is a store, or empty"),
+        (StoreError::Config { .. }, _) => {
+            failure.fix("set GIT_SPARSE_DIR to a directory that is a store, or empty")
+        }
         (StoreError::NoFile(_), _) => failure.fix("fetch it: git lfs pull"),
         _ => failure.fix("repair the store: git sparse fsck --repair"),
     }
@@ -90,9 +92,8 @@ fn io_kind(error: &StoreError) -> Option<io::ErrorKind> {
 
 fn with_io_fix(failure: Failure, kind: io::ErrorKind) -> Failure {
     match kind {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            failure.fix("free some space (git sparse gc, git sparse cache prune), then try again; nothing was lost")
-        }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => failure
+            .fix("free some space (git sparse gc, git sparse cache prune), then try again; nothing was lost"),
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
             failure.fix("make that directory writable for you, then try again")
         }

@@ -69,8 +69,12 @@ impl History {
             let time = commit.time().map(|time| time.seconds).unwrap_or_default();
             let subject = commit.message().map(|m| m.summary().to_string()).unwrap_or_default();
             for (path, pointer) in files.iter() {
-                let version =
-                    Version { pointer: *pointer, commit: commit.id.to_string(), time, subject: subject.clone() };
+                let version = Version {
+                    pointer: *pointer,
+                    commit: commit.id.to_string(),
+                    time,
+                    subject: subject.clone(),
+                };
                 history.push(path, version);
             }
         }

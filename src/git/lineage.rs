@@ -57,7 +57,12 @@ fn json_text(text: &str, key: &str) -> Option<String> {
 }
 
 /// The newest version of the file that plays the same part in the folder called `name`.
-fn resolve<'a>(history: &'a History, name: &str, from: &str, file: &str) -> impl Iterator<Item = Oid> + use<'a> {
+fn resolve<'a>(
+    history: &'a History,
+    name: &str,
+    from: &str,
+    file: &str,
+) -> impl Iterator<Item = Oid> + use<'a> {
     let last = name.trim_end_matches('/').rsplit('/').next().unwrap_or(name).to_owned();
     let (from, file) = (from.to_owned(), file.to_owned());
     let plays = move |path: &str| {

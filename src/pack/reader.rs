@@ -57,7 +57,8 @@ pub fn read_payload(backend: &dyn Backend, pack: PackId, record: &Record) -> Res
     let read = backend.read(Name::Pack(pack), record.offset..end);
     let payload = read.map_err(|error| PackError::Io { pack, error })?;
     if checksum(&payload) != record.checksum {
-        let what = format!("payload of object {} at offset {} has a wrong checksum", record.object, record.offset);
+        let what =
+            format!("payload of object {} at offset {} has a wrong checksum", record.object, record.offset);
         return Err(PackError::Damaged { pack, what });
     }
     Ok(payload)
