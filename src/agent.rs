@@ -121,7 +121,7 @@ fn to_lfs(failure: Failure) -> LfsFailure {
     LfsFailure::new(code, format!("git sparse: {failure}"))
 }
 
-fn in_words(error: &LocatorError) -> Failure {
+pub fn in_words(error: &LocatorError) -> Failure {
     let failure = |kind| Failure::new(kind, error.to_string());
     match error {
         LocatorError::Untrusted(text) => failure(Kind::Refused)

@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io;
+use std::sync::Arc;
 
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
@@ -177,7 +178,7 @@ impl<'a> Ingest<'a> {
         while found.record.depth >= AIM_DEPTH {
             found = self.store.find(&found.record.base?).ok()?;
         }
-        let bytes = self.store.get(&found.record.object).ok()?;
+        let bytes = self.store.get_base(&found.record.object).ok()?;
         Some(BaseBytes { object: found.record.object, depth: found.record.depth, dtype, bytes })
     }
 
@@ -222,18 +223,18 @@ struct BaseBytes {
     object: ObjectId,
     depth: u8,
     dtype: Dtype,
-    bytes: Vec<u8>,
+    bytes: Arc<Vec<u8>>,
 }
 
 /// The parts of the base, found by what they hold: tensor and slice, or the place among the headers.
 #[derive(Default)]
-struct Counterparts {
+pub struct Counterparts {
     tensors: HashMap<(String, u32), (ObjectId, Dtype)>,
     header: Option<ObjectId>,
 }
 
 impl Counterparts {
-    fn of(recipe: &Recipe) -> Counterparts {
+    pub fn of(recipe: &Recipe) -> Counterparts {
         let mut found = Counterparts::default();
         for part in &recipe.parts {
             match recipe.tensor_of(part) {
@@ -251,7 +252,12 @@ impl Counterparts {
         if segment.name.is_empty() {
             return (segment.range.start == 0).then_some(self.header?).map(|object| (object, Dtype::Bytes));
         }
-        self.tensors.get(&(segment.name.clone(), segment.slice)).copied()
+        self.named(&segment.name, segment.slice)
+    }
+
+    /// The object that holds this slice of this tensor, and its type.
+    pub fn named(&self, tensor: &str, slice: u32) -> Option<(ObjectId, Dtype)> {
+        self.tensors.get(&(tensor.to_owned(), slice)).copied()
     }
 }
 

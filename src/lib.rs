@@ -41,6 +41,16 @@ pub mod ingest;
 
 pub mod sync;
 
+pub mod census;
+
+pub mod model;
+
+pub mod fsck;
+
+pub mod gc;
+
+pub mod repack;
+
 // Edges.
 pub mod daemon;
 

@@ -5,6 +5,7 @@
 
 use std::io::{self, Write};
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::backend::{Area, Backend, Local, Name, Privacy, Taken};
 use crate::codec;
@@ -20,6 +21,25 @@ pub const FORMAT_VERSION: u32 = 1;
 pub struct Store {
     backend: Box<dyn Backend>,
     index: Index,
+    shelf: Box<dyn Shelf>,
+}
+
+/// Keeps decoded bases for a while, so that many deltas on one base decode it once.
+pub trait Shelf: Send + Sync {
+    /// The base's bytes: the ones at hand, or those that `make` decodes now.
+    fn base(&self, object: ObjectId, make: &mut Make<'_>) -> Result<Arc<Vec<u8>>, StoreError>;
+}
+
+/// Decodes an object.
+pub type Make<'a> = dyn FnMut() -> Result<Vec<u8>, StoreError> + 'a;
+
+/// A shelf that keeps nothing.
+pub struct NoShelf;
+
+impl Shelf for NoShelf {
+    fn base(&self, _object: ObjectId, make: &mut Make<'_>) -> Result<Arc<Vec<u8>>, StoreError> {
+        make().map(Arc::new)
+    }
 }
 
 /// Why the store can't answer.
@@ -51,17 +71,18 @@ impl Store {
     /// Opens the store in directory `root`, making it if there is none.
     ///
     /// The caller holds the store's lock. `boot` is the machine's boot id, for the index.
-    pub fn open(root: &Path, boot: &str) -> Result<Store, StoreError> {
+    pub fn open(root: &Path, boot: &str, shelf: Box<dyn Shelf>) -> Result<Store, StoreError> {
         let backend = Local::new(root, Privacy::Private);
         check_config(&backend)?;
-        let store = Store::over(Box::new(backend), Index::open(&root.join("index"), boot));
+        let index = Index::open(&root.join("index"), boot);
+        let store = Store { backend: Box::new(backend), index, shelf };
         store.refresh()?;
         Ok(store)
     }
 
     /// A store over any backend, with an index that knows nothing yet.
     pub fn over(backend: Box<dyn Backend>, index: Index) -> Store {
-        Store { backend, index }
+        Store { backend, index, shelf: Box::new(NoShelf) }
     }
 
     pub fn backend(&self) -> &dyn Backend {
@@ -105,13 +126,23 @@ impl Store {
 
     /// The decoded bytes of an object, proven by its id.
     pub fn get(&self, object: &ObjectId) -> Result<Vec<u8>, StoreError> {
-        let mut chain = self.chain(object)?;
-        let whole = chain.pop().expect("because a chain has at least the object itself");
-        let mut bytes = self.decode(&whole, None)?;
-        while let Some(link) = chain.pop() {
-            bytes = self.decode(&link, Some(&bytes))?;
+        self.decode_chain(&self.chain(object)?)
+    }
+
+    /// The same, where the object is the base of others and may be wanted again soon.
+    pub fn get_base(&self, object: &ObjectId) -> Result<Arc<Vec<u8>>, StoreError> {
+        self.shelf.base(*object, &mut || self.get(object))
+    }
+
+    fn decode_chain(&self, chain: &[Found]) -> Result<Vec<u8>, StoreError> {
+        match chain {
+            [] => unreachable!("because a chain has at least the object itself"),
+            [whole] => self.decode(whole, None),
+            [top, below @ ..] => {
+                let base = self.shelf.base(below[0].record.object, &mut || self.decode_chain(below))?;
+                self.decode(top, Some(&base))
+            }
         }
-        Ok(bytes)
     }
 
     /// From an object down to the one that needs no base.

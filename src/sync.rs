@@ -125,6 +125,30 @@ pub fn push(
     Ok(moved)
 }
 
+/// Which files the remote holds whole: recipe, objects, and all bases.
+pub fn has_all(remote: &mut Remote, oids: &[Oid]) -> Result<Vec<bool>, SyncError> {
+    remote.refresh()?;
+    oids.iter().map(|oid| has_whole(remote, oid)).collect()
+}
+
+fn has_whole(remote: &Remote, oid: &Oid) -> Result<bool, SyncError> {
+    let recipe = match store::read_recipe(&*remote.backend, oid) {
+        Ok(recipe) => recipe,
+        Err(StoreError::Recipe { .. }) => None,
+        Err(error) => return Err(remote.there(error)),
+    };
+    let whole = |object: ObjectId| {
+        let mut next = Some(object);
+        for _ in 0..=MAX_DEPTH {
+            let Some(object) = next else { return true };
+            let Some(found) = remote.objects.get(&object) else { return false };
+            next = found.record.base;
+        }
+        next.is_none()
+    };
+    Ok(recipe.is_some_and(|recipe| recipe.parts.iter().all(|part| whole(part.object))))
+}
+
 /// Makes the objects of a file that the remote has exist here; returns its recipe, not yet proven.
 pub fn fetch(
     store: &Store,

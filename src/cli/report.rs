@@ -1,6 +1,10 @@
-//! How errors, bytes and times look on a terminal.
+//! How results and errors look: tables for people, one JSON document for programs.
 
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
+
+use comfy_table::{CellAlignment, ContentArrangement, Table};
+use serde::Serialize;
 
 use crate::daemon::message::Failure;
 
@@ -11,4 +15,114 @@ pub fn failure(failure: &Failure) -> ExitCode {
         eprintln!("  fix: {fix}");
     }
     ExitCode::from(super::exit_code(failure.kind))
+}
+
+/// Prints one JSON document that names its schema: `git-sparse/<verb>/1`.
+pub fn json(verb: &str, value: impl Serialize) {
+    let mut document = serde_json::json!({ "schema": format!("git-sparse/{verb}/1") });
+    let value = serde_json::to_value(value).expect("because our own types have string keys");
+    match (&mut document, value) {
+        (serde_json::Value::Object(document), serde_json::Value::Object(fields)) => document.extend(fields),
+        (document, value) => document["value"] = value,
+    }
+    say(&format!("{document:#}"));
+}
+
+/// A table with a head; columns whose head starts with `>` are numbers and stand to the right.
+pub fn table(head: &[&str], rows: impl IntoIterator<Item = Vec<String>>) {
+    let mut table = Table::new();
+    table.load_style(comfy_table::presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(head.iter().map(|title| title.trim_start_matches('>')));
+    rows.into_iter().for_each(|row| drop(table.add_row(row)));
+    for (index, title) in head.iter().enumerate() {
+        let column = table.column_mut(index).expect("because the head has this column");
+        column.set_padding((0, 2));
+        if title.starts_with('>') {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    for line in table.to_string().lines() {
+        say(line.trim_end());
+    }
+}
+
+/// One line on standard output; a reader that has seen enough (`| head`) is no error.
+pub fn say(line: &str) {
+    if writeln!(io::stdout(), "{line}").is_err() {
+        std::process::exit(0);
+    }
+}
+
+/// Bytes with a binary unit: `1.9 MiB`.
+pub fn bytes(count: u64) -> String {
+    const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
+    let mut value = count as f64;
+    let mut unit = 0;
+    while value >= 1024.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    if unit == 0 { format!("{count} B") } else { format!("{value:.1} {}", UNITS[unit]) }
+}
+
+/// A share of a whole: `24.3 %`.
+pub fn share(part: u64, whole: u64) -> String {
+    if whole == 0 { "-".into() } else { format!("{:.1} %", 100.0 * part as f64 / whole as f64) }
+}
+
+/// The first twelve digits of an id.
+pub fn short(id: &impl std::fmt::Display) -> String {
+    format!("{id:.12}")
+}
+
+/// A point in time, in seconds since 1970, as ISO 8601 in UTC.
+pub fn date(seconds: i64) -> String {
+    let days = seconds.div_euclid(86_400);
+    let (year, month, day) = civil(days);
+    let rest = seconds.rem_euclid(86_400);
+    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}Z", rest / 3600, rest / 60 % 60)
+}
+
+/// Asks before something is deleted; off a terminal only `--yes` is consent.
+pub fn confirmed(question: &str, yes: bool) -> bool {
+    if yes {
+        return true;
+    }
+    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+        eprintln!("{question} Not on a terminal: say --yes to go on.");
+        return false;
+    }
+    eprint!("{question} [y/N] ");
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer).is_ok() && matches!(answer.trim(), "y" | "Y" | "yes")
+}
+
+/// Year, month and day of a day counted from 1970-01-01 (Howard Hinnant, "chrono-compatible
+/// low-level date algorithms", `civil_from_days`).
+fn civil(days: i64) -> (i64, i64, i64) {
+    let shifted = days + 719_468;
+    let era = shifted.div_euclid(146_097);
+    let day_of_era = shifted.rem_euclid(146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_index = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_index + 2) / 5 + 1;
+    let month = if month_index < 10 { month_index + 3 } else { month_index - 9 };
+    (year_of_era + era * 400 + i64::from(month <= 2), month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Dates and sizes are what people compare: known values of each.
+    #[test]
+    fn formats_dates_and_sizes() {
+        assert_eq!(date(0), "1970-01-01T00:00Z");
+        assert_eq!(date(1_709_210_096), "2024-02-29T12:34Z");
+        assert_eq!(date(-1), "1969-12-31T23:59Z");
+        assert_eq!(bytes(1023), "1023 B");
+        assert_eq!(bytes(1_980_640), "1.9 MiB");
+        assert_eq!(share(1, 4), "25.0 %");
+    }
 }

@@ -9,7 +9,13 @@ use std::path::PathBuf;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::census::{FileCost, TensorCost, Total};
+use crate::format::Format;
+use crate::fsck;
+use crate::gc;
 use crate::id::Oid;
+use crate::model::{TensorDiff, TensorSummary};
+use crate::repack::Repacked;
 
 /// Largest message either side accepts.
 pub const MAX_MESSAGE_BYTES: u32 = 64 << 20;
@@ -34,6 +40,28 @@ pub enum Request {
         repo: Option<PathBuf>,
         remote: RemotePlace,
     },
+    /// What files cost.
+    Files { oids: Vec<Oid> },
+    /// What the tensors of a file cost.
+    Tensors { oid: Oid },
+    /// A line about each tensor, for git's textconv.
+    Summary { oid: Oid },
+    /// Which tensors differ between two files.
+    Diff { old: Oid, new: Oid },
+    /// Rebuild files and compare their hashes, without keeping them.
+    Verify { oids: Vec<Oid> },
+    /// Write a file that the store holds to a new path.
+    Rebuild { oid: Oid, path: PathBuf },
+    /// Which files a remote has.
+    RemoteHas { oids: Vec<Oid>, remote: RemotePlace },
+    Fsck { depth: fsck::Depth, repair: bool, remote: Option<RemotePlace> },
+    Gc { dry_run: bool, grace_seconds: u64 },
+    Repack,
+    /// The whole store: every file it holds.
+    Census,
+    CacheList,
+    CachePrune { all: bool },
+    CachePin { oid: Oid, pinned: bool },
     Status,
     /// Finish running work, then exit.
     Stop,
@@ -63,8 +91,47 @@ pub enum Reply {
     Hello { version: String },
     Uploaded { stored: u64, sent: u64 },
     Downloaded { path: PathBuf },
+    Files { files: Vec<FileAnswer>, total: Total },
+    Tensors { tensors: Vec<TensorCost> },
+    Summary { format: Format, size: u64, tensors: Vec<TensorSummary> },
+    Diff { tensors: Vec<TensorDiff> },
+    Verified { files: Vec<Verdict> },
+    Rebuilt,
+    RemoteHas { has: Vec<bool> },
+    Fsck { report: fsck::Report },
+    Gc { plan: gc::Plan },
+    Repacked { done: Repacked },
+    Census { files: Vec<FileCost>, total: Total, damaged: Vec<Oid>, pack_bytes: u64 },
+    Cache { files: Vec<CachedFile>, limit: u64 },
     Status(Status),
     Stopping,
+}
+
+/// A file that was asked for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FileAnswer {
+    Stored(FileCost),
+    Missing(Oid),
+    Damaged { oid: Oid, why: String },
+}
+
+/// Whether a file came back.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Verdict {
+    pub oid: Oid,
+    /// What went wrong; none when the file is whole.
+    pub failure: Option<Failure>,
+}
+
+/// A rebuilt file that is kept.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CachedFile {
+    pub oid: Oid,
+    pub size: u64,
+    pub pinned: bool,
+    /// Seconds since it was last used.
+    pub idle_seconds: u64,
 }
 
 /// What a daemon says of itself.

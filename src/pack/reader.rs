@@ -50,6 +50,23 @@ pub fn read_trailer(backend: &dyn Backend, pack: PackId) -> Result<Vec<Record>, 
     records.chunks_exact(Record::BYTES).map(|raw| check_record(pack, raw, start)).collect()
 }
 
+/// Records of a pack whose trailer no longer hashes to its name: only a hint of what may be there.
+///
+/// Whoever uses them must check every payload, and the object that it decodes to.
+pub fn salvage_trailer(backend: &dyn Backend, pack: PackId) -> Result<Vec<Record>, PackError> {
+    let io = |error| PackError::Io { pack, error };
+    let name = Name::Pack(pack);
+    let len = backend.len(name).map_err(io)?.unwrap_or(0);
+    let footer = FOOTER_BYTES as u64;
+    let bytes = backend.read(name, len.saturating_sub(footer)..len).map_err(io)?;
+    let count = bytes.get(8..12).map_or(0, |raw| u32::from_le_bytes(raw.try_into().expect("because 4 bytes")));
+    let start = len.saturating_sub(footer).checked_sub(u64::from(count) * Record::BYTES as u64);
+    let Some(start) = start else { return Ok(Vec::new()) };
+    let records = backend.read(name, start..len - footer).map_err(io)?;
+    let whole = records.chunks_exact(Record::BYTES);
+    Ok(whole.filter_map(|raw| check_record(pack, raw, start).ok()).collect())
+}
+
 /// The payload of one record, after its checksum was found right.
 pub fn read_payload(backend: &dyn Backend, pack: PackId, record: &Record) -> Result<Vec<u8>, PackError> {
     let end = record.offset.checked_add(u64::from(record.payload_len));

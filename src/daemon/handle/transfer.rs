@@ -1,41 +1,27 @@
-//! Does what a request asks. The one place that holds a `Store`.
+//! Upload and download: one file between git-lfs, the store and a remote.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
 
-use super::flight::Flights;
-use super::lock::{self, Lock};
-use super::message::{Failure, Kind, RemotePlace, Reply, Request};
-use super::place::{self, Place};
-use super::words;
-use crate::backend::{Local, Privacy};
+use super::Handler;
 use crate::base::Hints;
 use crate::codec::Effort;
+use crate::daemon::message::{Failure, Kind, RemotePlace, Reply};
+use crate::daemon::words;
 use crate::format::Source;
+use crate::fsck;
 use crate::git::{History, lineage};
 use crate::id::Oid;
 use crate::ingest::ingest;
 use crate::progress::Progress;
+use crate::recipe::Recipe;
 use crate::reconstruct::reconstruct;
-use crate::store::Store;
-use crate::sync::{self, Remote};
+use crate::sync;
 
 /// How many parents of a file are stored before it, when they lie at hand.
 const MOST_ANCESTORS: usize = 64;
-
-/// The store, locked, and what is known of remotes.
-pub struct Handler {
-    store: Store,
-    remotes: Flights<RemotePlace, Mutex<Remote>>,
-    files: Flights<Oid, Mutex<()>>,
-    rebuilt: AtomicU64,
-    place: Place,
-    _lock: Lock,
-}
 
 /// An open file as a source of bytes.
 struct OpenFile {
@@ -44,33 +30,7 @@ struct OpenFile {
 }
 
 impl Handler {
-    /// Opens the store under its lock.
-    pub fn open(place: &Place, role: &str, patience: Duration) -> Result<Handler, Failure> {
-        place.prepare()?;
-        let lock = lock::acquire(&place.store, role, patience)?;
-        let store = Store::open(&place.store, &place::boot_id()).map_err(|error| words::store(&error))?;
-        let (remotes, files) = (Flights::default(), Flights::default());
-        Ok(Handler { store, remotes, files, rebuilt: AtomicU64::new(0), place: place.clone(), _lock: lock })
-    }
-
-    pub fn store(&self) -> &Store {
-        &self.store
-    }
-
-    /// Does one request. Those about the daemon itself are answered by the server before they come here.
-    pub fn handle(&self, request: &Request, progress: &Progress<'_>) -> Result<Reply, Failure> {
-        match request {
-            Request::Upload { oid, path, repo, remote } => {
-                self.upload(*oid, path, repo.as_deref(), remote, progress)
-            }
-            Request::Download { oid, into, repo: _, remote } => self.download(*oid, into, remote, progress),
-            Request::Hello { .. } | Request::Status | Request::Stop => {
-                Err(Failure::new(Kind::Usage, "this request is for a daemon, and there is none"))
-            }
-        }
-    }
-
-    fn upload(
+    pub(super) fn upload(
         &self,
         oid: Oid,
         path: &Path,
@@ -80,7 +40,7 @@ impl Handler {
     ) -> Result<Reply, Failure> {
         let stored = self.keep(oid, path, repo, progress)?;
         let remote = self.remote(remote);
-        let mut remote = remote.lock().unwrap_or_else(|broken| broken.into_inner());
+        let mut remote = remote.lock().unwrap_or_else(PoisonError::into_inner);
         let moved =
             sync::push(&self.store, &mut remote, oid, &|_| progress(0)).map_err(|e| words::sync(&e))?;
         Ok(Reply::Uploaded { stored, sent: moved.bytes })
@@ -140,7 +100,7 @@ impl Handler {
         progress: &Progress<'_>,
     ) -> Result<u64, Failure> {
         let flight = self.files.get(&oid, || Mutex::new(()));
-        let _alone = flight.lock().unwrap_or_else(|broken| broken.into_inner());
+        let _alone = flight.lock().unwrap_or_else(PoisonError::into_inner);
         if matches!(self.store.recipe(&oid), Ok(Some(_))) {
             return Ok(0);
         }
@@ -149,51 +109,73 @@ impl Handler {
         Ok(done.map_err(|error| words::ingest(path, &error))?.stored)
     }
 
-    fn download(
+    pub(super) fn download(
         &self,
         oid: Oid,
         into: &Path,
         remote: &RemotePlace,
         progress: &Progress<'_>,
     ) -> Result<Reply, Failure> {
-        let flight = self.files.get(&oid, || Mutex::new(()));
-        let alone = flight.lock().unwrap_or_else(|broken| broken.into_inner());
-        let known = self.store.recipe(&oid).map_err(|error| words::store(&error))?;
-        let fresh = known.is_none();
-        let recipe = match known {
-            Some(recipe) => recipe,
-            None => {
-                let remote = self.remote(remote);
-                let mut remote = remote.lock().unwrap_or_else(|broken| broken.into_inner());
-                let fetched = sync::fetch(&self.store, &mut remote, oid, &|_| progress(0));
-                fetched.map_err(|error| words::sync(&error))?.0
-            }
-        };
-        let alone = fresh.then_some(alone);
-        let number = self.rebuilt.fetch_add(1, Ordering::Relaxed);
-        let path = into.join(format!("git-sparse-{}-{number}-{oid}", std::process::id()));
-        let mut file = create_new(&path).map_err(|error| words::file(&path, &error))?;
-        if let Err(error) = reconstruct(&self.store, &recipe, &mut file, progress) {
-            let _ = fs::remove_file(&path);
-            return Err(words::reconstruct(oid, &error));
+        let path = self.new_path(into, oid);
+        if self.cache.take(oid, &path) {
+            return Ok(Reply::Downloaded { path });
         }
-        if fresh {
-            let proven = recipe.prove(oid).map_err(|error| Failure::new(Kind::Corrupt, error.to_string()))?;
-            self.store.publish(&proven).map_err(|error| words::store(&error))?;
-        }
-        drop(alone);
+        self.rebuild_here(oid, &path, remote, progress)?;
+        self.cache.offer(oid, &path);
         Ok(Reply::Downloaded { path })
     }
 
-    fn remote(&self, place: &RemotePlace) -> std::sync::Arc<Mutex<Remote>> {
-        self.remotes.get(place, || {
-            let RemotePlace::Directory(path) = place;
-            Mutex::new(Remote::new(Box::new(Local::new(path, Privacy::Shared))))
-        })
+    /// Rebuilds a file, fetching what the store lacks.
+    fn rebuild_here(
+        &self,
+        oid: Oid,
+        path: &Path,
+        remote: &RemotePlace,
+        progress: &Progress<'_>,
+    ) -> Result<(), Failure> {
+        let flight = self.files.get(&oid, || Mutex::new(()));
+        let turn = flight.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.store.recipe(&oid).unwrap_or_default();
+        if let Some(recipe) = known.filter(|recipe| self.is_whole(recipe)) {
+            drop(turn);
+            return self.write_new(&recipe, path, progress);
+        }
+        let remote = self.remote(remote);
+        let fetched = {
+            let mut remote = remote.lock().unwrap_or_else(PoisonError::into_inner);
+            sync::fetch(&self.store, &mut remote, oid, &|_| progress(0))
+        };
+        let (recipe, _) = fetched.map_err(|error| words::sync(&error))?;
+        self.write_new(&recipe, path, progress)?;
+        // `write_new` has just hashed the whole file.
+        let proven = recipe.prove(oid).map_err(|error| Failure::new(Kind::Corrupt, error.to_string()))?;
+        self.store.publish(&proven).map_err(|error| words::store(&error))
     }
 
-    pub fn place(&self) -> &Place {
-        &self.place
+    fn is_whole(&self, recipe: &Recipe) -> bool {
+        recipe.parts.iter().all(|part| self.store.chain(&part.object).is_ok())
+    }
+
+    /// Sets aside the packs that make a file unreadable; false when there are none.
+    pub(super) fn set_damage_aside(&self, oid: Oid) -> bool {
+        let Ok(Some(recipe)) = self.store.recipe(&oid) else { return false };
+        let damaged = fsck::damaged_packs(&self.store, &recipe);
+        !damaged.is_empty() && damaged.iter().all(|pack| fsck::set_aside(&self.store, *pack).is_ok())
+    }
+
+    /// Writes a file that the store holds to a new path.
+    pub(super) fn rebuild_to(&self, oid: Oid, path: &Path, progress: &Progress<'_>) -> Result<Reply, Failure> {
+        self.write_new(&self.recipe(oid)?, path, progress)?;
+        Ok(Reply::Rebuilt)
+    }
+
+    fn write_new(&self, recipe: &Recipe, path: &Path, progress: &Progress<'_>) -> Result<(), Failure> {
+        let create = OpenOptions::new().write(true).create_new(true).open(path);
+        let mut file = create.map_err(|error| words::file(path, &error))?;
+        reconstruct(&self.store, recipe, &mut file, progress).map_err(|error| {
+            let _ = fs::remove_file(path);
+            words::reconstruct(recipe.oid, &error)
+        })
     }
 }
 
@@ -228,8 +210,4 @@ fn beside(path: &Path, other: Oid) -> Option<PathBuf> {
     let objects = path.parent()?.parent()?.parent()?;
     let other = other.to_string();
     Some(objects.join(&other[..2]).join(&other[2..4]).join(&other))
-}
-
-fn create_new(path: &Path) -> io::Result<File> {
-    OpenOptions::new().write(true).create_new(true).open(path)
 }

@@ -1,0 +1,161 @@
+//! Does what a request asks. The one place that holds a `Store`.
+
+mod inspect;
+mod maintain;
+mod transfer;
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
+
+use super::cache::{self, Cache};
+use super::flight::Flights;
+use super::lock::{self, Lock};
+use super::message::{Failure, Kind, RemotePlace, Reply, Request};
+use super::place::{self, Place};
+use super::shelf::Recent;
+use super::words;
+use crate::backend::{Local, Privacy};
+use crate::git::command::Git;
+use crate::id::Oid;
+use crate::progress::Progress;
+use crate::recipe::Recipe;
+use crate::store::Store;
+use crate::sync::Remote;
+
+/// Configuration key of the cap on rebuilt files, in bytes.
+const CACHE_KEY: &str = "gitsparse.cachesize";
+/// Staged files older than this belong to a process that died.
+const STALE: Duration = Duration::from_secs(3600);
+
+/// The store, locked, and what is known of remotes.
+pub struct Handler {
+    store: Store,
+    cache: Cache,
+    remotes: Flights<RemotePlace, Mutex<Remote>>,
+    files: Flights<Oid, Mutex<()>>,
+    /// Verbs that take packs away run alone.
+    alone: RwLock<()>,
+    rebuilt: AtomicU64,
+    place: Place,
+    _lock: Lock,
+}
+
+impl Handler {
+    /// Opens the store under its lock.
+    pub fn open(place: &Place, role: &str, patience: Duration) -> Result<Handler, Failure> {
+        place.prepare()?;
+        let lock = lock::acquire(&place.store, role, patience)?;
+        // What a dead process left in tmp/ is in nobody's way; a failure to sweep is no reason to stop.
+        let _ = Local::new(&place.store, Privacy::Private).sweep(STALE);
+        let store = Store::open(&place.store, &place::boot_id(), Box::new(Recent::default()))
+            .map_err(|error| words::store(&error))?;
+        let limit = Git::at("/").config(CACHE_KEY).and_then(|text| text.parse().ok());
+        Ok(Handler {
+            store,
+            cache: Cache::new(&place.cache, limit.unwrap_or(cache::DEFAULT_LIMIT)),
+            remotes: Flights::default(),
+            files: Flights::default(),
+            alone: RwLock::new(()),
+            rebuilt: AtomicU64::new(0),
+            place: place.clone(),
+            _lock: lock,
+        })
+    }
+
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// Does one request. Those about the daemon itself are answered by the server before they come here.
+    pub fn handle(&self, request: &Request, progress: &Progress<'_>) -> Result<Reply, Failure> {
+        match request {
+            Request::Fsck { repair: true, .. } | Request::Gc { .. } | Request::Repack => {
+                let _alone = self.exclusive();
+                self.maintain(request, progress)
+            }
+            Request::Download { oid, .. } => {
+                let first = self.serve_shared(request, progress);
+                match first {
+                    // What is damaged here may be whole at the remote: set it aside and fetch it anew.
+                    Err(failure) if failure.kind == Kind::Corrupt => {
+                        let _alone = self.exclusive();
+                        if !self.set_damage_aside(*oid) {
+                            return Err(failure);
+                        }
+                    }
+                    done => return done,
+                }
+                self.serve_shared(request, progress)
+            }
+            _ => self.serve_shared(request, progress),
+        }
+    }
+
+    fn serve_shared(&self, request: &Request, progress: &Progress<'_>) -> Result<Reply, Failure> {
+        let _shared = self.shared();
+        self.serve(request, progress)
+    }
+
+    fn serve(&self, request: &Request, progress: &Progress<'_>) -> Result<Reply, Failure> {
+        match request {
+            Request::Upload { oid, path, repo, remote } => {
+                self.upload(*oid, path, repo.as_deref(), remote, progress)
+            }
+            Request::Download { oid, into, repo: _, remote } => self.download(*oid, into, remote, progress),
+            Request::Rebuild { oid, path } => self.rebuild_to(*oid, path, progress),
+            Request::Files { oids } => self.files_cost(oids),
+            Request::Tensors { oid } => self.tensors(*oid),
+            Request::Summary { oid } => self.summary(*oid, progress),
+            Request::Diff { old, new } => self.diff(*old, *new, progress),
+            Request::Verify { oids } => self.verify(oids, progress),
+            Request::RemoteHas { oids, remote } => self.remote_has(oids, remote),
+            Request::Census => self.census(),
+            Request::CacheList => Ok(self.cache_list()),
+            Request::CachePrune { all } => Ok(self.cache_prune(*all)),
+            Request::CachePin { oid, pinned } => self.cache_pin(*oid, *pinned, progress),
+            other => self.maintain(other, progress),
+        }
+    }
+
+    fn maintain(&self, request: &Request, progress: &Progress<'_>) -> Result<Reply, Failure> {
+        match request {
+            Request::Fsck { depth, repair, remote } => self.fsck(*depth, *repair, remote.as_ref(), progress),
+            Request::Gc { dry_run, grace_seconds } => self.gc(*dry_run, *grace_seconds),
+            Request::Repack => self.repack(progress),
+            _ => Err(Failure::new(Kind::Usage, "this request is for a daemon, and there is none")),
+        }
+    }
+
+    fn shared(&self) -> RwLockReadGuard<'_, ()> {
+        self.alone.read().unwrap_or_else(|broken| broken.into_inner())
+    }
+
+    fn exclusive(&self) -> RwLockWriteGuard<'_, ()> {
+        self.alone.write().unwrap_or_else(|broken| broken.into_inner())
+    }
+
+    fn remote(&self, place: &RemotePlace) -> Arc<Mutex<Remote>> {
+        self.remotes.get(place, || {
+            let RemotePlace::Directory(path) = place;
+            Mutex::new(Remote::new(Box::new(Local::new(path, Privacy::Shared))))
+        })
+    }
+
+    /// The recipe of a file that must be here.
+    fn recipe(&self, oid: Oid) -> Result<Recipe, Failure> {
+        let recipe = self.store.recipe(&oid).map_err(|error| words::store(&error))?;
+        recipe.ok_or_else(|| words::store(&crate::store::StoreError::NoFile(oid)))
+    }
+
+    /// A path in `dir` that no other rebuilt file has.
+    fn new_path(&self, dir: &std::path::Path, oid: Oid) -> PathBuf {
+        let number = self.rebuilt.fetch_add(1, Ordering::Relaxed);
+        dir.join(format!("git-sparse-{}-{number}-{oid}", std::process::id()))
+    }
+}

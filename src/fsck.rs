@@ -1,0 +1,215 @@
+//! Looks at everything a store holds, says what is damaged, and mends what can be mended.
+//!
+//! Nothing is deleted: a damaged pack gives up its good objects and is set aside under `bad/`; what
+//! is then missing is fetched from a remote that has it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::backend::{Area, Name};
+use crate::id::{Oid, PackId};
+use crate::pack::{self, PackError, Record};
+use crate::progress::Progress;
+use crate::recipe::Recipe;
+use crate::reconstruct::{ReconstructError, rehash};
+use crate::store::{Store, StoreError};
+use crate::sync::{self, Remote};
+
+/// How closely to look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Depth {
+    /// Checksums of packs and recipes, and that no object is missing.
+    Quick,
+    /// Also rebuild every file and compare its SHA-256.
+    Full,
+}
+
+/// What was found.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    pub packs: u64,
+    pub objects: u64,
+    pub files: u64,
+    pub bytes: u64,
+    /// Damage that is still there.
+    pub problems: Vec<Problem>,
+    /// Damage that was mended.
+    pub repaired: Vec<Problem>,
+}
+
+/// One thing that is wrong, and what it costs.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Problem {
+    Pack { pack: PackId, what: String },
+    File { oid: Oid, what: String },
+    Index { pack: PackId, what: String },
+}
+
+/// Checks the whole store.
+pub fn check(store: &Store, depth: Depth, progress: &Progress<'_>) -> Result<Report, StoreError> {
+    let mut report = Report::default();
+    let packs = check_packs(store, &mut report)?;
+    check_index(store, &packs, &mut report);
+    for oid in store.oids()? {
+        report.files += 1;
+        let Some(recipe) = check_recipe(store, oid, &mut report)? else { continue };
+        if let Err(what) = check_file(store, &recipe, depth, progress) {
+            report.problems.push(Problem::File { oid, what });
+        }
+    }
+    Ok(report)
+}
+
+/// Mends what `report` found, with the help of a remote if there is one, then looks again.
+pub fn repair(
+    store: &Store,
+    report: &Report,
+    mut remote: Option<&mut Remote>,
+    progress: &Progress<'_>,
+) -> Result<Report, StoreError> {
+    for problem in &report.problems {
+        match problem {
+            Problem::Pack { pack, .. } => set_aside(store, *pack)?,
+            Problem::Index { pack, .. } => {
+                if let Ok(records) = pack::read_trailer(store.backend(), *pack) {
+                    store.index().put_pack(*pack, &records);
+                }
+            }
+            Problem::File { .. } => {}
+        }
+    }
+    let mut now = check(store, Depth::Full, progress)?;
+    if let Some(remote) = &mut remote {
+        for problem in now.problems.clone() {
+            if let Problem::File { oid, .. } = problem {
+                // A remote that lacks it, or is damaged too, leaves the problem in the report.
+                let _ = refetch(store, remote, oid, progress);
+            }
+        }
+        now = check(store, Depth::Full, progress)?;
+    }
+    let left: BTreeSet<_> = now.problems.iter().collect();
+    now.repaired = report.problems.iter().filter(|problem| !left.contains(problem)).cloned().collect();
+    Ok(now)
+}
+
+/// Rebuilds one file and compares its hash.
+pub fn verify(store: &Store, recipe: &Recipe, progress: &Progress<'_>) -> Result<(), ReconstructError> {
+    crate::reconstruct::reconstruct(store, recipe, &mut std::io::sink(), progress)
+}
+
+/// Copies the good objects of a damaged pack into a new one and sets the old one aside.
+pub fn set_aside(store: &Store, pack: PackId) -> Result<(), StoreError> {
+    let records = pack::read_trailer(store.backend(), pack).or_else(|_| pack::salvage_trailer(store.backend(), pack));
+    let records = records.unwrap_or_default();
+    let good: Vec<(Record, Vec<u8>)> = records
+        .iter()
+        .filter_map(|record| Some((*record, pack::read_payload(store.backend(), pack, record).ok()?)))
+        .collect();
+    if !good.is_empty() {
+        let mut writer = store.begin_pack()?;
+        for (record, payload) in &good {
+            writer.add(*record, payload)?;
+        }
+        store.admit(writer)?;
+    }
+    store.index().forget_pack(&pack, &records);
+    if store.backend().len(Name::Pack(pack))?.is_some() {
+        store.backend().rename(Name::Pack(pack), Name::Bad(pack))?;
+    }
+    Ok(())
+}
+
+/// Packs that hold a payload of this file that can't be read.
+pub fn damaged_packs(store: &Store, recipe: &Recipe) -> BTreeSet<PackId> {
+    let mut damaged = BTreeSet::new();
+    for part in &recipe.parts {
+        for link in store.chain(&part.object).unwrap_or_default() {
+            if !damaged.contains(&link.pack) && pack::read_payload(store.backend(), link.pack, &link.record).is_err() {
+                damaged.insert(link.pack);
+            }
+        }
+    }
+    damaged
+}
+
+/// Fetches what a file lacks, proves it, and publishes its recipe again.
+fn refetch(store: &Store, remote: &mut Remote, oid: Oid, progress: &Progress<'_>) -> Result<(), String> {
+    remote.refresh().map_err(|error| error.to_string())?;
+    let (recipe, _) = sync::fetch(store, remote, oid, progress).map_err(|error| error.to_string())?;
+    let found = rehash(store, &recipe, progress).map_err(|error| error.to_string())?;
+    let proven = recipe.prove(found).map_err(|error| error.to_string())?;
+    store.publish(&proven).map_err(|error| error.to_string())
+}
+
+type Packs = BTreeMap<PackId, Vec<Record>>;
+
+fn check_packs(store: &Store, report: &mut Report) -> Result<Packs, StoreError> {
+    let mut good = BTreeMap::new();
+    for pack in store.packs()? {
+        report.packs += 1;
+        report.bytes += store.backend().len(Name::Pack(pack))?.unwrap_or(0);
+        match check_pack(store, pack) {
+            Ok(records) => {
+                report.objects += records.len() as u64;
+                good.insert(pack, records);
+            }
+            Err(error) => report.problems.push(Problem::Pack { pack, what: error.to_string() }),
+        }
+    }
+    Ok(good)
+}
+
+fn check_pack(store: &Store, pack: PackId) -> Result<Vec<Record>, PackError> {
+    let records = pack::read_trailer(store.backend(), pack)?;
+    for record in &records {
+        pack::read_payload(store.backend(), pack, record)?;
+    }
+    Ok(records)
+}
+
+/// The index may know less than the packs, but nothing else.
+fn check_index(store: &Store, packs: &Packs, report: &mut Report) {
+    for (pack, records) in packs {
+        let missing = records.iter().filter(|record| store.probe(&record.object).is_none()).count();
+        if missing > 0 {
+            let what = format!("{missing} of {} objects are not in the index", records.len());
+            report.problems.push(Problem::Index { pack: *pack, what });
+        }
+    }
+}
+
+fn check_recipe(store: &Store, oid: Oid, report: &mut Report) -> Result<Option<Recipe>, StoreError> {
+    match store.recipe(&oid) {
+        Ok(recipe) => Ok(recipe),
+        Err(StoreError::Io(error)) => Err(StoreError::Io(error)),
+        Err(error) => {
+            report.problems.push(Problem::File { oid, what: error.to_string() });
+            Ok(None)
+        }
+    }
+}
+
+fn check_file(store: &Store, recipe: &Recipe, depth: Depth, progress: &Progress<'_>) -> Result<(), String> {
+    for part in &recipe.parts {
+        store.chain(&part.object).map_err(|error| error.to_string())?;
+    }
+    match depth {
+        Depth::Quick => Ok(()),
+        Depth::Full => verify(store, recipe, progress).map_err(|error| error.to_string()),
+    }
+}
+
+/// Packs and files that were set aside or wait in the trash.
+pub fn leftovers(store: &Store) -> Result<u64, StoreError> {
+    let mut bytes = 0;
+    for area in [Area::Bad, Area::Trash] {
+        for name in store.backend().list(area)? {
+            bytes += store.backend().len(name)?.unwrap_or(0);
+        }
+    }
+    Ok(bytes)
+}

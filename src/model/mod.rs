@@ -1,0 +1,8 @@
+//! What changed between two models, tensor by tensor.
+
+mod diff;
+mod summary;
+mod weights;
+
+pub use diff::{Change, DiffError, TensorDiff, diff};
+pub use summary::{TensorSummary, summary};

@@ -1,0 +1,242 @@
+//! Chooses again how objects are stored: more effort than a push may spend, and bases that came later.
+//!
+//! Every live object is considered against its present base, or, when nothing is based on it, against
+//! the counterpart in the best base that the store has now; the smaller encoding wins. All go to new
+//! packs, every file is proven from them, and only then do the old packs go to the trash.
+
+use std::collections::{HashMap, HashSet};
+
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use crate::base::{self, Hints};
+use crate::codec::{self, Effort};
+use crate::format::Dtype;
+use crate::gc;
+use crate::id::{ObjectId, PackId};
+use crate::index::Found;
+use crate::ingest::Counterparts;
+use crate::pack::{self, MAX_DEPTH, PackWriter, Record};
+use crate::progress::{Cancelled, Progress};
+use crate::recipe::Recipe;
+use crate::reconstruct::{ReconstructError, reconstruct};
+use crate::store::{self, Store, StoreError};
+
+const PACK_BYTES: u64 = 1 << 30;
+/// Objects that are encoded together.
+const BATCH: usize = 32;
+
+/// What a repack did.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Repacked {
+    pub objects: u64,
+    /// Objects that got another encoding.
+    pub changed: u64,
+    /// Payload bytes before and after.
+    pub before: u64,
+    pub after: u64,
+    pub packs_before: u64,
+    pub packs_after: u64,
+}
+
+/// Why a repack gave up; the store is then as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum RepackError {
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    #[error("repacked file does not come back, nothing was changed: {0}")]
+    Proof(ReconstructError),
+    #[error("{0}")]
+    Cancelled(#[from] Cancelled),
+}
+
+impl From<std::io::Error> for RepackError {
+    fn from(error: std::io::Error) -> RepackError {
+        RepackError::Store(StoreError::Io(error))
+    }
+}
+
+/// What is known of an object before it is stored again.
+struct Plan {
+    found: Found,
+    dtype: Dtype,
+    row_len: u64,
+    /// A base it does not have yet, with its type.
+    counterpart: Option<(ObjectId, Dtype)>,
+    base_dtype: Dtype,
+}
+
+/// Rewrites all live objects. `now` is in seconds, for the trash.
+pub fn repack(store: &Store, now: u64, progress: &Progress<'_>) -> Result<Repacked, RepackError> {
+    let old_packs = store.packs()?;
+    let plans = plan(store)?;
+    let mut done = Repacked { packs_before: old_packs.len() as u64, ..Repacked::default() };
+    let mut depths: HashMap<ObjectId, u8> = HashMap::new();
+    let mut writer: Option<PackWriter<'_>> = None;
+    let mut new_packs = Vec::new();
+    for batch in by_depth(&plans) {
+        let encoded: Vec<_> = batch.par_iter().map(|plan| encode(store, plan, &depths)).collect();
+        for (plan, outcome) in batch.iter().zip(encoded) {
+            let (record, payload) = outcome?;
+            let pack = match &mut writer {
+                Some(pack) => pack,
+                None => writer.insert(store.begin_pack()?),
+            };
+            depths.insert(record.object, record.depth);
+            done.objects += 1;
+            done.changed += u64::from(record.codec != plan.found.record.codec || record.base != plan.found.record.base);
+            done.before += u64::from(plan.found.record.payload_len);
+            done.after += payload.len() as u64;
+            pack.add(record, &payload)?;
+            progress(u64::from(record.logical_len))?;
+            if pack.len() > PACK_BYTES {
+                new_packs.push(store.admit(writer.take().expect("because it was just filled"))?);
+            }
+        }
+    }
+    if let Some(writer) = writer {
+        new_packs.push(store.admit(writer)?);
+    }
+    done.packs_after = new_packs.len() as u64;
+    prove(store, &new_packs, &old_packs, progress)?;
+    for pack in old_packs.iter().filter(|pack| !new_packs.contains(pack)) {
+        gc::discard(store, *pack, now)?;
+    }
+    Ok(done)
+}
+
+/// Every file must come back from the new packs; if one does not, the old ones count again.
+fn prove(store: &Store, new: &[PackId], old: &[PackId], progress: &Progress<'_>) -> Result<(), RepackError> {
+    for oid in store.oids()? {
+        let recipe = store.recipe(&oid)?.ok_or(StoreError::NoFile(oid))?;
+        let proof = reconstruct(store, &recipe, &mut std::io::sink(), &|_| progress(0));
+        if let Err(error) = proof {
+            for pack in new.iter().filter(|pack| !old.contains(pack)) {
+                let records = pack::read_trailer(store.backend(), *pack).map_err(StoreError::Pack)?;
+                store.index().forget_pack(pack, &records);
+                store.backend().delete(crate::backend::Name::Pack(*pack))?;
+            }
+            for pack in old {
+                let records = pack::read_trailer(store.backend(), *pack).map_err(StoreError::Pack)?;
+                store.index().put_pack(*pack, &records);
+            }
+            return Err(RepackError::Proof(error));
+        }
+    }
+    Ok(())
+}
+
+/// All live objects with what recipes know of them.
+fn plan(store: &Store) -> Result<HashMap<ObjectId, Plan>, StoreError> {
+    let live = gc::live(store)?;
+    let mut plans = HashMap::new();
+    for (object, pack) in live {
+        let records = store.find(&object)?;
+        let found = if records.pack == pack { records } else { find_in(store, pack, &object)? };
+        let plan =
+            Plan { found, dtype: Dtype::Bytes, row_len: 0, counterpart: None, base_dtype: Dtype::Bytes };
+        plans.insert(object, plan);
+    }
+    let based_on: HashSet<ObjectId> = plans.values().filter_map(|plan| plan.found.record.base).collect();
+    let mut types: HashMap<ObjectId, Dtype> = HashMap::new();
+    let mut recipes: Vec<Recipe> = Vec::new();
+    for oid in store.oids()? {
+        recipes.extend(store.recipe(&oid)?);
+    }
+    for recipe in &recipes {
+        for part in &recipe.parts {
+            if let (Some(tensor), Some(plan)) = (recipe.tensor_of(part), plans.get_mut(&part.object)) {
+                (plan.dtype, plan.row_len) = (tensor.dtype, tensor.row_len);
+                types.insert(part.object, tensor.dtype);
+            }
+        }
+    }
+    for recipe in &recipes {
+        let hints = Hints { earlier: recipe.base.iter().map(|(oid, _)| *oid).collect(), declared: Vec::new() };
+        let choice = base::choose(store, recipe.oid, recipe.layout.as_ref(), &recipe.sketch, &hints)?;
+        let Some(choice) = choice else { continue };
+        let counterparts = Counterparts::of(&choice.recipe);
+        for part in &recipe.parts {
+            let Some(tensor) = recipe.tensor_of(part) else { continue };
+            let Some(plan) = plans.get_mut(&part.object) else { continue };
+            // Only a leaf may get a new base: nothing can then close a circle through it.
+            if plan.found.record.base.is_none() && !based_on.contains(&part.object) {
+                plan.counterpart =
+                    counterparts.named(&tensor.name, part.slice).filter(|(base, _)| *base != part.object);
+            }
+        }
+    }
+    drop_mutual(&mut plans);
+    for plan in plans.values_mut() {
+        let base = plan.found.record.base;
+        plan.base_dtype = base.and_then(|base| types.get(&base).copied()).unwrap_or(plan.dtype);
+    }
+    Ok(plans)
+}
+
+/// Two leaves may have chosen each other: an object that is about to be a base stays as it is.
+fn drop_mutual(plans: &mut HashMap<ObjectId, Plan>) {
+    let mut bases = HashSet::new();
+    let mut objects: Vec<ObjectId> = plans.keys().copied().collect();
+    objects.sort();
+    for object in objects {
+        let plan = plans.get_mut(&object).expect("because the keys were just listed");
+        match plan.counterpart {
+            Some((base, _)) if !bases.contains(&object) => {
+                bases.insert(base);
+            }
+            _ => plan.counterpart = None,
+        }
+    }
+    let with_new_base: HashSet<ObjectId> =
+        plans.iter().filter(|(_, plan)| plan.counterpart.is_some()).map(|(object, _)| *object).collect();
+    for plan in plans.values_mut() {
+        if plan.counterpart.is_some_and(|(base, _)| with_new_base.contains(&base)) {
+            plan.counterpart = None;
+        }
+    }
+}
+
+fn find_in(store: &Store, pack: PackId, object: &ObjectId) -> Result<Found, StoreError> {
+    let records = pack::read_trailer(store.backend(), pack)?;
+    let record = records.into_iter().find(|record| record.object == *object);
+    record.map(|record| Found { pack, record }).ok_or(StoreError::Missing(*object))
+}
+
+/// Batches in which no object is the base of another, bases before what is based on them.
+fn by_depth(plans: &HashMap<ObjectId, Plan>) -> Vec<Vec<&Plan>> {
+    let mut ordered: Vec<&Plan> = plans.values().collect();
+    let rank = |plan: &Plan| match plan.counterpart {
+        Some(_) => MAX_DEPTH + 1,
+        None => plan.found.record.depth,
+    };
+    ordered.sort_by_key(|plan| (rank(plan), plan.found.pack, plan.found.record.offset));
+    let same_rank = ordered.chunk_by(|a, b| rank(a) == rank(b));
+    same_rank.flat_map(|same| same.chunks(BATCH).map(<[&Plan]>::to_vec)).collect()
+}
+
+/// The smaller of the present encoding and a new one.
+fn encode(
+    store: &Store,
+    plan: &Plan,
+    depths: &HashMap<ObjectId, u8>,
+) -> Result<(Record, Vec<u8>), StoreError> {
+    let old = plan.found.record;
+    let depth_of = |base: &ObjectId| depths.get(base).copied().ok_or(StoreError::Missing(*base));
+    let present = old.base.map(|base| (base, plan.base_dtype)).or(plan.counterpart);
+    let mut kept = old;
+    kept.depth = old.base.map(|base| depth_of(&base).map(|depth| depth + 1)).transpose()?.unwrap_or(0);
+    let payload = pack::read_payload(store.backend(), plan.found.pack, &old)?;
+    let bytes = store.get(&old.object)?;
+    let base_bytes = present.map(|(base, dtype)| store.get(&base).map(|bytes| (base, dtype, bytes))).transpose()?;
+    let base = base_bytes.as_ref().map(|(_, dtype, bytes)| codec::Base { bytes, dtype: *dtype });
+    let fresh = codec::encode(&bytes, plan.dtype, plan.row_len, base, Effort::Repack);
+    if fresh.payload.len() >= payload.len() {
+        return Ok((kept, payload));
+    }
+    let base = match base_bytes.filter(|_| fresh.codec.needs_base()) {
+        Some((base, _, _)) => Some((base, depth_of(&base)?)),
+        None => None,
+    };
+    Ok((store::record_for(old.object, base, fresh.codec, old.logical_len), fresh.payload))
+}
