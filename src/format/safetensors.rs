@@ -27,7 +27,8 @@ pub(super) fn parse(source: &dyn Source) -> Result<Parsed, Refusal> {
         return Err(Refusal::Malformed);
     }
     let head = LEN_BYTES + len;
-    let header: Header = serde_json::from_reader(BufReader::new(Reader::new(source, LEN_BYTES..head))).map_err(refusal)?;
+    let header: Header =
+        serde_json::from_reader(BufReader::new(Reader::new(source, LEN_BYTES..head))).map_err(refusal)?;
     let arrays = header.0.into_iter().filter_map(|(name, entry)| entry.array(name, head)).collect();
     Ok(Parsed { format: Format::Safetensors, head, arrays })
 }
