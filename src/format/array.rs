@@ -4,7 +4,9 @@
 //! here, once for all formats: a claim that is out of bounds, overlaps or repeats a name is dropped,
 //! and its bytes become filler.
 
+use std::collections::HashSet;
 use std::io;
+use std::mem;
 use std::ops::Range;
 
 use super::{Dtype, MAX_SLICE_ELEMENTS, Segment, Source, chunked};
@@ -16,6 +18,9 @@ const MAX_FILLER_BYTES: u64 = 1 << 20;
 /// Every slice repeats name and shape: without limits a large file could make them fill the memory.
 pub(super) const MAX_NAME_BYTES: usize = 4096;
 pub(super) const MAX_RANK: usize = 32;
+/// Most arrays in one file. A parser gives up beyond, so that the table of a file whose header repeats
+/// one short line stays small.
+pub(super) const MAX_ARRAYS: usize = 1 << 20;
 /// Keeps slice numbers far below 2^32; no file system holds such a file.
 const MAX_ARRAY_BYTES: u64 = 1 << 48;
 
@@ -95,23 +100,21 @@ impl Array {
         end.min(len)
     }
 
-    fn push_slices(self, segments: &mut Vec<Segment>) {
-        let len = self.range.end - self.range.start;
+    fn push_slices(mut self, segments: &mut Vec<Segment>) {
+        let Range { start, end } = self.range;
         let mut at = 0;
         let mut slice = 0;
-        while at < len {
-            let end = self.slice_end(at);
-            let range = self.range.start + at..self.range.start + end;
-            let Array { dtype, row_len, .. } = self;
-            segments.push(Segment {
-                range,
-                name: self.name.clone(),
-                slice,
-                dtype,
-                row_len,
-                shape: self.shape.clone(),
-            });
-            at = end;
+        while start + at < end {
+            let next = self.slice_end(at);
+            // Most arrays have one slice, which can have the only copy of the name.
+            let (name, shape) = if start + next == end {
+                (mem::take(&mut self.name), mem::take(&mut self.shape))
+            } else {
+                (self.name.clone(), self.shape.clone())
+            };
+            let range = start + at..start + next;
+            segments.push(Segment { range, name, slice, dtype: self.dtype, row_len: self.row_len, shape });
+            at = next;
             slice += 1;
         }
     }
@@ -144,12 +147,12 @@ pub(super) fn tile(source: &dyn Source, head: u64, arrays: Vec<Array>) -> io::Re
 }
 
 /// The arrays that can be used as far as they themselves tell, by offset; of equal names the first.
-fn usable(mut arrays: Vec<Array>) -> Vec<Array> {
+fn usable(mut arrays: Vec<Array>) -> impl Iterator<Item = Array> {
     arrays.retain(Array::is_usable);
-    arrays.sort_by(|a, b| a.name.cmp(&b.name));
-    arrays.dedup_by(|later, first| later.name == first.name);
     arrays.sort_by_key(|array| array.range.start);
-    arrays
+    let mut seen = HashSet::with_capacity(arrays.len());
+    let is_first: Vec<bool> = arrays.iter().map(|array| seen.insert(array.name.as_str())).collect();
+    arrays.into_iter().zip(is_first).filter_map(|(array, is_first)| is_first.then_some(array))
 }
 
 fn push_filler(source: &dyn Source, range: Range<u64>, segments: &mut Vec<Segment>) -> io::Result<()> {

@@ -60,3 +60,74 @@ fn chunk_len(bytes: &[u8]) -> usize {
         v2020::cut(bytes, MIN_BYTES, AVERAGE_BYTES, MAX_BYTES, strict, loose, strict << 1, loose << 1);
     len
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Bytes without pattern, the same for the same seed.
+    fn noise(len: usize, seed: u8) -> Vec<u8> {
+        let mut bytes = vec![0; len];
+        blake3::Hasher::new_keyed(&[seed; 32]).finalize_xof().fill(&mut bytes);
+        bytes
+    }
+
+    fn ends(bytes: &[u8], window_bytes: usize) -> Vec<u64> {
+        let chunks = chunks_by_window(&bytes, 0..bytes.len() as u64, window_bytes).unwrap();
+        chunks.iter().map(|chunk| chunk.range.end).collect()
+    }
+
+    /// The borders are a promise: with others, nothing stored before is found again. A new version of
+    /// the `fastcdc` crate that moves them must not come unnoticed.
+    #[test]
+    fn borders_stay_where_they_are() {
+        let found = ends(&noise(1 << 20, 7), WINDOW_BYTES);
+        assert_eq!(
+            found,
+            [132218, 230063, 276072, 478805, 588928, 638976, 727077, 854010, 962728, 1007004, 1048576]
+        );
+    }
+
+    /// Constant bytes have no borders of their own, and the last chunk may be short.
+    #[test]
+    fn chunks_keep_their_limits() {
+        assert!(ends(&[], WINDOW_BYTES).is_empty());
+        assert_eq!(ends(&[0; 5], WINDOW_BYTES), [5]);
+        let max = MAX_BYTES as u64;
+        assert_eq!(ends(&[0; 2 * MAX_BYTES + 9], WINDOW_BYTES), [max, 2 * max, 2 * max + 9]);
+    }
+
+    /// That is what content-defined chunks are for.
+    #[test]
+    fn an_inserted_byte_moves_few_borders() {
+        let before = noise(16 << 20, 1);
+        let mut after = before.clone();
+        after.insert(before.len() / 2, b'!');
+        let chunks = |bytes: &[u8]| -> HashSet<blake3::Hash> {
+            let chunks = chunks(&bytes, 0..bytes.len() as u64).unwrap();
+            let hash = |range: Range<u64>| blake3::hash(&bytes[range.start as usize..range.end as usize]);
+            chunks.into_iter().map(|chunk| hash(chunk.range)).collect()
+        };
+        let (old, new) = (chunks(&before), chunks(&after));
+        let kept = old.intersection(&new).count();
+        assert!(kept * 100 >= old.len() * 95, "{kept} of {} chunks survive", old.len());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+
+        /// How the file is read must not show in the store.
+        #[test]
+        fn the_window_does_not_move_borders(
+            len in 0usize..3 << 20, seed: u8, window_bytes in MAX_BYTES..2 << 20, zeros in 0usize..1 << 20
+        ) {
+            let mut bytes = noise(len, seed);
+            bytes[len / 3..].iter_mut().take(zeros).for_each(|byte| *byte = 0);
+            prop_assert_eq!(ends(&bytes, window_bytes), ends(&bytes, usize::MAX));
+        }
+    }
+}

@@ -30,3 +30,34 @@ pub fn layout_of(segments: &[Segment]) -> Option<[u8; 16]> {
     hasher.finalize_xof().fill(&mut layout);
     Some(layout)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::Dtype;
+
+    fn tensor(name: &str, slice: u32, dtype: Dtype, shape: &[u64]) -> Segment {
+        let nameless = Segment::nameless(0..1);
+        Segment { name: name.into(), slice, dtype, shape: shape.to_vec(), ..nameless }
+    }
+
+    /// Files find each other by it: what a fine-tune or a conversion changes must not show.
+    #[test]
+    fn only_names_and_shapes_count() {
+        let layout = |tensors: &[Segment]| layout_of(tensors);
+        let a = tensor("a", 0, Dtype::F32, &[2, 3]);
+        let b = tensor("b", 0, Dtype::F32, &[]);
+        let base = layout(&[a.clone(), b.clone()]);
+        assert!(base.is_some());
+
+        assert_eq!(base, layout(&[b.clone(), a.clone()]), "order");
+        assert_eq!(base, layout(&[tensor("a", 0, Dtype::Bf16, &[2, 3]), b.clone()]), "type");
+        assert_eq!(base, layout(&[a.clone(), tensor("a", 1, Dtype::F32, &[2, 3]), b.clone()]), "slices");
+        assert_eq!(base, layout(&[Segment::nameless(0..9), a.clone(), b.clone()]), "headers");
+
+        assert_ne!(base, layout(std::slice::from_ref(&a)), "fewer");
+        assert_ne!(base, layout(&[tensor("a", 0, Dtype::F32, &[3, 2]), b.clone()]), "shape");
+        assert_ne!(base, layout(&[tensor("c", 0, Dtype::F32, &[2, 3]), b.clone()]), "name");
+        assert_eq!(None, layout(&[Segment::nameless(0..9)]));
+    }
+}

@@ -6,11 +6,13 @@
 
 mod array;
 mod chunked;
+mod gguf;
 mod layout;
-#[expect(dead_code, reason = "the parsers of other formats come next")]
+mod npy;
 mod reader;
 mod safetensors;
 mod tiling;
+mod zip;
 
 use std::io;
 use std::ops::Range;
@@ -67,9 +69,23 @@ impl From<io::Error> for Refusal {
     }
 }
 
-/// The format that the bytes themselves show.
+/// Asks the parser of the format that the first bytes show.
 fn parse(source: &dyn Source) -> Result<Parsed, Refusal> {
-    safetensors::parse(source)
+    let mut magic = [0u8; 8];
+    if source.len() < magic.len() as u64 {
+        return Err(Refusal::Malformed);
+    }
+    source.read_at(&mut magic, 0)?;
+    if magic.starts_with(&gguf::MAGIC) {
+        gguf::parse(source)
+    } else if magic.starts_with(&zip::MAGIC) {
+        zip::parse(source)
+    } else if magic.starts_with(&npy::MAGIC) {
+        npy::parse(source)
+    } else {
+        // Has no magic number; its parser turns away most files by the first 8 bytes.
+        safetensors::parse(source)
+    }
 }
 
 /// Type of the numbers in a segment, as far as a codec cares.
@@ -206,6 +222,3 @@ impl<S: Source + ?Sized> Source for &S {
         (**self).read_at(buf, offset)
     }
 }
-
-#[cfg(test)]
-mod tests;

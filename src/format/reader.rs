@@ -43,6 +43,11 @@ impl<'a> Reader<'a> {
         Ok(bytes)
     }
 
+    /// The next little-endian number of 2 bytes.
+    pub fn u16(&mut self) -> Result<u16, Refusal> {
+        self.array().map(u16::from_le_bytes)
+    }
+
     /// The next little-endian number of 4 bytes.
     pub fn u32(&mut self) -> Result<u32, Refusal> {
         self.array().map(u32::from_le_bytes)

@@ -5,11 +5,12 @@
 //! Only a header that is no JSON of the known kind makes it give up.
 
 use std::fmt;
+use std::io::BufReader;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::array::{Array, Element, MAX_RANK};
+use super::array::{Array, Element, MAX_ARRAYS, MAX_RANK};
 use super::reader::Reader;
 use super::{Dtype, Format, Parsed, Refusal, Source};
 
@@ -26,7 +27,8 @@ pub(super) fn parse(source: &dyn Source) -> Result<Parsed, Refusal> {
         return Err(Refusal::Malformed);
     }
     let head = LEN_BYTES + len;
-    let header: Header = serde_json::from_reader(Reader::new(source, LEN_BYTES..head)).map_err(refusal)?;
+    let header: Header =
+        serde_json::from_reader(BufReader::new(Reader::new(source, LEN_BYTES..head))).map_err(refusal)?;
     let arrays = header.0.into_iter().filter_map(|(name, entry)| entry.array(name, head)).collect();
     Ok(Parsed { format: Format::Safetensors, head, arrays })
 }
@@ -101,7 +103,7 @@ impl<'de> Visitor<'de> for HeaderVisitor {
     type Value = Header;
 
     fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str("a map of tensors")
+        write!(out, "a map of at most {MAX_ARRAYS} tensors")
     }
 
     fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Header, M::Error> {
@@ -109,6 +111,8 @@ impl<'de> Visitor<'de> for HeaderVisitor {
         while let Some(name) = map.next_key::<String>()? {
             if name == "__metadata__" {
                 map.next_value::<IgnoredAny>()?;
+            } else if tensors.len() == MAX_ARRAYS {
+                return Err(M::Error::invalid_length(MAX_ARRAYS + 1, &self));
             } else {
                 tensors.push((name, map.next_value()?));
             }

@@ -1,0 +1,277 @@
+//! Small lies: files that promise what they don't hold. Each must tile, fast and in little memory.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use git_sparse::format::Format::{self, Chunked, Gguf as GgufFile, Safetensors, Zip as ZipFile};
+use git_sparse::format::cut;
+
+use crate::watched::{Sparse, peak_bytes};
+use crate::write::{Gguf, Zip, safetensors, tensor};
+
+/// A second where code is optimised as in a release; tests may be slower and share the machine.
+const PATIENCE: Duration = Duration::from_secs(5);
+const MEMORY_BYTES: u64 = 24 << 20;
+const LONGEST_READ_BYTES: u64 = 8 << 20;
+
+/// A lie, the file that tells it, what it is taken for and how many named segments are believed.
+type Lie = (&'static str, Sparse, Format, usize);
+
+fn check(lies: Vec<Lie>) {
+    for (lie, file, format, believed) in lies {
+        let started = Instant::now();
+        let (cut, peak) = peak_bytes(|| cut(&file).unwrap());
+        let took = started.elapsed();
+        println!("{lie}: {took:?}, {peak} bytes of memory");
+        assert!(took < PATIENCE, "{lie}: took {took:?}");
+        // The table of what is in the file may grow with the file, a claim in it may not.
+        let limit = MEMORY_BYTES + 8 * file.head.len() as u64;
+        assert!(peak as u64 <= limit, "{lie}: {peak} bytes of memory");
+        assert!(file.longest_read.load(Relaxed) <= LONGEST_READ_BYTES, "{lie}");
+        let named = cut.segments().iter().filter(|segment| !segment.name.is_empty()).count();
+        assert_eq!((cut.format(), named), (format, believed), "{lie}");
+    }
+}
+
+/// A safetensors file with these tensors and 64 bytes of data.
+fn tensors(lines: &[String]) -> Sparse {
+    Sparse::full(safetensors(&format!("{{{}}}", lines.join(",")), &[9; 64]))
+}
+
+/// One tensor, of that dtype, shape and range.
+fn one(dtype: &str, shape: &str, start: impl ToString, end: impl ToString) -> Sparse {
+    tensors(&[tensor("x", dtype, shape, start, end)])
+}
+
+fn header(text: &str) -> Sparse {
+    Sparse::full(safetensors(text, &[9; 64]))
+}
+
+/// 8 bytes of header length, then `rest`.
+fn length(len: u64, rest: &[u8]) -> Sparse {
+    Sparse::full([&len.to_le_bytes(), rest].concat())
+}
+
+#[test]
+fn lies_of_safetensors_headers() {
+    let name = "n".repeat(1 << 20);
+    check(vec![
+        ("nothing", Sparse::full(vec![]), Chunked, 0),
+        ("one byte", Sparse::full(vec![1]), Chunked, 0),
+        ("no header", length(0, b""), Chunked, 0),
+        ("no header, data", length(0, &[0; 99]), Chunked, 0),
+        ("header of 2^63", length(1 << 63, b"{}"), Chunked, 0),
+        ("header of 2^64 - 1", length(u64::MAX, b"{}"), Chunked, 0),
+        ("header of 2^64 - 8", length(u64::MAX - 7, b"{}"), Chunked, 0),
+        ("header longer than the file", length(3, b"{}"), Chunked, 0),
+        ("header longer than allowed", sparse(length(100_000_001, b"{}"), 100_000_100), Chunked, 0),
+        ("longest header, all zeros", sparse(length(100_000_000, b"{}"), 100_000_100), Chunked, 0),
+        ("truncated JSON", header(r#"{"x":{"dtype":"F32","shape":[1"#), Chunked, 0),
+        ("JSON twice", header("{}{}"), Chunked, 0),
+        ("no map", header("[]"), Chunked, 0),
+        ("no UTF-8", length(6, b"{\"\xff\":1}"), Chunked, 0),
+        ("a byte-order mark", header("\u{feff}{}"), Chunked, 0),
+        ("deep metadata", header(&format!(r#"{{"__metadata__":{}"#, "[".repeat(100_000))), Chunked, 0),
+        ("deep tensor", header(&format!(r#"{{"x":{}"#, r#"{"a":"#.repeat(100_000))), Chunked, 0),
+        ("empty map", header("{}"), Safetensors, 0),
+        ("spaces around", header("  {}  "), Safetensors, 0),
+        ("a long name", tensors(&[tensor(&name, "U8", "[64]", 0, 64)]), Safetensors, 0),
+        ("a long type", one(&name, "[64]", 0, 64), Safetensors, 1),
+        ("no name", tensors(&[tensor("", "U8", "[64]", 0, 64)]), Safetensors, 0),
+        ("a path as name", tensors(&[tensor("../../etc/passwd\0", "U8", "[64]", 0, 64)]), Safetensors, 1),
+    ]);
+}
+
+fn sparse(file: Sparse, len: u64) -> Sparse {
+    Sparse { len, ..file }
+}
+
+#[test]
+fn lies_of_safetensors_tensors() {
+    let t = |name: &str, start: u64, end: u64| {
+        tensor(name, "U8", &format!("[{}]", end.saturating_sub(start)), start, end)
+    };
+    check(vec![
+        ("negative offset", one("U8", "[65]", -1, 64), Chunked, 0),
+        ("offset is a float", one("U8", "[64]", 0, "6.4e1"), Chunked, 0),
+        ("offset of 2^64", one("U8", "[64]", 0, "18446744073709551616"), Chunked, 0),
+        ("offset of 2^64 - 1", one("U8", "[64]", 0, u64::MAX), Safetensors, 0),
+        ("both offsets of 2^64 - 1", one("Q", "[0]", u64::MAX, u64::MAX), Safetensors, 0),
+        ("range backwards", one("U8", "[64]", 64, 0), Safetensors, 0),
+        ("unknown type backwards", one("Q", "[64]", 64, 0), Safetensors, 0),
+        ("a byte beyond the end", one("U8", "[65]", 0, 65), Safetensors, 0),
+        ("empty beyond the end", one("U8", "[0]", 999, 999), Safetensors, 0),
+        ("wrong size", one("F32", "[15]", 0, 64), Safetensors, 0),
+        ("product 2^64", one("U8", "[4294967296,4294967296]", 0, 0), Safetensors, 0),
+        ("product 2^64 + 64", one("U8", "[4294967296,4294967296,64]", 0, 64), Safetensors, 0),
+        ("bytes 2^64 + 64", one("F32", "[4611686018427387920]", 0, 64), Safetensors, 0),
+        ("zero rows of 2^64", one("U8", "[0,4294967296,4294967296]", 0, 0), Safetensors, 0),
+        ("33 dimensions", one("U8", &format!("[64{}]", ",1".repeat(32)), 0, 64), Chunked, 0),
+        ("32 dimensions", one("U8", &format!("[64{}]", ",1".repeat(31)), 0, 64), Safetensors, 1),
+        ("a million dimensions", one("U8", &format!("[64{}]", ",1".repeat(1_000_000)), 0, 64), Chunked, 0),
+        ("shape is a text", one("U8", "\"64\"", 0, 64), Chunked, 0),
+        ("same name twice", tensors(&[t("x", 0, 32), t("x", 32, 64)]), Safetensors, 1),
+        ("same range twice", tensors(&[t("x", 0, 32), t("y", 0, 32)]), Safetensors, 1),
+        ("overlap by a byte", tensors(&[t("y", 31, 64), t("x", 0, 32)]), Safetensors, 1),
+        ("one inside another", tensors(&[t("x", 0, 64), t("y", 9, 10), t("z", 63, 64)]), Safetensors, 1),
+        ("holes everywhere", tensors(&[t("y", 40, 50), t("x", 10, 20)]), Safetensors, 2),
+    ]);
+}
+
+/// The most tensors that a header can hold are many, but no more than it has bytes for.
+#[test]
+fn a_million_tensors() {
+    let lines: Vec<_> = (0..1_000_000).map(|at| tensor(&at.to_string(), "U8", "[1]", at, at + 1)).collect();
+    let file = Sparse::full(safetensors(&format!("{{{}}}", lines.join(",")), &vec![9; 1_000_000]));
+    let overlapping: Vec<_> = (0..100_000).map(|at| tensor(&at.to_string(), "U8", "[64]", 0, 64)).collect();
+    check(vec![
+        ("a million tensors", file, Safetensors, 1_000_000),
+        ("100,000 at one place", tensors(&overlapping), Safetensors, 1),
+    ]);
+}
+
+#[test]
+fn lies_of_gguf() {
+    let max = 1 << 63;
+    let full = |file: Gguf| Sparse::full(file.raw(&[1; 200]).bytes);
+    let value = |kind| Gguf::new(3, 0, 1).string("key").u32(kind);
+    let with_alignment = |alignment| full(Gguf::new(3, 1, 1).alignment(alignment).tensor("x", 0, &[8], 0));
+    let with_tensor = |kind, dimensions: &[u64], offset| {
+        Sparse::full(Gguf::new(3, 1, 0).tensor("x", kind, dimensions, offset).pad(32).raw(&[1; 200]).bytes)
+    };
+    let deep = (0..100_000).fold(value(9), |file, _| file.u32(9).u64(1));
+    let empty_arrays = (0..1_000_000).fold(value(9).u32(9).u64(1_000_000), |file, _| file.u32(0).u64(0));
+    check(vec![
+        ("magic alone", Sparse::full(b"GGUF".to_vec()), Chunked, 0),
+        ("version 0", full(Gguf::new(0, 0, 0)), Chunked, 0),
+        ("version 4", full(Gguf::new(4, 0, 0)), Chunked, 0),
+        ("no counts", Sparse::full(b"GGUF\x03\0\0\0\0\0".to_vec()), Chunked, 0),
+        ("2^63 tensors", full(Gguf::new(3, max, 0)), Chunked, 0),
+        ("2^63 values", full(Gguf::new(3, 0, max)), Chunked, 0),
+        ("2^64 - 1 of both", full(Gguf::new(3, u64::MAX, u64::MAX)), Chunked, 0),
+        ("2^32 - 1 of both, version 1", full(Gguf::new(1, 0xffff_ffff, 0xffff_ffff)), Chunked, 0),
+        ("2^63 tensors of zeros", sparse(Sparse::full(Gguf::new(3, max, 0).bytes), 64 << 20), Chunked, 0),
+        ("2^20 tensors of zeros", sparse(Sparse::full(Gguf::new(3, 1 << 20, 0).bytes), 64 << 20), Chunked, 0),
+        ("key of 2^63", full(Gguf::new(3, 0, 1).u64(max)), Chunked, 0),
+        ("key longer than the file", full(Gguf::new(3, 0, 1).u64(999)), Chunked, 0),
+        ("string of 2^64 - 1", full(value(8).u64(u64::MAX)), Chunked, 0),
+        ("string longer than the file", full(value(8).u64(201)), Chunked, 0),
+        ("string up to the end", full(value(8).u64(200)), Chunked, 0),
+        ("unknown type of value", full(value(13).u64(0)), Chunked, 0),
+        ("array of 2^63 strings", full(value(9).u32(8).u64(max)), Chunked, 0),
+        ("array of 2^63 bytes", full(value(9).u32(0).u64(max)), Chunked, 0),
+        ("array of 2^61 numbers of 8 bytes", full(value(9).u32(10).u64(1 << 61)), Chunked, 0),
+        ("array of 2^63 arrays", full(value(9).u32(9).u64(max)), Chunked, 0),
+        ("array in array in array …", full(deep), Chunked, 0),
+        ("a million empty arrays", full(empty_arrays.pad(32)), GgufFile, 0),
+        (
+            "strings of zeros to the end",
+            sparse(Sparse::full(value(9).u32(8).u64(max).bytes), 64 << 20),
+            Chunked,
+            0,
+        ),
+        ("alignment 0", with_alignment(0), Chunked, 0),
+        ("alignment 3", with_alignment(3), Chunked, 0),
+        ("alignment 2^31", with_alignment(1 << 31), Chunked, 0),
+        ("alignment 2^32 - 1", with_alignment(u32::MAX), Chunked, 0),
+        ("alignment 1", with_alignment(1), GgufFile, 1),
+        (
+            "alignment is a string",
+            full(Gguf::new(3, 0, 1).string("general.alignment").u32(8).u64(9)),
+            GgufFile,
+            0,
+        ),
+        ("tensor", with_tensor(0, &[8], 0), GgufFile, 1),
+        ("tensor beyond the end", with_tensor(0, &[8], 192), GgufFile, 0),
+        ("offset of 2^64 - 1", with_tensor(0, &[8], u64::MAX), GgufFile, 0),
+        ("9 dimensions", with_tensor(0, &[1; 9], 0), Chunked, 0),
+        ("2^32 - 1 dimensions", full(Gguf::new(3, 1, 0).string("x").u32(u32::MAX)), Chunked, 0),
+        ("product 2^64", with_tensor(0, &[1 << 32, 1 << 32], 0), GgufFile, 0),
+        ("half a block", with_tensor(2, &[16], 0), GgufFile, 0),
+        ("unknown type of tensor", with_tensor(4_000_000_000, &[8], 0), GgufFile, 0),
+    ]);
+}
+
+/// An archive of two members, before its directory is finished.
+fn two_members() -> Zip {
+    let mut zip = Zip::default();
+    zip.member("a", &[1; 100]);
+    zip.member("b", &[2; 100]);
+    zip
+}
+
+#[test]
+fn lies_of_zip() {
+    let full = Sparse::full;
+    let honest = || two_members().finish(b"");
+    let zip64 = || {
+        let mut zip = Zip { is_zip64: true, ..Zip::default() };
+        zip.member("a", &[1; 100]);
+        zip
+    };
+    // Changes `bytes` at `from_end`, counted from the end of the file.
+    let edit = |mut bytes: Vec<u8>, from_end: usize, new: &[u8]| {
+        let at = bytes.len() - from_end;
+        bytes[at..at + new.len()].copy_from_slice(new);
+        full(bytes)
+    };
+    let with_entry = |name: &str, len: u64, at: u64| {
+        let mut zip = two_members();
+        zip.entry(name, len, at);
+        full(zip.finish(b""))
+    };
+    let with_entry64 = |name: &str, len: u64, at: u64| {
+        let mut zip = zip64();
+        zip.entry(name, len, at);
+        full(zip.finish(b""))
+    };
+    let cut_short = |by: usize| full(honest()[..honest().len() - by].to_vec());
+    let many = || {
+        let mut zip = Zip::default();
+        (0..50_000).for_each(|at| _ = zip.member(&at.to_string(), b"x"));
+        zip
+    };
+    let start = two_members().bytes.len() as u64;
+    check(vec![
+        ("honest", full(honest()), ZipFile, 2),
+        ("honest zip64", full(zip64().finish(b"")), ZipFile, 1),
+        ("magic alone", full(b"PK\x03\x04".to_vec()), Chunked, 0),
+        ("no end", cut_short(22), Chunked, 0),
+        ("end without its last byte", cut_short(1), Chunked, 0),
+        ("zeros instead of an end", sparse(full(honest()), 64 << 20), Chunked, 0),
+        (
+            "an end in the comment",
+            full(two_members().finish(b"PK\x05\x06\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0")),
+            Chunked,
+            0,
+        ),
+        ("comment longer than it is", edit(honest(), 2, &[1, 0]), Chunked, 0),
+        ("more entries", edit(honest(), 14, &[3, 0, 3, 0]), Chunked, 0),
+        ("fewer entries", edit(honest(), 14, &[1, 0, 1, 0]), Chunked, 0),
+        ("65535 entries", edit(honest(), 14, &[0xff; 4]), Chunked, 0),
+        ("counts differ", edit(honest(), 14, &[1, 0, 2, 0]), Chunked, 0),
+        ("another disk", edit(honest(), 18, &[1, 0]), Chunked, 0),
+        ("directory of 2^32 - 1", edit(honest(), 10, &[0xff; 4]), Chunked, 0),
+        ("directory at 2^32 - 1", edit(honest(), 6, &[0xff; 4]), Chunked, 0),
+        ("directory starts later", full(two_members().finish_with(start + 1, 93, b"")), Chunked, 0),
+        ("directory starts earlier", full(two_members().finish_with(start - 1, 95, b"")), Chunked, 0),
+        ("something before the archive", full([b"PK\x03\x04".to_vec(), honest()].concat()), Chunked, 0),
+        ("entry without a member", with_entry("c", 1, 5), Chunked, 0),
+        ("member at the directory", with_entry("c", 1, start), Chunked, 0),
+        ("member beyond the file", with_entry("c", 1, 0xffff_fff0), Chunked, 0),
+        ("another name than its local header's", with_entry("c", 100, 0), Chunked, 0),
+        ("member longer than the file", with_entry("a", 0xffff_fff0, 0), Chunked, 0),
+        ("sizes missing from the extra field", with_entry("a", 0xffff_ffff, 0), Chunked, 0),
+        ("member twice", with_entry("a", 100, 0), ZipFile, 2),
+        ("member over the next one", with_entry("a", 200, 0), ZipFile, 2),
+        ("zip64: member of 2^64 - 1", with_entry64("a", u64::MAX, 0), Chunked, 0),
+        ("zip64: member at 2^64 - 1", with_entry64("a", 1, u64::MAX), Chunked, 0),
+        ("zip64: locator points at itself", edit(zip64().finish(b""), 34, &[0; 8]), Chunked, 0),
+        ("zip64: locator beyond the file", edit(zip64().finish(b""), 34, &[0xff; 8]), Chunked, 0),
+        ("zip64: record of 2^64 - 1", edit(zip64().finish(b""), 94, &[0xff; 8]), Chunked, 0),
+        ("zip64: 2^64 - 1 entries", edit(zip64().finish(b""), 74, &[0xff; 16]), Chunked, 0),
+        ("zip64: directory of 2^64 - 1", edit(zip64().finish(b""), 58, &[0xff; 8]), Chunked, 0),
+        ("zip64: directory at 2^64 - 1", edit(zip64().finish(b""), 50, &[0xff; 8]), Chunked, 0),
+        ("50,000 members", full(many().finish(b"")), ZipFile, 50_000),
+    ]);
+}

@@ -1,0 +1,39 @@
+//! Any file is cut into segments that tile it; a good one at its arrays; a lying one fast and in
+//! little memory.
+
+mod gguf;
+mod lies;
+mod npy;
+mod random;
+mod safetensors;
+mod slices;
+mod watched;
+mod write;
+mod zip;
+
+use git_sparse::format::{Cut, Segment, Source, cut};
+
+/// Cuts, and checks apart from the library that the segments give the file back.
+fn cut_and_rejoin(bytes: &[u8]) -> Cut {
+    let cut = cut(&bytes).unwrap();
+    let mut rejoined = Vec::new();
+    for segment in cut.segments() {
+        let mut part = vec![0; (segment.range.end - segment.range.start) as usize];
+        bytes.read_at(&mut part, segment.range.start).unwrap();
+        rejoined.extend(part);
+    }
+    assert!(rejoined == bytes, "{} bytes come back as {}", bytes.len(), rejoined.len());
+    cut
+}
+
+/// The segments of tensors or members, without headers and filler.
+fn named(cut: &Cut) -> Vec<&Segment> {
+    cut.segments().iter().filter(|segment| !segment.name.is_empty()).collect()
+}
+
+/// The content of the only slice of a tensor or member.
+fn content<'a>(cut: &Cut, bytes: &'a [u8], name: &str) -> &'a [u8] {
+    let slices: Vec<_> = named(cut).into_iter().filter(|segment| segment.name == name).collect();
+    let [only] = slices[..] else { panic!("{name} has {} slices", slices.len()) };
+    &bytes[only.range.start as usize..only.range.end as usize]
+}
