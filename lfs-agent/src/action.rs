@@ -75,3 +75,50 @@ pub(crate) fn without_secrets(url: &str) -> String {
     let host = authority.rsplit('@').next().unwrap_or_default();
     format!("{scheme}://{host}{path}")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As the recordings have it, with a signed URL.
+    const ACTION: &str = r#"{"href":"https://me:s3cret@hub.example/o/1?sig=s3cret#s3cret",
+        "header":{"Authorization":"Bearer s3cret"},"expires_at":"0001-01-01T00:00:00Z","expires_in":600}"#;
+
+    /// Protects what a transfer needs to reach a server: all parts arrive, Go's zero time is no time.
+    #[test]
+    fn reads_what_a_batch_server_said() {
+        let action: Action = serde_json::from_str(ACTION).expect("a recorded action is read");
+        assert_eq!(action.href, "https://me:s3cret@hub.example/o/1?sig=s3cret#s3cret");
+        assert_eq!(action.header["Authorization"], "Bearer s3cret");
+        assert_eq!((action.expires_in, action.expires_at), (Some(600), None));
+        let dated = ACTION.replace("0001-01-01", "2030-01-01");
+        let action: Action = serde_json::from_str(&dated).expect("a dated action is read");
+        assert_eq!(action.expires_at.as_deref(), Some("2030-01-01T00:00:00Z"));
+        let bare: Action = serde_json::from_str(r#"{"href":"h","header":null}"#).expect("a URL is enough");
+        assert!(bare.header.is_empty());
+    }
+
+    /// Protects credentials from logs: `Debug` names the headers and the host and shows no secret.
+    #[test]
+    fn debug_shows_no_secret() {
+        let action: Action = serde_json::from_str(ACTION).expect("a recorded action is read");
+        let text = format!("{action:?}");
+        assert!(!text.contains("s3cret"), "{text}");
+        assert!(text.contains("https://hub.example/o/1") && text.contains("Authorization"), "{text}");
+    }
+
+    /// Protects the shown part of a URL: an `@` in the path is no password, a plain name stays.
+    #[test]
+    fn only_secrets_are_left_out() {
+        for (url, shown) in [
+            ("origin", "origin"),
+            ("/srv/a@b.git", "/srv/a@b.git"),
+            ("ssh://git@host", "ssh://host"),
+            ("https://host/a@b", "https://host/a@b"),
+            ("https://a@b:c@host:8080/x?y", "https://host:8080/x"),
+            ("", ""),
+        ] {
+            assert_eq!(without_secrets(url), shown);
+        }
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::error::Error;
 use std::fmt;
-use std::path::Path;
+use std::path::PathBuf;
 
 use serde::Serialize;
 
@@ -99,11 +99,9 @@ impl<'a> Answer<'a> {
 }
 
 /// The path as git-lfs can receive it: JSON holds UTF-8 only.
-pub(crate) fn path_text(path: &Path) -> Result<&str, Failure> {
-    path.to_str().ok_or_else(|| {
-        Failure::new(
-            UNPROCESSABLE,
-            format!("download path {path:?} is not UTF-8, which git-lfs cannot receive"),
-        )
+pub(crate) fn path_text(path: PathBuf) -> Result<String, Failure> {
+    path.into_os_string().into_string().map_err(|path| {
+        let message = format!("download path {path:?} is not UTF-8, so git-lfs cannot receive it");
+        Failure::new(UNPROCESSABLE, message)
     })
 }

@@ -182,3 +182,41 @@ impl fmt::Debug for Init {
             .finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OID: &str = "a2fc020470b6ea42960f5600415ad1d938652779ba9a9bbd662155e30b63f10a";
+
+    /// Protects what a transfer is told: each field of a recorded line arrives in its place.
+    #[test]
+    fn recorded_lines_arrive_whole() {
+        let init = r#"{"event":"init","operation":"upload","remote":"origin","concurrent":true,"concurrenttransfers":8}"#;
+        let expected = Init {
+            operation: Operation::Upload,
+            remote: "origin".into(),
+            concurrent: true,
+            concurrent_transfers: 8,
+        };
+        assert_eq!(Event::parse(init.as_bytes()), Ok(Event::Init(expected)));
+
+        let oid: Oid = OID.parse().expect("a recorded oid");
+        let line = format!(r#"{{"event":"upload","oid":"{OID}","size":70003,"path":"/w/f","action":null}}"#);
+        let expected = Upload { oid: oid.clone(), size: 70_003, path: "/w/f".into(), action: None };
+        assert_eq!(Event::parse(line.as_bytes()), Ok(Event::Upload(expected)));
+
+        let line = format!(r#"{{"event":"download","oid":"{OID}","size":{},"action":null}}"#, i64::MAX);
+        let expected = Download { oid, size: i64::MAX as u64, action: None };
+        assert_eq!(Event::parse(line.as_bytes()), Ok(Event::Download(expected)));
+        assert_eq!(Event::parse(b"{\"event\":\"terminate\"}\r\n"), Ok(Event::Terminate));
+    }
+
+    /// Protects credentials from logs: `git push <url>` puts the URL into `init`.
+    #[test]
+    fn debug_shows_no_password() {
+        let line = br#"{"event":"init","operation":"upload","remote":"https://me:s3cret@host/r.git"}"#;
+        let text = format!("{:?}", Event::parse(line));
+        assert!(text.contains("https://host/r.git") && !text.contains("s3cret"), "{text}");
+    }
+}

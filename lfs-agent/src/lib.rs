@@ -1,6 +1,6 @@
 //! The git-lfs custom transfer protocol, and nothing else.
 //!
-//! git-lfs starts an agent and speaks with it in lines of JSON; [`serve`] is that conversation and a
+//! git-lfs starts an agent and speaks with it in lines of JSON; [`serve()`] is that conversation and a
 //! [`Transfer`] does the work. The crate knows nothing of stores, so that the protocol can be tested
 //! against recorded exchanges alone. `docs/protocol.md` tells what is said and why.
 

@@ -73,3 +73,20 @@ impl fmt::Debug for Oid {
         out.write_str(&self.0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Protects every path made from an oid: one digit more, less or other than lower-case hex is refused.
+    #[test]
+    fn only_64_lower_case_digits_are_an_oid() {
+        let digits = "0123456789abcdef".repeat(4);
+        assert_eq!(digits.parse::<Oid>().expect("64 digits").to_string(), digits);
+        assert!(digits[1..].parse::<Oid>().is_err());
+        assert!(format!("{digits}0").parse::<Oid>().is_err());
+        for wrong in (0u8..128).map(char::from).filter(|c| !matches!(c, '0'..='9' | 'a'..='f')) {
+            assert!(format!("{wrong}{}", &digits[1..]).parse::<Oid>().is_err(), "{wrong:?}");
+        }
+    }
+}

@@ -122,25 +122,20 @@ fn run(
         answers.send(&Answer::progress(oid, step))?;
     }
     let done = work(&mut |bytes_so_far| {
-        if written.is_err() {
-            return ControlFlow::Break(());
-        }
-        if let Some(step) = throttle.report(bytes_so_far, Instant::now()) {
+        if written.is_ok()
+            && let Some(step) = throttle.report(bytes_so_far, Instant::now())
+        {
             written = answers.send(&Answer::progress(oid, step));
         }
         if written.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     });
     written?;
-    let path = match &done {
-        Ok(path) => path.as_deref().map(path_text).transpose(),
-        Err(failure) => Err(failure.clone()),
-    };
-    match path {
+    match done.and_then(|path| path.map(path_text).transpose()) {
         Ok(path) => {
             if let Some(step) = throttle.close() {
                 answers.send(&Answer::progress(oid, step))?;
             }
-            answers.send(&Answer::complete(oid, path))
+            answers.send(&Answer::complete(oid, path.as_deref()))
         }
         Err(failure) => answers.send(&Answer::failed(oid.as_str(), &failure)),
     }

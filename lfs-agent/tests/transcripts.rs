@@ -364,22 +364,24 @@ fn the_first_progress_precedes_the_work() {
     assert_eq!(git_lfs.completes().len(), 2);
 }
 
-/// Protects the machine from work nobody waits for: when git-lfs dies, the transfer is told to stop and
-/// the session ends with a write error, whichever line was the last to pass.
+/// Protects the machine from work nobody waits for: when git-lfs dies, the transfer is told to stop and the
+/// session ends with a write error, whichever line was the last to pass. Nothing is written after it: a pipe
+/// that recovers would have lost a line.
 #[test]
 fn a_closed_pipe_ends_the_session() {
-    /// Accepts this many lines, then fails as a closed pipe does.
-    struct Closing(usize);
-    impl Write for Closing {
+    /// Accepts this many lines and fails once.
+    struct Failing(Option<usize>);
+    impl Write for Failing {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0 = self.0.checked_sub(1).ok_or(io::ErrorKind::BrokenPipe)?;
-            Ok(bytes.len())
+            let left = self.0.expect("nothing is written after a failure");
+            self.0 = left.checked_sub(1);
+            self.0.map(|_| bytes.len()).ok_or(io::ErrorKind::BrokenPipe.into())
         }
         fn flush(&mut self) -> io::Result<()> {
             Ok(())
         }
     }
-    /// Works until told to stop.
+    /// Works until told to stop, and a little longer.
     struct Tireless;
     impl Transfer for Tireless {
         fn begin(&mut self, _: &Init) -> Result<(), Failure> {
@@ -388,20 +390,25 @@ fn a_closed_pipe_ends_the_session() {
         fn upload(&mut self, _: &Upload, _: &mut Progress<'_>) -> Result<(), Failure> {
             unreachable!("the session downloads")
         }
-        fn download(&mut self, job: &Download, progress: &mut Progress<'_>) -> Result<PathBuf, Failure> {
-            for so_far in 2..job.size {
+        fn download(&mut self, _: &Download, progress: &mut Progress<'_>) -> Result<PathBuf, Failure> {
+            let mut last = 3000;
+            for so_far in 2.. {
                 std::thread::sleep(std::time::Duration::from_millis(1));
                 if progress(so_far).is_break() {
-                    return Err(Failure::new(1, "stopped"));
+                    last = last.min(so_far + 300);
+                }
+                if so_far == last {
+                    break;
                 }
             }
-            Ok("x".into())
+            assert!(last < 3000, "was never told that git-lfs is gone");
+            Err(Failure::new(1, "stopped"))
         }
     }
     let (_, process) = Recording::sessions(|case| case == "clone").swap_remove(0);
     let input: Vec<u8> = side(&process, "in").flat_map(|m| format!("{m}\n").into_bytes()).collect();
     for accepted in 0..4 {
-        let end = serve(&input[..], Closing(accepted), &mut Tireless);
+        let end = serve(&input[..], Failing(Some(accepted)), &mut Tireless);
         assert!(matches!(&end, Err(ServeError::Write(_))), "after {accepted} lines: {end:?}");
     }
 }
