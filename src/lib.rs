@@ -3,8 +3,47 @@
 //! The order of the modules below is their ranking: a module uses only those listed before it
 //! (`tests/tidy.rs` checks it). `docs/architecture.md` draws the map.
 
+/// This version, as the client and the daemon tell each other.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+// Pure: bytes in, bytes out.
 pub mod id;
+
+pub mod progress;
 
 pub mod format;
 
 pub mod codec;
+
+pub mod recipe;
+
+pub mod sketch;
+
+// Storage.
+pub mod backend;
+
+pub mod pack;
+
+pub mod index;
+
+pub mod store;
+
+pub mod git;
+
+pub mod locator;
+
+// Verbs.
+pub mod base;
+
+pub mod reconstruct;
+
+pub mod ingest;
+
+pub mod sync;
+
+// Edges.
+pub mod daemon;
+
+pub mod agent;
+
+pub mod cli;

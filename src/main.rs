@@ -1,3 +1,7 @@
 //! The one binary, `git-sparse`.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    git_sparse::cli::main()
+}

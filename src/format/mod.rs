@@ -1,12 +1,76 @@
 //! How files are cut: into segments that tile them exactly, at borders that survive between versions.
 //!
 //! A cutter never refuses bytes. What it can't parse is cut by content (`chunked`), so that a
-//! truncated or lying file is stored and comes back like any other.
+//! truncated or lying file is stored and comes back like any other. docs/format-cut.md has the rules
+//! of each format; they decide only where files are cut, so reading a stored file back never needs them.
+
+mod array;
+mod chunked;
+mod layout;
+#[expect(dead_code, reason = "the parsers of other formats come next")]
+mod reader;
+mod safetensors;
+mod tiling;
 
 use std::io;
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
+
+pub use layout::layout_of;
+pub use tiling::{Cut, MAX_SEGMENT_BYTES, TilingError};
+
+use array::Array;
+
+/// Largest number of elements in one numeric segment: a tensor with more is sliced at row borders.
+///
+/// Counted in elements, so that the slices of an f32 and of a bf16 copy of one tensor pair up.
+pub const MAX_SLICE_ELEMENTS: u64 = 4 << 20;
+
+/// Cuts a file at the borders of what it holds, or by content where it can't be understood.
+///
+/// The format is recognised by content, never by a file name. The same bytes always give the same
+/// cut. At most a few MiB of the file are in memory at a time, besides the table of its tensors.
+///
+/// # Errors
+/// Only what `source` returns: a file that lies is cut as well as it can be.
+pub fn cut(source: &dyn Source) -> io::Result<Cut> {
+    let (format, segments) = match parse(source) {
+        Ok(parsed) => (parsed.format, array::tile(source, parsed.head, parsed.arrays)?),
+        Err(Refusal::Malformed) => (Format::Chunked, chunked::chunks(source, 0..source.len())?),
+        Err(Refusal::Io(error)) => return Err(error),
+    };
+    Ok(Cut::tiling(format, source.len(), segments).expect("because tile and chunks leave no gap"))
+}
+
+/// What a parser understood of a file.
+struct Parsed {
+    format: Format,
+    /// Where the header ends: a border, whatever follows. Not beyond the end of the file.
+    head: u64,
+    /// The arrays that the header tells of, in its order; nothing about them is believed yet.
+    arrays: Vec<Array>,
+}
+
+/// Why a parser gave a file up.
+#[derive(Debug)]
+enum Refusal {
+    /// It isn't what it seemed to be, or lies; the file is cut by content instead.
+    Malformed,
+    /// The source could not be read.
+    Io(io::Error),
+}
+
+impl From<io::Error> for Refusal {
+    fn from(error: io::Error) -> Self {
+        Refusal::Io(error)
+    }
+}
+
+/// The format that the bytes themselves show.
+fn parse(source: &dyn Source) -> Result<Parsed, Refusal> {
+    safetensors::parse(source)
+}
 
 /// Type of the numbers in a segment, as far as a codec cares.
 ///
@@ -87,10 +151,13 @@ pub struct Segment {
     pub range: Range<u64>,
     /// Tensor or member it belongs to; empty for headers, padding and chunks.
     pub name: String,
-    /// Which slice of that tensor it is, from 0; large tensors have several.
+    /// Which slice of that tensor it is, from 0; large tensors have several. 0 without a name.
     pub slice: u32,
     pub dtype: Dtype,
     /// Elements of one row (the last dimension), 0 where there are no rows.
+    ///
+    /// Counted in `dtype`, as the bytes are to be read: a row of blocks or of pairs has another
+    /// number than `shape` tells. A slice holds whole rows, or a part of one that is very long.
     pub row_len: u64,
     /// Shape of the whole tensor, outermost dimension first; empty where there is none.
     pub shape: Vec<u64>,
@@ -119,3 +186,26 @@ impl Source for [u8] {
         Ok(())
     }
 }
+
+impl Source for Vec<u8> {
+    fn len(&self) -> u64 {
+        Source::len(self.as_slice())
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        self.as_slice().read_at(buf, offset)
+    }
+}
+
+impl<S: Source + ?Sized> Source for &S {
+    fn len(&self) -> u64 {
+        (**self).len()
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        (**self).read_at(buf, offset)
+    }
+}
+
+#[cfg(test)]
+mod tests;

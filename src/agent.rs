@@ -1,0 +1,137 @@
+//! `git sparse lfs-agent`: what git-lfs starts. A thin client of the daemon.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::mpsc;
+use std::thread;
+
+use lfs_agent::{Download, Failure as LfsFailure, Init, Operation, Progress, Transfer, Upload};
+
+use crate::daemon::client::Client;
+use crate::daemon::message::{Failure, Kind, RemotePlace, Reply, Request};
+use crate::daemon::place::Place;
+use crate::git::command::Git;
+use crate::id::Oid;
+use crate::locator::{self, LocatorError};
+use crate::progress::Cancelled;
+
+/// One git-lfs process' transfers.
+pub struct Agent {
+    git: Git,
+    place: Place,
+    session: Option<Session>,
+}
+
+struct Session {
+    client: Client,
+    repo: Option<PathBuf>,
+    /// Where git-lfs can move a finished download from.
+    into: PathBuf,
+    remote: RemotePlace,
+}
+
+impl Agent {
+    /// An agent for the repository that `git` acts on.
+    pub fn new(git: Git, place: Place) -> Agent {
+        Agent { git, place, session: None }
+    }
+
+    fn open(&self, init: &Init) -> Result<Session, Failure> {
+        let pushing = init.operation == Operation::Upload;
+        let directory =
+            locator::resolve(&self.git, &init.remote, pushing).map_err(|error| in_words(&error))?;
+        let git_failed = |error: crate::git::command::GitError| Failure::new(Kind::Fatal, error.to_string());
+        let into = self.git.lfs_dir().map_err(git_failed)?.join("tmp");
+        fs::create_dir_all(&into)
+            .map_err(|error| Failure::new(Kind::Fatal, format!("{}: {error}", into.display())))?;
+        let repo = self.git.common_dir().ok();
+        let client = Client::connect(&self.place)?;
+        Ok(Session { client, repo, into, remote: RemotePlace::Directory(directory) })
+    }
+}
+
+impl Transfer for Agent {
+    fn begin(&mut self, init: &Init) -> Result<(), LfsFailure> {
+        self.session = Some(self.open(init).map_err(to_lfs)?);
+        Ok(())
+    }
+
+    fn upload(&mut self, job: &Upload, progress: &mut Progress<'_>) -> Result<(), LfsFailure> {
+        let session = self.session.as_mut().ok_or_else(no_session)?;
+        let request = Request::Upload {
+            oid: parse(job.oid.as_str())?,
+            path: job.path.clone(),
+            repo: session.repo.clone(),
+            remote: session.remote.clone(),
+        };
+        call(&mut session.client, &request, progress).map(drop)
+    }
+
+    fn download(&mut self, job: &Download, progress: &mut Progress<'_>) -> Result<PathBuf, LfsFailure> {
+        let session = self.session.as_mut().ok_or_else(no_session)?;
+        let request = Request::Download {
+            oid: parse(job.oid.as_str())?,
+            into: session.into.clone(),
+            repo: session.repo.clone(),
+            remote: session.remote.clone(),
+        };
+        match call(&mut session.client, &request, progress)? {
+            Reply::Downloaded { path } => Ok(path),
+            other => Err(LfsFailure::new(500, format!("the daemon answered something else: {other:?}"))),
+        }
+    }
+}
+
+/// The client works on a thread of its own, so that git-lfs hears of progress from this one.
+fn call(client: &mut Client, request: &Request, progress: &mut Progress<'_>) -> Result<Reply, LfsFailure> {
+    let (report, reports) = mpsc::channel();
+    thread::scope(|scope| {
+        let work =
+            scope.spawn(move || client.call(request, &|bytes| report.send(bytes).map_err(|_| Cancelled)));
+        let mut done = 0;
+        for bytes in reports {
+            done += bytes;
+            // Leaving the loop hangs up, which cancels the work.
+            if progress(done).is_break() {
+                break;
+            }
+        }
+        let outcome =
+            work.join().map_err(|_| Failure::new(Kind::Fatal, "internal error: the transfer panicked"));
+        outcome.and_then(|reply| reply).map_err(to_lfs)
+    })
+}
+
+fn parse(oid: &str) -> Result<Oid, LfsFailure> {
+    oid.parse().map_err(|error| LfsFailure::new(400, format!("{error}")))
+}
+
+fn no_session() -> LfsFailure {
+    LfsFailure::new(400, "no session was begun".to_owned())
+}
+
+/// git-lfs shows the message only: it carries the fix.
+fn to_lfs(failure: Failure) -> LfsFailure {
+    let code = match failure.kind {
+        Kind::NotFound => 404,
+        Kind::Refused => 403,
+        Kind::Usage => 400,
+        Kind::Remote | Kind::Corrupt | Kind::Fatal => 500,
+    };
+    LfsFailure::new(code, format!("git sparse: {failure}"))
+}
+
+fn in_words(error: &LocatorError) -> Failure {
+    let failure = |kind| Failure::new(kind, error.to_string());
+    match error {
+        LocatorError::Untrusted(text) => failure(Kind::Refused)
+            .fix(format!("if you know that place and want to use it: git sparse trust {text}")),
+        LocatorError::Unset => failure(Kind::Usage).fix("prepare the repository: git sparse init"),
+        LocatorError::Malformed(_) | LocatorError::Unsupported(_) => {
+            failure(Kind::Usage).fix("correct lfs.url in .lfsconfig: git sparse init --store sparse::origin")
+        }
+        LocatorError::NotLocal { .. } => failure(Kind::Usage)
+            .fix("name a directory that you can reach: git config lfs.url sparse::file:///PATH"),
+        LocatorError::NoRepository { .. } => failure(Kind::NotFound).fix("check git remote -v"),
+    }
+}

@@ -1,0 +1,83 @@
+//! A store in memory, for tests and for the contract suite to have a model to compare with.
+
+use std::io::{self, Write};
+use std::ops::Range;
+use std::sync::Arc;
+
+use crossbeam_skiplist::SkipMap;
+
+use super::{Area, Backend, Name, Staged, Taken};
+
+/// Files in a map. A clone sees the same files.
+#[derive(Clone, Default)]
+pub struct Memory {
+    files: Arc<SkipMap<Name, Arc<Vec<u8>>>>,
+}
+
+struct StagedBytes<'a> {
+    bytes: Vec<u8>,
+    files: &'a SkipMap<Name, Arc<Vec<u8>>>,
+}
+
+impl Memory {
+    fn file(&self, name: Name) -> io::Result<Arc<Vec<u8>>> {
+        let missing = || io::Error::new(io::ErrorKind::NotFound, format!("{name}: no such file in memory"));
+        self.files.get(&name).map(|entry| entry.value().clone()).ok_or_else(missing)
+    }
+}
+
+impl Backend for Memory {
+    fn create(&self) -> io::Result<Box<dyn Staged + '_>> {
+        Ok(Box::new(StagedBytes { bytes: Vec::new(), files: &self.files }))
+    }
+
+    fn read(&self, name: Name, range: Range<u64>) -> io::Result<Vec<u8>> {
+        let file = self.file(name)?;
+        let short = || io::Error::new(io::ErrorKind::UnexpectedEof, format!("{name}: ends before {range:?}"));
+        let bytes = file.get(range.start as usize..range.end as usize).ok_or_else(short)?;
+        Ok(bytes.to_vec())
+    }
+
+    fn len(&self, name: Name) -> io::Result<Option<u64>> {
+        Ok(self.files.get(&name).map(|entry| entry.value().len() as u64))
+    }
+
+    fn list(&self, area: Area) -> io::Result<Vec<Name>> {
+        let folder = format!("{}/", area.folder());
+        Ok(self.files.iter().map(|e| *e.key()).filter(|name| name.to_string().starts_with(&folder)).collect())
+    }
+
+    fn rename(&self, from: Name, to: Name) -> io::Result<()> {
+        self.files.insert(to, self.file(from)?);
+        self.delete(from)
+    }
+
+    fn delete(&self, name: Name) -> io::Result<()> {
+        self.files.remove(&name);
+        Ok(())
+    }
+
+    fn place(&self) -> String {
+        "memory".into()
+    }
+}
+
+impl Write for StagedBytes<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.bytes.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Staged for StagedBytes<'_> {
+    fn publish(self: Box<Self>, name: Name, taken: Taken) -> io::Result<()> {
+        let present = self.files.get(&name).map(|entry| entry.value().len());
+        if taken == Taken::Replace || present != Some(self.bytes.len()) {
+            self.files.insert(name, Arc::new(self.bytes));
+        }
+        Ok(())
+    }
+}

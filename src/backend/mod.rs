@@ -1,0 +1,128 @@
+//! Where a store's files lie: named immutable files, and nothing about what is in them.
+//!
+//! Every implementation passes one contract suite (`tests/backend.rs`). Faults are injected at
+//! this seam, so nothing above it touches a disk.
+
+mod local;
+mod memory;
+
+use std::fmt;
+use std::io::{self, Write};
+use std::ops::Range;
+use std::str::FromStr;
+
+pub use local::{Local, Privacy};
+pub use memory::Memory;
+
+use crate::id::{Oid, PackId};
+
+/// Name of a file in a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Name {
+    /// `config`: the format version.
+    Config,
+    /// `packs/ab/<id>`.
+    Pack(PackId),
+    /// `recipes/ab/<oid>`.
+    Recipe(Oid),
+    /// `trash/<epoch>/<id>`: a pack that gc took away at `epoch` (seconds since 1970).
+    Trash(u64, PackId),
+    /// `bad/<id>`: a damaged pack that fsck set aside.
+    Bad(PackId),
+}
+
+/// A group of names that can be listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Area {
+    Packs,
+    Recipes,
+    Trash,
+    Bad,
+}
+
+/// What to do when the name is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taken {
+    /// Names are content: what is there is the same. A file of another length is a torn write and is replaced.
+    Keep,
+    /// The present file is known to be damaged.
+    Replace,
+}
+
+/// A file that has no name yet; dropped unpublished, it leaves nothing behind.
+pub trait Staged: Write + Send + Sync {
+    /// Makes the bytes durable under `name`: when this returns `Ok`, a power cut can't take them.
+    fn publish(self: Box<Self>, name: Name, taken: Taken) -> io::Result<()>;
+}
+
+/// Storage of named immutable files.
+///
+/// Errors carry the name and place of the file. A read of a missing file is `ErrorKind::NotFound`.
+pub trait Backend: Send + Sync {
+    /// Begins a file that `Staged::publish` will name.
+    fn create(&self) -> io::Result<Box<dyn Staged + '_>>;
+    /// The bytes `range` of a file; a range beyond its end is `ErrorKind::UnexpectedEof`.
+    fn read(&self, name: Name, range: Range<u64>) -> io::Result<Vec<u8>>;
+    /// Length in bytes, or `None` when there is no such file.
+    fn len(&self, name: Name) -> io::Result<Option<u64>>;
+    /// All names of an area, in no particular order. Files that are none of ours are passed over.
+    fn list(&self, area: Area) -> io::Result<Vec<Name>>;
+    /// Gives a file another name, durably.
+    fn rename(&self, from: Name, to: Name) -> io::Result<()>;
+    /// Removes a file; it is no error when it is gone already.
+    fn delete(&self, name: Name) -> io::Result<()>;
+    /// Where this is, for messages.
+    fn place(&self) -> String;
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Name::Config => write!(out, "config"),
+            Name::Pack(id) => write!(out, "packs/{:.2}/{id}", id),
+            Name::Recipe(oid) => write!(out, "recipes/{:.2}/{oid}", oid),
+            Name::Trash(epoch, id) => write!(out, "trash/{epoch}/{id}"),
+            Name::Bad(id) => write!(out, "bad/{id}"),
+        }
+    }
+}
+
+/// A path that is not the name of a store's file.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:?} is not the name of a file in a store")]
+pub struct ParseNameError(String);
+
+impl FromStr for Name {
+    type Err = ParseNameError;
+
+    /// Accepts exactly what `Display` writes.
+    fn from_str(text: &str) -> Result<Name, ParseNameError> {
+        let bad = || ParseNameError(text.chars().take(120).collect());
+        let name = match text.split('/').collect::<Vec<_>>()[..] {
+            ["config"] => Name::Config,
+            ["packs", _, id] => Name::Pack(id.parse().map_err(|_| bad())?),
+            ["recipes", _, oid] => Name::Recipe(oid.parse().map_err(|_| bad())?),
+            ["trash", epoch, id] => {
+                Name::Trash(epoch.parse().map_err(|_| bad())?, id.parse().map_err(|_| bad())?)
+            }
+            ["bad", id] => Name::Bad(id.parse().map_err(|_| bad())?),
+            _ => return Err(bad()),
+        };
+        if name.to_string() != text {
+            return Err(bad());
+        }
+        Ok(name)
+    }
+}
+
+impl Area {
+    /// The folder all names of this area lie under.
+    pub const fn folder(self) -> &'static str {
+        match self {
+            Area::Packs => "packs",
+            Area::Recipes => "recipes",
+            Area::Trash => "trash",
+            Area::Bad => "bad",
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! `git sparse init`: what a repository needs to use the store.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use crate::daemon::message::{Failure, Kind};
+use crate::git::command::Git;
+use crate::locator::Locator;
+
+/// Prepare this repository: .lfsconfig names the store, .gitattributes the files
+#[derive(Debug, Args)]
+pub struct Init {
+    /// Where the large files go: sparse::origin (beside the git remote) or sparse::file:///PATH
+    #[arg(long, value_name = "LOCATOR", default_value = "sparse::origin")]
+    store: String,
+    /// Let clones without git sparse check out pointers; also hides real download errors
+    #[arg(long)]
+    allow_pointers: bool,
+}
+
+/// Files of models and data sets, as people name them.
+const PATTERNS: [&str; 18] = [
+    "*.safetensors",
+    "*.gguf",
+    "*.bin",
+    "*.pt",
+    "*.pth",
+    "*.ckpt",
+    "*.npy",
+    "*.npz",
+    "*.onnx",
+    "*.h5",
+    "*.msgpack",
+    "*.parquet",
+    "*.arrow",
+    "*.feather",
+    "*.jsonl",
+    "*.jsonl.gz",
+    "*.jsonl.zst",
+    "*.tar",
+];
+const ATTRIBUTES: &str = "filter=lfs diff=lfs merge=lfs -text";
+
+impl Init {
+    pub fn run(self) -> Result<(), Failure> {
+        let locator =
+            Locator::parse(&self.store).map_err(|error| Failure::new(Kind::Usage, error.to_string()))?;
+        let git = Git::at(".");
+        let top = git.run(&["rev-parse", "--show-toplevel"]).map_err(|_| {
+            Failure::new(Kind::Fatal, "this is not a git repository with a work tree").fix("git init")
+        })?;
+        let top = PathBuf::from(top);
+        set(&git, &top, "lfs.url", &locator.to_string())?;
+        if self.allow_pointers {
+            set(&git, &top, "lfs.skipdownloaderrors", "true")?;
+        }
+        let added = add_patterns(&top.join(".gitattributes"))?;
+        println!(".gitattributes: {added} patterns added for model and data files");
+        println!("next: git add .lfsconfig .gitattributes, then your files; git push sends what changed");
+        Ok(())
+    }
+}
+
+fn set(git: &Git, top: &Path, key: &str, value: &str) -> Result<(), Failure> {
+    let file = top.join(".lfsconfig");
+    let text =
+        file.to_str().ok_or_else(|| Failure::new(Kind::Usage, "the repository's path is not UTF-8"))?;
+    git.run(&["config", "-f", text, key, value])
+        .map_err(|error| Failure::new(Kind::Fatal, error.to_string()))?;
+    println!(".lfsconfig: {key} = {value}");
+    Ok(())
+}
+
+/// Appends the patterns that are missing; what the user wrote stays as it is.
+fn add_patterns(path: &Path) -> Result<usize, Failure> {
+    let failed = |error: std::io::Error| Failure::new(Kind::Fatal, format!("{}: {error}", path.display()));
+    let mut text = match fs::read_to_string(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+        found => found.map_err(failed)?,
+    };
+    let has = |pattern: &str| text.lines().any(|line| line.split_whitespace().next() == Some(pattern));
+    let missing: Vec<_> = PATTERNS.iter().filter(|pattern| !has(pattern)).collect();
+    if missing.is_empty() {
+        return Ok(0);
+    }
+    if !text.is_empty() && !text.ends_with('\n') {
+        text.push('\n');
+    }
+    missing.iter().for_each(|pattern| text.push_str(&format!("{pattern} {ATTRIBUTES}\n")));
+    fs::write(path, text).map_err(failed)?;
+    Ok(missing.len())
+}

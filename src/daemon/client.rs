@@ -1,0 +1,127 @@
+//! Calls the daemon, starting it if there is none; or does the work here, if the user says so.
+
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::handle::Handler;
+use super::message::{self, Event, Failure, Kind, Reply, Request};
+use super::place::Place;
+use crate::progress::Progress;
+
+/// A daemon that starts opens its store first, and rebuilds a lost index before that.
+const START_PATIENCE: Duration = Duration::from_secs(120);
+/// In-process runs take turns.
+const TURN_PATIENCE: Duration = Duration::from_secs(600);
+
+/// A way to have requests done.
+pub struct Client {
+    place: Place,
+    stream: Option<UnixStream>,
+}
+
+impl Client {
+    /// Connects to the user's daemon, or prepares to work in this process.
+    pub fn connect(place: &Place) -> Result<Client, Failure> {
+        let mut client = Client { place: place.clone(), stream: None };
+        if !place.in_process {
+            client.stream = Some(client.greet()?);
+        }
+        Ok(client)
+    }
+
+    /// A running daemon's connection, whatever its version, or `None`: nothing is started.
+    pub fn existing(place: &Place) -> Option<Client> {
+        let stream = UnixStream::connect(&place.socket).ok()?;
+        Some(Client { place: place.clone(), stream: Some(stream) })
+    }
+
+    /// Has one request done.
+    pub fn call(&mut self, request: &Request, progress: &Progress<'_>) -> Result<Reply, Failure> {
+        match &mut self.stream {
+            None => Handler::open(&self.place, "git-sparse", TURN_PATIENCE)?.handle(request, progress),
+            Some(stream) => converse(stream, request, progress),
+        }
+    }
+
+    fn greet(&self) -> Result<UnixStream, Failure> {
+        let start = Instant::now();
+        let mut started = false;
+        loop {
+            if let Ok(mut stream) = UnixStream::connect(&self.place.socket) {
+                match hello(&mut stream) {
+                    Ok(version) if version == crate::VERSION => return Ok(stream),
+                    // It finishes what it does and goes; a new one waits for its lock.
+                    _ => started = false,
+                }
+            }
+            if !started {
+                start_daemon(&self.place)?;
+                started = true;
+            }
+            if start.elapsed() > START_PATIENCE {
+                return Err(Failure::new(Kind::Fatal, "the daemon does not answer").fix(format!(
+                    "see {} and git sparse daemon run; or set GIT_SPARSE_NO_DAEMON=1",
+                    self.place.log.display()
+                )));
+            }
+            thread::sleep(Duration::from_millis(15));
+        }
+    }
+}
+
+fn hello(stream: &mut UnixStream) -> Result<String, Failure> {
+    let request = Request::Hello { version: crate::VERSION.into() };
+    match converse(stream, &request, &crate::progress::unwatched)? {
+        Reply::Hello { version } => Ok(version),
+        other => Err(unexpected(&other)),
+    }
+}
+
+fn converse(stream: &mut UnixStream, request: &Request, progress: &Progress<'_>) -> Result<Reply, Failure> {
+    let lost = |error: io::Error| {
+        Failure::new(Kind::Fatal, format!("lost the daemon: {error}")).fix("try again; it starts by itself")
+    };
+    message::write(stream, request).map_err(lost)?;
+    loop {
+        match message::read(stream).map_err(lost)? {
+            None => return Err(lost(io::ErrorKind::UnexpectedEof.into())),
+            Some(Event::Progress(bytes)) => {
+                progress(bytes).map_err(|error| Failure::new(Kind::Fatal, error.to_string()))?;
+            }
+            Some(Event::Done(reply)) => return Ok(reply),
+            Some(Event::Failed(failure)) => return Err(failure),
+        }
+    }
+}
+
+/// Detached, in a session of its own, with no stream of ours: git waits for whoever holds its pipes.
+fn start_daemon(place: &Place) -> Result<(), Failure> {
+    let failed = |what: String, error: io::Error| {
+        Failure::new(Kind::Fatal, format!("can't start the daemon: {what}: {error}"))
+            .fix("set GIT_SPARSE_NO_DAEMON=1 to work without it")
+    };
+    let program = std::env::current_exe().map_err(|error| failed("own path".into(), error))?;
+    let log = open_log(place).map_err(|error| failed(place.log.display().to_string(), error))?;
+    let mut command = Command::new(&program);
+    command.args(["daemon", "run", "--detached"]).current_dir("/");
+    command.env("GIT_SPARSE_DIR", &place.store).env("GIT_SPARSE_CACHE_DIR", &place.cache);
+    for variable in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX"] {
+        command.env_remove(variable);
+    }
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+    command.spawn().map(drop).map_err(|error| failed(program.display().to_string(), error))
+}
+
+fn open_log(place: &Place) -> io::Result<std::fs::File> {
+    if let Some(dir) = place.log.parent() {
+        std::fs::create_dir_all(dir)?;
+    }
+    std::fs::OpenOptions::new().create(true).append(true).open(&place.log)
+}
+
+pub(super) fn unexpected(reply: &Reply) -> Failure {
+    Failure::new(Kind::Fatal, format!("the daemon answered something else: {reply:?}"))
+}

@@ -1,0 +1,103 @@
+//! Errors in words for people: what failed, and what to do about it.
+
+use std::error::Error;
+use std::io;
+use std::path::Path;
+
+use super::message::{Failure, Kind};
+use crate::id::Oid;
+use crate::ingest::IngestError;
+use crate::pack::PackError;
+use crate::reconstruct::ReconstructError;
+use crate::store::StoreError;
+use crate::sync::SyncError;
+
+pub fn store(error: &StoreError) -> Failure {
+    let failure = Failure::new(store_kind(error), error.to_string());
+    match (error, io_kind(error)) {
+        (_, Some(kind)) => with_io_fix(failure, kind),
+        (StoreError::Newer { .. }, _) => failure.fix("install a newer git-sparse"),
+        (StoreError::Config { .. }, _) => {
+            failure.fix("set GIT_SPARSE_DIR to a directory that is a store, or empty")
+        }
+        (StoreError::NoFile(_), _) => failure.fix("fetch it: git lfs pull"),
+        _ => failure.fix("repair the store: git sparse fsck --repair"),
+    }
+}
+
+pub fn file(path: &Path, error: &io::Error) -> Failure {
+    with_io_fix(Failure::new(Kind::Fatal, format!("{}: {error}", path.display())), error.kind())
+}
+
+pub fn ingest(path: &Path, error: &IngestError) -> Failure {
+    let message = format!("{}: {error}", path.display());
+    match error {
+        IngestError::Read(source) => with_io_fix(Failure::new(Kind::Fatal, message), source.kind()),
+        IngestError::WrongOid { .. } => Failure::new(Kind::Corrupt, message)
+            .fix("git-lfs' copy is damaged: git lfs fsck, then git add the file again"),
+        IngestError::Store(inner) => Failure { message, ..store(inner) },
+        IngestError::ReadBack(_) | IngestError::Unproven(_) => {
+            Failure::new(Kind::Corrupt, message).fix("nothing was stored; check the disk, then push again")
+        }
+        IngestError::Cancelled(_) => Failure::new(Kind::Fatal, message),
+    }
+}
+
+pub fn reconstruct(oid: Oid, error: &ReconstructError) -> Failure {
+    let message = format!("file {oid}: {error}");
+    match error {
+        ReconstructError::Store(inner) => Failure { message, ..store(inner) },
+        ReconstructError::Write(source) => with_io_fix(Failure::new(Kind::Fatal, message), source.kind()),
+        ReconstructError::Length { .. } | ReconstructError::Hash(_) => {
+            Failure::new(Kind::Corrupt, message).fix("repair the store: git sparse fsck --repair")
+        }
+        ReconstructError::Cancelled(_) => Failure::new(Kind::Fatal, message),
+    }
+}
+
+pub fn sync(error: &SyncError) -> Failure {
+    match error {
+        SyncError::Here(inner) => store(inner),
+        SyncError::There { error: inner, .. } => {
+            let failure = Failure::new(Kind::Remote, error.to_string());
+            match io_kind(inner) {
+                Some(kind) => with_io_fix(failure, kind),
+                None => failure.fix("check the remote: git sparse fsck --remote"),
+            }
+        }
+        SyncError::NoFile { .. } => Failure::new(Kind::NotFound, error.to_string())
+            .fix("push it from a clone that has it: git lfs push --all REMOTE"),
+        SyncError::Hole { .. } => Failure::new(Kind::Corrupt, error.to_string())
+            .fix("push the file again from a clone that has it: git sparse fsck --remote --repair"),
+        SyncError::Cancelled(_) => Failure::new(Kind::Fatal, error.to_string()),
+    }
+}
+
+fn store_kind(error: &StoreError) -> Kind {
+    match error {
+        StoreError::Missing(_) | StoreError::NoFile(_) => Kind::NotFound,
+        StoreError::Newer { .. } => Kind::Refused,
+        StoreError::Io(_) => Kind::Fatal,
+        _ => Kind::Corrupt,
+    }
+}
+
+/// The kind of the I/O error inside, if that is what it was.
+fn io_kind(error: &StoreError) -> Option<io::ErrorKind> {
+    match error {
+        StoreError::Io(source) | StoreError::Pack(PackError::Io { error: source, .. }) => Some(source.kind()),
+        other => other.source().and_then(|source| source.downcast_ref::<io::Error>()).map(io::Error::kind),
+    }
+}
+
+fn with_io_fix(failure: Failure, kind: io::ErrorKind) -> Failure {
+    match kind {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => failure
+            .fix("free some space (git sparse gc, git sparse cache prune), then try again; nothing was lost"),
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            failure.fix("make that directory writable for you, then try again")
+        }
+        io::ErrorKind::NotFound => failure.fix("check that the path exists"),
+        _ => failure,
+    }
+}

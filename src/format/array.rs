@@ -1,0 +1,165 @@
+//! From the arrays that a header tells of to segments that tile the file.
+//!
+//! Parsers only collect claims. What to believe, how to slice and what to do with the rest is decided
+//! here, once for all formats: a claim that is out of bounds, overlaps or repeats a name is dropped,
+//! and its bytes become filler.
+
+use std::io;
+use std::ops::Range;
+
+use super::{Dtype, MAX_SLICE_ELEMENTS, Segment, Source, chunked};
+
+/// Bytes of one slice where there are no rows.
+const BYTES_SLICE: u64 = 8 << 20;
+/// Filler up to this length is one segment; more of it is cut by content.
+const MAX_FILLER_BYTES: u64 = 1 << 20;
+/// Every slice repeats name and shape: without limits a large file could make them fill the memory.
+pub(super) const MAX_NAME_BYTES: usize = 4096;
+pub(super) const MAX_RANK: usize = 32;
+/// Keeps slice numbers far below 2^32; no file system holds such a file.
+const MAX_ARRAY_BYTES: u64 = 1 << 48;
+
+/// An array in a file, as its header tells.
+#[derive(Debug)]
+pub(super) struct Array {
+    pub name: String,
+    /// Where it lies in the file, in bytes.
+    pub range: Range<u64>,
+    pub dtype: Dtype,
+    /// As in [`Segment`].
+    pub row_len: u64,
+    pub shape: Vec<u64>,
+}
+
+/// How the elements of an array lie in the file: `block` of them take `units` numbers of `dtype`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Element {
+    pub dtype: Dtype,
+    pub block: u64,
+    pub units: u64,
+}
+
+impl Element {
+    /// One number each.
+    pub const fn plain(dtype: Dtype) -> Self {
+        Element { dtype, block: 1, units: 1 }
+    }
+
+    /// Packed or quantised: `block` elements in `bytes` bytes.
+    pub const fn packed(block: u64, bytes: u64) -> Self {
+        Element { dtype: Dtype::U8, block, units: bytes }
+    }
+}
+
+impl Array {
+    /// An array of that shape; none where its size overflows or a row is no whole number of blocks.
+    pub fn new(name: String, start: u64, element: Element, shape: Vec<u64>) -> Option<Self> {
+        let (row, outer) = match shape.split_last() {
+            Some((&row, outer)) => (row, outer),
+            None => (1, [].as_slice()),
+        };
+        if row % element.block != 0 {
+            return None;
+        }
+        let row_len = (row / element.block).checked_mul(element.units)?;
+        let rows = outer.iter().try_fold(1u64, |rows, &len| rows.checked_mul(len))?;
+        let len = rows.checked_mul(row_len)?.checked_mul(element.dtype.width() as u64)?;
+        let range = start..start.checked_add(len)?;
+        Some(Array { name, range, dtype: element.dtype, row_len, shape })
+    }
+
+    /// Bytes without rows.
+    pub fn bytes(name: String, range: Range<u64>, shape: Vec<u64>) -> Self {
+        Array { name, range, dtype: Dtype::Bytes, row_len: 0, shape }
+    }
+
+    fn is_usable(&self) -> bool {
+        let len = self.range.end.saturating_sub(self.range.start);
+        (1..=MAX_ARRAY_BYTES).contains(&len)
+            && (1..=MAX_NAME_BYTES).contains(&self.name.len())
+            && self.shape.len() <= MAX_RANK
+    }
+
+    /// Where the slice that starts at byte `at` of the array ends, in bytes from its start.
+    fn slice_end(&self, at: u64) -> u64 {
+        let len = self.range.end - self.range.start;
+        let width = self.dtype.width() as u64;
+        let end = match self.row_len {
+            0 => at + BYTES_SLICE,
+            row_len if row_len <= MAX_SLICE_ELEMENTS => at + MAX_SLICE_ELEMENTS / row_len * row_len * width,
+            row_len => {
+                let row_end = (at / (row_len * width) + 1) * row_len * width;
+                row_end.min(at + MAX_SLICE_ELEMENTS * width)
+            }
+        };
+        end.min(len)
+    }
+
+    fn push_slices(self, segments: &mut Vec<Segment>) {
+        let len = self.range.end - self.range.start;
+        let mut at = 0;
+        let mut slice = 0;
+        while at < len {
+            let end = self.slice_end(at);
+            let range = self.range.start + at..self.range.start + end;
+            let Array { dtype, row_len, .. } = self;
+            segments.push(Segment {
+                range,
+                name: self.name.clone(),
+                slice,
+                dtype,
+                row_len,
+                shape: self.shape.clone(),
+            });
+            at = end;
+            slice += 1;
+        }
+    }
+}
+
+impl Segment {
+    /// Bytes that belong to no tensor or member.
+    pub(super) fn nameless(range: Range<u64>) -> Self {
+        Segment { range, name: String::new(), slice: 0, dtype: Dtype::Bytes, row_len: 0, shape: Vec::new() }
+    }
+}
+
+/// Segments that tile the source: its header up to `head`, then the arrays in the order of the file
+/// and filler between and behind them.
+pub(super) fn tile(source: &dyn Source, head: u64, arrays: Vec<Array>) -> io::Result<Vec<Segment>> {
+    let mut segments = Vec::new();
+    push_filler(source, 0..head, &mut segments)?;
+    let mut at = head;
+    for array in usable(arrays) {
+        let Range { start, end } = array.range;
+        if start < at || end > source.len() {
+            continue;
+        }
+        push_filler(source, at..start, &mut segments)?;
+        array.push_slices(&mut segments);
+        at = end;
+    }
+    push_filler(source, at..source.len(), &mut segments)?;
+    Ok(segments)
+}
+
+/// The arrays that can be used as far as they themselves tell, by offset; of equal names the first.
+fn usable(mut arrays: Vec<Array>) -> Vec<Array> {
+    arrays.retain(Array::is_usable);
+    arrays.sort_by(|a, b| a.name.cmp(&b.name));
+    arrays.dedup_by(|later, first| later.name == first.name);
+    arrays.sort_by_key(|array| array.range.start);
+    arrays
+}
+
+fn push_filler(source: &dyn Source, range: Range<u64>, segments: &mut Vec<Segment>) -> io::Result<()> {
+    if range.is_empty() {
+        return Ok(());
+    }
+    if range.end - range.start <= MAX_FILLER_BYTES {
+        segments.push(Segment::nameless(range));
+    } else {
+        segments.extend(chunked::chunks(source, range)?);
+    }
+    Ok(())
+}

@@ -1,0 +1,197 @@
+//! Every version of every large file that a repository's refs reach, newest first.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::Path;
+use std::rc::Rc;
+
+use super::pointer::{MAX_POINTER_BYTES, Pointer};
+use crate::id::Oid;
+
+/// Commits that are looked at: enough for any base search, bounded for monster repositories.
+const MAX_COMMITS: usize = 5_000;
+/// Tree entries that are looked at in all.
+const MAX_ENTRIES: usize = 2_000_000;
+const MAX_TREE_DEPTH: usize = 64;
+
+/// The pointers of a repository, by path.
+#[derive(Debug, Default, Clone)]
+pub struct History {
+    paths: BTreeMap<String, Vec<Version>>,
+}
+
+/// One state of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Version {
+    pub pointer: Pointer,
+    /// The newest commit that has it, as hexadecimal.
+    pub commit: String,
+    /// When that was committed, in seconds since 1970.
+    pub time: i64,
+    /// First line of the commit's message.
+    pub subject: String,
+}
+
+/// Why a repository can't be read.
+#[derive(Debug, thiserror::Error)]
+#[error("repository {repo}: {why}")]
+pub struct HistoryError {
+    pub repo: String,
+    pub why: String,
+}
+
+impl History {
+    /// Reads the pointers that commits reachable from any ref of the repository at `git_dir` have.
+    pub fn read(git_dir: &Path) -> Result<History, HistoryError> {
+        let failed = |why: String| HistoryError { repo: git_dir.display().to_string(), why };
+        let repo = gix::open(git_dir).map_err(|error| failed(error.to_string()))?;
+        History::walk(&repo, tips(&repo)).map_err(failed)
+    }
+
+    /// The same, for what one revision reaches.
+    pub fn read_from(git_dir: &Path, revision: &str) -> Result<History, HistoryError> {
+        let failed = |why: String| HistoryError { repo: git_dir.display().to_string(), why };
+        let repo = gix::open(git_dir).map_err(|error| failed(error.to_string()))?;
+        let unknown = |error: String| failed(format!("{revision:?} is no revision: {error}"));
+        let id = repo.rev_parse_single(revision).map_err(|error| unknown(error.to_string()))?.detach();
+        History::walk(&repo, vec![id]).map_err(failed)
+    }
+
+    fn walk(repo: &gix::Repository, tips: Vec<gix::ObjectId>) -> Result<History, String> {
+        let order = gix::revision::walk::Sorting::ByCommitTime(Default::default());
+        let commits = repo.rev_walk(tips).sorting(order).all().map_err(|error| error.to_string())?;
+        let mut trees = Trees { repo, seen: HashMap::new(), entries: 0 };
+        let mut history = History::default();
+        for commit in commits.take(MAX_COMMITS) {
+            // A shallow clone ends somewhere: what was read so far is what there is.
+            let Ok(commit) = commit.map_err(drop).and_then(|info| info.object().map_err(drop)) else { break };
+            let Ok(tree) = commit.tree_id() else { continue };
+            let files = trees.pointers(tree.detach(), 0);
+            let time = commit.time().map(|time| time.seconds).unwrap_or_default();
+            let subject = commit.message().map(|m| m.summary().to_string()).unwrap_or_default();
+            for (path, pointer) in files.iter() {
+                let version = Version {
+                    pointer: *pointer,
+                    commit: commit.id.to_string(),
+                    time,
+                    subject: subject.clone(),
+                };
+                history.push(path, version);
+            }
+        }
+        Ok(history)
+    }
+
+    /// Commits come newest first: of equal neighbours the older commit is the one that made the state.
+    fn push(&mut self, path: &str, version: Version) {
+        let versions = self.paths.entry(path.to_owned()).or_default();
+        match versions.last_mut() {
+            Some(last) if last.pointer == version.pointer => *last = version,
+            _ => versions.push(version),
+        }
+    }
+
+    /// All paths with their versions, newest first.
+    pub fn paths(&self) -> impl Iterator<Item = (&str, &[Version])> {
+        self.paths.iter().map(|(path, versions)| (path.as_str(), versions.as_slice()))
+    }
+
+    /// Versions of one path, newest first.
+    pub fn versions(&self, path: &str) -> &[Version] {
+        self.paths.get(path).map_or(&[], Vec::as_slice)
+    }
+
+    /// Where a file stands: its paths, with the version that it is there.
+    pub fn places(&self, oid: Oid) -> impl Iterator<Item = (&str, &Version)> {
+        let of = move |version: &&Version| version.pointer.oid == oid;
+        self.paths.iter().filter_map(move |(path, versions)| Some((path.as_str(), versions.iter().find(of)?)))
+    }
+
+    /// Files that stood at a path of `oid` before it did, nearest first.
+    pub fn earlier(&self, oid: Oid) -> Vec<Oid> {
+        let mut seen = HashSet::from([oid]);
+        let mut found = Vec::new();
+        for versions in self.paths.values() {
+            let before = versions.iter().skip_while(|version| version.pointer.oid != oid).skip(1);
+            found.extend(before.map(|version| version.pointer.oid).filter(|oid| seen.insert(*oid)));
+        }
+        found
+    }
+
+    /// The pointers of all files in one commit's tree.
+    pub fn files_at(git_dir: &Path, revision: &str) -> Result<Vec<(String, Pointer)>, HistoryError> {
+        let failed = |why: String| HistoryError { repo: git_dir.display().to_string(), why };
+        let repo = gix::open(git_dir).map_err(|error| failed(error.to_string()))?;
+        let unknown = |error: String| failed(format!("{revision:?} is no revision: {error}"));
+        let id = repo.rev_parse_single(revision).map_err(|error| unknown(error.to_string()))?;
+        let tree = id.object().map_err(|e| unknown(e.to_string()))?.peel_to_tree();
+        let tree = tree.map_err(|error| unknown(error.to_string()))?.id;
+        let mut trees = Trees { repo: &repo, seen: HashMap::new(), entries: 0 };
+        Ok(trees.pointers(tree, 0).to_vec())
+    }
+}
+
+/// HEAD, and every ref.
+fn tips(repo: &gix::Repository) -> Vec<gix::ObjectId> {
+    let mut tips: Vec<_> = repo.head_id().map(|id| id.detach()).into_iter().collect();
+    if let Ok(references) = repo.references()
+        && let Ok(all) = references.all()
+    {
+        let ids = all.filter_map(|reference| Some(reference.ok()?.peel_to_id().ok()?.detach()));
+        tips.extend(ids.filter(|id| repo.find_commit(*id).is_ok()));
+    }
+    tips.sort();
+    tips.dedup();
+    tips
+}
+
+/// Pointers of trees; each tree is read once, however many commits have it.
+struct Trees<'a> {
+    repo: &'a gix::Repository,
+    seen: HashMap<gix::ObjectId, Files>,
+    entries: usize,
+}
+
+type Files = Rc<Vec<(String, Pointer)>>;
+
+impl Trees<'_> {
+    fn pointers(&mut self, tree: gix::ObjectId, depth: usize) -> Files {
+        if let Some(known) = self.seen.get(&tree) {
+            return known.clone();
+        }
+        let files = Rc::new(self.read(tree, depth).unwrap_or_default());
+        self.seen.insert(tree, files.clone());
+        files
+    }
+
+    fn read(&mut self, tree: gix::ObjectId, depth: usize) -> Option<Vec<(String, Pointer)>> {
+        let repo = self.repo;
+        let tree = repo.find_tree(tree).ok()?;
+        let mut files = Vec::new();
+        for entry in tree.iter() {
+            let entry = entry.ok()?;
+            self.entries += 1;
+            if self.entries > MAX_ENTRIES {
+                break;
+            }
+            let name = entry.filename().to_string();
+            let id = entry.oid().to_owned();
+            if entry.mode().is_tree() && depth < MAX_TREE_DEPTH {
+                let below = self.pointers(id, depth + 1);
+                files.extend(below.iter().map(|(path, pointer)| (format!("{name}/{path}"), *pointer)));
+            } else if entry.mode().is_blob()
+                && let Some(pointer) = read_pointer(repo, id)
+            {
+                files.push((name, pointer));
+            }
+        }
+        Some(files)
+    }
+}
+
+fn read_pointer(repo: &gix::Repository, blob: gix::ObjectId) -> Option<Pointer> {
+    let header = repo.find_header(blob).ok()?;
+    if header.size() >= MAX_POINTER_BYTES as u64 {
+        return None;
+    }
+    Pointer::parse(&repo.find_object(blob).ok()?.data)
+}

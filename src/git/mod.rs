@@ -1,0 +1,12 @@
+//! What a repository says of its large files: pointers, their history, and declared parents.
+//!
+//! Reads only, through gix. Whatever a repository holds is data: no name in it becomes a program,
+//! and nothing here trusts a size or an id that it did not parse.
+
+pub mod command;
+pub mod history;
+pub mod lineage;
+pub mod pointer;
+
+pub use history::{History, HistoryError, Version};
+pub use pointer::Pointer;

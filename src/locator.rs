@@ -1,0 +1,147 @@
+//! `sparse::…`: where a repository says that its large files are, and whether the user agrees.
+//!
+//! `sparse::origin` is a store beside the git remote, which the user chose. Any other place that only
+//! the repository names is refused until the user trusts it: cloning must not make us read or write
+//! wherever a stranger points.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use crate::git::command::Git;
+
+/// The configuration key with the locators that the user trusts.
+pub const TRUST_KEY: &str = "gitsparse.trust";
+const SCHEME: &str = "sparse::";
+
+/// A parsed locator.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Locator {
+    /// Beside the git remote in use.
+    Origin,
+    /// A directory.
+    Directory(PathBuf),
+}
+
+/// Why a locator leads nowhere.
+#[derive(Debug, thiserror::Error)]
+pub enum LocatorError {
+    #[error("{0:?} is no locator: expected sparse::origin or sparse::file:///PATH")]
+    Malformed(String),
+    #[error("{0:?} is not supported by this version: expected sparse::origin or sparse::file:///PATH")]
+    Unsupported(String),
+    #[error("the repository names {0}, which you have not trusted")]
+    Untrusted(String),
+    #[error("no lfs.url is set for this repository")]
+    Unset,
+    #[error(
+        "git remote {remote:?} is at {url:?}, not a local path: sparse::origin needs a path in this version"
+    )]
+    NotLocal { remote: String, url: String },
+    #[error("git remote {remote:?}: no repository at {path}")]
+    NoRepository { remote: String, path: String },
+}
+
+impl Locator {
+    pub fn parse(text: &str) -> Result<Locator, LocatorError> {
+        let rest = text.strip_prefix(SCHEME).ok_or_else(|| LocatorError::Malformed(text.into()))?;
+        if rest == "origin" {
+            return Ok(Locator::Origin);
+        }
+        if let Some(path) = rest.strip_prefix("file://") {
+            let path = Path::new(path);
+            let plain = path.is_absolute() && !path.components().any(|part| part.as_os_str() == "..");
+            return match plain {
+                true => Ok(Locator::Directory(path.to_owned())),
+                false => Err(LocatorError::Malformed(text.into())),
+            };
+        }
+        Err(LocatorError::Unsupported(text.into()))
+    }
+}
+
+impl fmt::Display for Locator {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Locator::Origin => write!(out, "{SCHEME}origin"),
+            Locator::Directory(path) => write!(out, "{SCHEME}file://{}", path.display()),
+        }
+    }
+}
+
+/// The directory of the store that this repository uses with `remote`.
+pub fn resolve(git: &Git, remote: &str, pushing: bool) -> Result<PathBuf, LocatorError> {
+    let (text, from_repository) = configured(git, remote, pushing).ok_or(LocatorError::Unset)?;
+    match Locator::parse(&text)? {
+        Locator::Origin => beside_remote(git, remote, pushing),
+        Locator::Directory(path) if !from_repository => Ok(path),
+        Locator::Directory(path) => {
+            let trusted = git.config_all(TRUST_KEY).iter().any(|trusted| *trusted == text);
+            if trusted { Ok(path) } else { Err(LocatorError::Untrusted(text)) }
+        }
+    }
+}
+
+/// The locator in force, and whether only the repository's own `.lfsconfig` names it.
+///
+/// The order is git-lfs' own: the user's configuration before the repository's file.
+fn configured(git: &Git, remote: &str, pushing: bool) -> Option<(String, bool)> {
+    let mut keys = Vec::new();
+    if pushing {
+        keys.extend([format!("remote.{remote}.lfspushurl"), "lfs.pushurl".to_owned()]);
+    }
+    keys.extend([format!("remote.{remote}.lfsurl"), "lfs.url".to_owned()]);
+    let user = keys.iter().find_map(|key| git.config(key)).map(|text| (text, false));
+    user.or_else(|| keys.iter().find_map(|key| git.lfsconfig(key)).map(|text| (text, true)))
+}
+
+/// `<remote>/sparse` for a bare repository, `<remote>/.git/sparse` for one with a work tree.
+fn beside_remote(git: &Git, remote: &str, pushing: bool) -> Result<PathBuf, LocatorError> {
+    let url = match pushing {
+        true => git.run(&["remote", "get-url", "--push", "--", remote]).ok(),
+        false => None,
+    };
+    let url = url.or_else(|| git.run(&["ls-remote", "--get-url", "--", remote]).ok()).unwrap_or_default();
+    let path = url.strip_prefix("file://").unwrap_or(&url);
+    let not_local = || LocatorError::NotLocal { remote: remote.into(), url: url.clone() };
+    if path.is_empty() || url.contains("://") && !url.starts_with("file://") {
+        return Err(not_local());
+    }
+    let top = git.run(&["rev-parse", "--show-toplevel"]).map_or_else(|_| git.dir().to_owned(), PathBuf::from);
+    let found = [top.join(path), top.join(format!("{path}.git")), git.dir().join(path)];
+    let repository = found.iter().find_map(|path| git_dir_at(path));
+    match repository {
+        Some(dir) => Ok(dir.join("sparse")),
+        None if path.contains(':') => Err(not_local()),
+        None => Err(LocatorError::NoRepository { remote: remote.into(), path: path.into() }),
+    }
+}
+
+fn git_dir_at(path: &Path) -> Option<PathBuf> {
+    let is_git_dir = |dir: &Path| dir.join("objects").is_dir() && dir.join("HEAD").exists();
+    let candidates = [path.join(".git"), path.to_owned()];
+    candidates.into_iter().find(|dir| is_git_dir(dir)).and_then(|dir| dir.canonicalize().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A locator comes from a stranger's repository: only exact forms may mean anything.
+    #[test]
+    fn only_known_forms_are_locators() {
+        assert_eq!(Locator::parse("sparse::origin").unwrap(), Locator::Origin);
+        let dir = Locator::parse("sparse::file:///data/store").unwrap();
+        assert_eq!(dir.to_string(), "sparse::file:///data/store");
+        for bad in [
+            "",
+            "origin",
+            "sparse://origin",
+            "sparse::file://x",
+            "sparse::file:///a/../b",
+            "sparse::-x",
+            "sparse::s3://b",
+        ] {
+            assert!(Locator::parse(bad).is_err(), "{bad} passed");
+        }
+    }
+}

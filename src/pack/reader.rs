@@ -1,0 +1,77 @@
+//! Reads a pack: its trailer, checked against its id, and single payloads.
+
+use std::io;
+
+use super::{FOOT, FOOTER_BYTES, HEAD, Record, RecordError, checksum};
+use crate::backend::{Backend, Name};
+use crate::id::{ObjectId, PackId};
+
+/// Why a pack can't be read.
+#[derive(Debug, thiserror::Error)]
+pub enum PackError {
+    #[error("pack {pack}: {error}")]
+    Io { pack: PackId, error: io::Error },
+    #[error("pack {pack}: damaged: {what}")]
+    Damaged { pack: PackId, what: String },
+    #[error("pack {pack}, object {object}: {error}")]
+    Record { pack: PackId, object: ObjectId, error: RecordError },
+}
+
+impl PackError {
+    /// True when the file is simply not there.
+    pub fn is_missing(&self) -> bool {
+        matches!(self, PackError::Io { error, .. } if error.kind() == io::ErrorKind::NotFound)
+    }
+}
+
+/// The records of a pack, after its trailer was found to hash to its id.
+pub fn read_trailer(backend: &dyn Backend, pack: PackId) -> Result<Vec<Record>, PackError> {
+    let io = |error| PackError::Io { pack, error };
+    let damaged = |what: String| PackError::Damaged { pack, what };
+    let name = Name::Pack(pack);
+    let missing = || io(io::Error::new(io::ErrorKind::NotFound, "no such file"));
+    let len = backend.len(name).map_err(io)?.ok_or_else(missing)?;
+    let least = (HEAD.len() + FOOTER_BYTES) as u64;
+    if len < least {
+        return Err(damaged(format!("expected at least {least} bytes, found {len}")));
+    }
+    let footer = backend.read(name, len - FOOTER_BYTES as u64..len).map_err(io)?;
+    let count = u32::from_le_bytes(footer[8..12].try_into().expect("because the footer has 16 bytes"));
+    let records_bytes = u64::from(count) * Record::BYTES as u64;
+    if &footer[..8] != FOOT || records_bytes + least > len {
+        return Err(damaged("its last bytes are no trailer".into()));
+    }
+    let start = len - FOOTER_BYTES as u64 - records_bytes;
+    let trailer = backend.read(name, start..len).map_err(io)?;
+    if blake3::hash(&trailer).as_bytes() != pack.as_bytes() {
+        return Err(damaged("its trailer does not hash to its name".into()));
+    }
+    let records = &trailer[..records_bytes as usize];
+    records.chunks_exact(Record::BYTES).map(|raw| check_record(pack, raw, start)).collect()
+}
+
+/// The payload of one record, after its checksum was found right.
+pub fn read_payload(backend: &dyn Backend, pack: PackId, record: &Record) -> Result<Vec<u8>, PackError> {
+    let end = record.offset.checked_add(u64::from(record.payload_len));
+    let end = end.ok_or_else(|| PackError::Damaged { pack, what: "offset out of range".into() })?;
+    let read = backend.read(Name::Pack(pack), record.offset..end);
+    let payload = read.map_err(|error| PackError::Io { pack, error })?;
+    if checksum(&payload) != record.checksum {
+        let what =
+            format!("payload of object {} at offset {} has a wrong checksum", record.object, record.offset);
+        return Err(PackError::Damaged { pack, what });
+    }
+    Ok(payload)
+}
+
+fn check_record(pack: PackId, raw: &[u8], payloads_end: u64) -> Result<Record, PackError> {
+    let raw: &[u8; Record::BYTES] = raw.try_into().expect("because chunks_exact gives whole records");
+    let object = ObjectId::from_bytes(raw[..32].try_into().expect("because an id has 32 bytes"));
+    let record = Record::decode(raw).map_err(|error| PackError::Record { pack, object, error })?;
+    let end = record.offset.saturating_add(u64::from(record.payload_len));
+    if record.offset < HEAD.len() as u64 || end > payloads_end {
+        let what = format!("object {object} ends at {end}, payloads end at {payloads_end}");
+        return Err(PackError::Damaged { pack, what });
+    }
+    Ok(record)
+}

@@ -1,0 +1,265 @@
+//! Objects and recipes over one backend and one index: get, find, put, publish.
+//!
+//! Write order: packs, then index, then recipe. Whatever is acknowledged can be read back after a
+//! power cut, because a recipe is published only when all it names is durable and was read back.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use crate::backend::{Area, Backend, Local, Name, Privacy, Taken};
+use crate::codec;
+use crate::id::{ObjectId, Oid, PackId};
+use crate::index::{Found, Index};
+use crate::pack::{self, MAX_DEPTH, PackError, PackWriter, Record};
+use crate::recipe::{MAX_RECIPE_BYTES, Recipe, RecipeError, Verified};
+
+/// The version that `config` names; a store of another one is refused by name.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// A content-addressed store.
+pub struct Store {
+    backend: Box<dyn Backend>,
+    index: Index,
+}
+
+/// Why the store can't answer.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    #[error("{0}")]
+    Pack(#[from] PackError),
+    #[error("object {0}: not in the store")]
+    Missing(ObjectId),
+    #[error("file {0}: not in the store")]
+    NoFile(Oid),
+    #[error("object {object}: its delta chain is broken: {why}")]
+    Chain { object: ObjectId, why: String },
+    #[error("object {object} in pack {pack}: does not decode: {why}")]
+    Decode { object: ObjectId, pack: PackId, why: String },
+    #[error("recipe {oid}: {error}")]
+    Recipe { oid: Oid, error: RecipeError },
+    #[error("store {place}: its config is not one of git-sparse: {found:?}")]
+    Config { place: String, found: String },
+    #[error(
+        "store {place} has format version {found}, this git-sparse reads {FORMAT_VERSION}; update git-sparse"
+    )]
+    Newer { place: String, found: u32 },
+}
+
+impl Store {
+    /// Opens the store in directory `root`, making it if there is none.
+    ///
+    /// The caller holds the store's lock. `boot` is the machine's boot id, for the index.
+    pub fn open(root: &Path, boot: &str) -> Result<Store, StoreError> {
+        let backend = Local::new(root, Privacy::Private);
+        check_config(&backend)?;
+        let store = Store::over(Box::new(backend), Index::open(&root.join("index"), boot));
+        store.refresh()?;
+        Ok(store)
+    }
+
+    /// A store over any backend, with an index that knows nothing yet.
+    pub fn over(backend: Box<dyn Backend>, index: Index) -> Store {
+        Store { backend, index }
+    }
+
+    pub fn backend(&self) -> &dyn Backend {
+        &*self.backend
+    }
+
+    pub fn index(&self) -> &Index {
+        &self.index
+    }
+
+    /// Where an object is, if the index says so. A miss proves nothing.
+    pub fn probe(&self, object: &ObjectId) -> Option<Found> {
+        self.index.get(object)
+    }
+
+    /// Where an object is, asking the packs themselves before it says "missing".
+    pub fn find(&self, object: &ObjectId) -> Result<Found, StoreError> {
+        if self.holds(object) {
+            return self.probe(object).ok_or(StoreError::Missing(*object));
+        }
+        self.refresh()?;
+        if self.holds(object) {
+            return self.probe(object).ok_or(StoreError::Missing(*object));
+        }
+        // The index knows every pack and not the object: it may have lost the key. Look for real.
+        for pack in self.packs()? {
+            let Ok(records) = pack::read_trailer(self.backend(), pack) else { continue };
+            if let Some(record) = records.iter().find(|record| record.object == *object) {
+                self.index.put_pack(pack, &records);
+                return Ok(Found { pack, record: *record });
+            }
+        }
+        Err(StoreError::Missing(*object))
+    }
+
+    /// True when an object can be relied on: the index knows it and its pack is there.
+    pub fn holds(&self, object: &ObjectId) -> bool {
+        let there = |pack| matches!(self.backend.len(Name::Pack(pack)), Ok(Some(_)));
+        self.probe(object).is_some_and(|found| there(found.pack))
+    }
+
+    /// The decoded bytes of an object, proven by its id.
+    pub fn get(&self, object: &ObjectId) -> Result<Vec<u8>, StoreError> {
+        let mut chain = self.chain(object)?;
+        let whole = chain.pop().expect("because a chain has at least the object itself");
+        let mut bytes = self.decode(&whole, None)?;
+        while let Some(link) = chain.pop() {
+            bytes = self.decode(&link, Some(&bytes))?;
+        }
+        Ok(bytes)
+    }
+
+    /// From an object down to the one that needs no base.
+    pub fn chain(&self, object: &ObjectId) -> Result<Vec<Found>, StoreError> {
+        let broken = |why: String| StoreError::Chain { object: *object, why };
+        let mut chain = vec![self.find(object)?];
+        while let Some(base) = chain[chain.len() - 1].record.base {
+            let above = chain[chain.len() - 1].record.depth;
+            let found = self.find(&base)?;
+            if found.record.depth >= above {
+                let why = format!("base {base} has depth {}, its delta has {above}", found.record.depth);
+                return Err(broken(why));
+            }
+            chain.push(found);
+            if chain.len() > usize::from(MAX_DEPTH) + 1 {
+                return Err(broken(format!("it is longer than {MAX_DEPTH}")));
+            }
+        }
+        Ok(chain)
+    }
+
+    /// Decodes one link, given the decoded bytes of its base.
+    pub fn decode(&self, found: &Found, base: Option<&[u8]>) -> Result<Vec<u8>, StoreError> {
+        let Found { pack, record } = found;
+        let (pack, object) = (*pack, record.object);
+        let payload = pack::read_payload(self.backend(), pack, record)?;
+        let bytes = codec::decode(record.codec, &payload, base, record.logical_len as usize)
+            .map_err(|error| StoreError::Decode { object, pack, why: error.to_string() })?;
+        if ObjectId::of(&bytes) != object {
+            return Err(StoreError::Decode { object, pack, why: "the bytes hash to another id".into() });
+        }
+        Ok(bytes)
+    }
+
+    /// Begins a pack; give the finished one to `admit`.
+    pub fn begin_pack(&self) -> io::Result<PackWriter<'_>> {
+        PackWriter::new(self.backend())
+    }
+
+    /// Finishes a pack and makes its objects known.
+    pub fn admit(&self, writer: PackWriter<'_>) -> io::Result<PackId> {
+        let (pack, records) = writer.finish()?;
+        self.index.put_pack(pack, &records);
+        Ok(pack)
+    }
+
+    /// Reads the trailers of packs that the index doesn't know; damaged packs are left to fsck.
+    pub fn refresh(&self) -> Result<(), StoreError> {
+        for pack in self.packs()? {
+            if self.index.knows_pack(&pack) {
+                continue;
+            }
+            if let Ok(records) = pack::read_trailer(self.backend(), pack) {
+                self.index.put_pack(pack, &records);
+            }
+        }
+        Ok(())
+    }
+
+    /// All packs that are there.
+    pub fn packs(&self) -> Result<Vec<PackId>, StoreError> {
+        let names = self.backend.list(Area::Packs)?;
+        Ok(names
+            .into_iter()
+            .filter_map(|name| if let Name::Pack(id) = name { Some(id) } else { None })
+            .collect())
+    }
+
+    /// All files that have a recipe.
+    pub fn oids(&self) -> Result<Vec<Oid>, StoreError> {
+        let names = self.backend.list(Area::Recipes)?;
+        Ok(names
+            .into_iter()
+            .filter_map(|name| if let Name::Recipe(oid) = name { Some(oid) } else { None })
+            .collect())
+    }
+
+    /// True when a recipe of this file is there.
+    pub fn has(&self, oid: &Oid) -> Result<bool, StoreError> {
+        Ok(self.backend.len(Name::Recipe(*oid))?.is_some())
+    }
+
+    /// The recipe of a file, if there is one.
+    pub fn recipe(&self, oid: &Oid) -> Result<Option<Recipe>, StoreError> {
+        read_recipe(self.backend(), oid)
+    }
+
+    /// The recipe of a file that exists here: it was proven before it was published.
+    pub fn proven(&self, oid: &Oid) -> Result<Verified, StoreError> {
+        let recipe = self.recipe(oid)?.ok_or(StoreError::NoFile(*oid))?;
+        recipe.prove(*oid).map_err(|error| StoreError::Recipe { oid: *oid, error })
+    }
+
+    /// Makes a file exist: the last step of every ingest.
+    pub fn publish(&self, verified: &Verified) -> Result<(), StoreError> {
+        let recipe = verified.recipe();
+        // What is there may be damaged; a good one is kept.
+        let taken =
+            if matches!(self.recipe(&recipe.oid), Ok(Some(_))) { Taken::Keep } else { Taken::Replace };
+        if taken == Taken::Replace {
+            write_recipe(self.backend(), verified, taken)?;
+        }
+        if let Some(layout) = &recipe.layout {
+            self.index.put_layout(layout, &recipe.oid);
+        }
+        Ok(())
+    }
+}
+
+/// Reads a recipe from any backend.
+pub fn read_recipe(backend: &dyn Backend, oid: &Oid) -> Result<Option<Recipe>, StoreError> {
+    let name = Name::Recipe(*oid);
+    let Some(len) = backend.len(name)? else { return Ok(None) };
+    let bytes = backend.read(name, 0..len.min(MAX_RECIPE_BYTES))?;
+    Recipe::decode(&bytes, *oid).map(Some).map_err(|error| StoreError::Recipe { oid: *oid, error })
+}
+
+/// Writes a recipe to any backend.
+pub fn write_recipe(backend: &dyn Backend, verified: &Verified, taken: Taken) -> io::Result<()> {
+    let mut staged = backend.create()?;
+    staged.write_all(&verified.recipe().encode())?;
+    staged.publish(Name::Recipe(verified.recipe().oid), taken)
+}
+
+/// Checks the format version of a store, writing it into a new one.
+pub fn check_config(backend: &dyn Backend) -> Result<(), StoreError> {
+    let place = backend.place();
+    let Some(len) = backend.len(Name::Config)? else {
+        let mut staged = backend.create()?;
+        writeln!(staged, "git-sparse store, format version {FORMAT_VERSION}")?;
+        return Ok(staged.publish(Name::Config, Taken::Keep)?);
+    };
+    let text = String::from_utf8_lossy(&backend.read(Name::Config, 0..len.min(200))?).into_owned();
+    let version = text.strip_prefix("git-sparse store, format version ");
+    match version.and_then(|version| version.trim().parse().ok()) {
+        Some(FORMAT_VERSION) => Ok(()),
+        Some(found) => Err(StoreError::Newer { place, found }),
+        None => Err(StoreError::Config { place, found: text }),
+    }
+}
+
+/// A record for an object that is about to be encoded; the pack writer fills in the rest.
+pub fn record_for(
+    object: ObjectId,
+    base: Option<(ObjectId, u8)>,
+    codec: codec::Codec,
+    logical_len: u32,
+) -> Record {
+    let (base, depth) = base.map_or((None, 0), |(base, depth)| (Some(base), depth + 1));
+    Record { object, base, offset: 0, payload_len: 0, logical_len, checksum: [0; 16], codec, depth }
+}

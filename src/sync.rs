@@ -1,0 +1,304 @@
+//! Store ↔ remote: only the objects that the other side lacks travel, as they are encoded.
+//!
+//! Order on the remote is the store's own: packs, then the recipe. An object may lie deeper or
+//! shallower there than here, so each record's depth is written anew for where it goes.
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+
+use crate::backend::{Backend, Name, Taken};
+use crate::codec::{self, Effort};
+use crate::format::Dtype;
+use crate::id::{ObjectId, Oid, PackId};
+use crate::index::Found;
+use crate::pack::{self, MAX_DEPTH, PackError, PackWriter, Record};
+use crate::progress::{Cancelled, Progress};
+use crate::recipe::{Recipe, Verified};
+use crate::store::{self, Store, StoreError};
+
+const PACK_BYTES: u64 = 1 << 30;
+
+/// A store elsewhere, and what is known to be in it.
+pub struct Remote {
+    backend: Box<dyn Backend>,
+    packs: HashSet<PackId>,
+    objects: HashMap<ObjectId, Found>,
+}
+
+/// What a push or fetch moved.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Moved {
+    /// Bytes of packs and recipe written at the other side.
+    pub bytes: u64,
+    pub objects: u64,
+}
+
+/// Why a push or fetch failed.
+#[derive(Debug, thiserror::Error)]
+pub enum SyncError {
+    #[error("here: {0}")]
+    Here(#[from] StoreError),
+    #[error("remote {place}: {error}")]
+    There { place: String, error: StoreError },
+    #[error("remote {place}: it has no file {oid}")]
+    NoFile { place: String, oid: Oid },
+    #[error("remote {place}: file {oid} needs object {object}, which no pack there holds")]
+    Hole { place: String, oid: Oid, object: ObjectId },
+    #[error("{0}")]
+    Cancelled(#[from] Cancelled),
+}
+
+impl Remote {
+    /// The remote at `backend`; nothing is read before it is needed.
+    pub fn new(backend: Box<dyn Backend>) -> Remote {
+        Remote { backend, packs: HashSet::new(), objects: HashMap::new() }
+    }
+
+    /// True when the remote has this file.
+    pub fn has(&self, oid: &Oid) -> Result<bool, SyncError> {
+        let found = self.backend.len(Name::Recipe(*oid)).map_err(|error| self.there(error))?;
+        Ok(found.is_some())
+    }
+
+    pub fn backend(&self) -> &dyn Backend {
+        &*self.backend
+    }
+
+    /// Where the remote keeps an object, if it does.
+    pub fn find(&self, object: &ObjectId) -> Option<&Found> {
+        self.objects.get(object)
+    }
+
+    /// Reads the trailers of packs that came since the last time.
+    pub fn refresh(&mut self) -> Result<(), SyncError> {
+        let names = self.backend.list(crate::backend::Area::Packs).map_err(|error| self.there(error))?;
+        let packs: HashSet<_> =
+            names.into_iter().filter_map(|n| if let Name::Pack(id) = n { Some(id) } else { None }).collect();
+        if self.packs.iter().any(|pack| !packs.contains(pack)) {
+            // Packs went away: forget all, since others may hold what they held.
+            self.packs.clear();
+            self.objects.clear();
+        }
+        for pack in packs {
+            if self.packs.contains(&pack) {
+                continue;
+            }
+            // A damaged pack holds nothing: what it should hold is sent again.
+            if let Ok(records) = pack::read_trailer(&*self.backend, pack) {
+                self.note(pack, &records);
+            }
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, pack: PackId, records: &[Record]) {
+        self.packs.insert(pack);
+        for record in records {
+            self.objects.insert(record.object, Found { pack, record: *record });
+        }
+    }
+
+    fn there(&self, error: impl Into<StoreError>) -> SyncError {
+        SyncError::There { place: self.backend.place(), error: error.into() }
+    }
+}
+
+/// Makes a file that the store has exist at the remote.
+pub fn push(
+    store: &Store,
+    remote: &mut Remote,
+    oid: Oid,
+    progress: &Progress<'_>,
+) -> Result<Moved, SyncError> {
+    if remote.has(&oid)? {
+        return Ok(Moved::default());
+    }
+    let verified = store.proven(&oid)?;
+    remote.refresh()?;
+    let lacking = lacking_there(store, remote, verified.recipe())?;
+    let mut moved = Moved { bytes: 0, objects: lacking.len() as u64 };
+    store::check_config(&*remote.backend).map_err(|error| remote.there(error))?;
+    for found in write_packs(store, remote, &lacking, progress)? {
+        moved.bytes += remote.backend.len(Name::Pack(found)).map_err(|e| remote.there(e))?.unwrap_or(0);
+    }
+    moved.bytes += publish_there(remote, &verified)?;
+    Ok(moved)
+}
+
+/// Makes the objects of a file that the remote has exist here; returns its recipe, not yet proven.
+pub fn fetch(
+    store: &Store,
+    remote: &mut Remote,
+    oid: Oid,
+    progress: &Progress<'_>,
+) -> Result<(Recipe, Moved), SyncError> {
+    let recipe = store::read_recipe(&*remote.backend, &oid).map_err(|error| remote.there(error))?;
+    let recipe = recipe.ok_or_else(|| SyncError::NoFile { place: remote.backend.place(), oid })?;
+    let lacking = match lacking_here(store, remote, &recipe) {
+        Err(SyncError::Hole { .. }) => {
+            remote.refresh()?;
+            lacking_here(store, remote, &recipe)?
+        }
+        found => found?,
+    };
+    let mut moved = Moved { bytes: 0, objects: lacking.len() as u64 };
+    let mut depths = HashMap::new();
+    let mut writer: Option<PackWriter<'_>> = None;
+    for found in &lacking {
+        let payload = pack::read_payload(&*remote.backend, found.pack, &found.record);
+        let payload = payload.map_err(|error| remote.there(error))?;
+        let mut record = found.record;
+        record.depth = match record.base {
+            None => 0,
+            Some(base) => 1 + depth_here(store, &depths, &base)?,
+        };
+        depths.insert(record.object, record.depth);
+        let pack = match &mut writer {
+            Some(pack) => pack,
+            None => writer.insert(store.begin_pack().map_err(StoreError::Io)?),
+        };
+        if record.depth > MAX_DEPTH {
+            return Err(too_deep(&record).into());
+        }
+        pack.add(record, &payload).map_err(StoreError::Io)?;
+        moved.bytes += payload.len() as u64;
+        progress(0)?;
+        if pack.len() > PACK_BYTES {
+            store.admit(writer.take().expect("because it was just filled")).map_err(StoreError::Io)?;
+        }
+    }
+    if let Some(writer) = writer {
+        store.admit(writer).map_err(StoreError::Io)?;
+    }
+    Ok((recipe, moved))
+}
+
+/// Objects of a file and their bases that the remote lacks, bases first.
+fn lacking_there(store: &Store, remote: &Remote, recipe: &Recipe) -> Result<Vec<Found>, SyncError> {
+    let mut lacking = HashMap::new();
+    for part in &recipe.parts {
+        if remote.objects.contains_key(&part.object) || lacking.contains_key(&part.object) {
+            continue;
+        }
+        for link in store.chain(&part.object)? {
+            if remote.objects.contains_key(&link.record.object) {
+                break;
+            }
+            lacking.insert(link.record.object, link);
+        }
+    }
+    Ok(shallow_first(lacking))
+}
+
+/// Objects of a file and their bases that this store lacks, bases first.
+fn lacking_here(store: &Store, remote: &Remote, recipe: &Recipe) -> Result<Vec<Found>, SyncError> {
+    let mut lacking = HashMap::new();
+    for part in &recipe.parts {
+        let mut object = part.object;
+        for _ in 0..=MAX_DEPTH {
+            if lacking.contains_key(&object) || store.holds(&object) {
+                break;
+            }
+            let hole = || SyncError::Hole { place: remote.backend.place(), oid: recipe.oid, object };
+            let found = *remote.objects.get(&object).ok_or_else(hole)?;
+            lacking.insert(object, found);
+            match found.record.base {
+                Some(base) => object = base,
+                None => break,
+            }
+        }
+    }
+    Ok(shallow_first(lacking))
+}
+
+fn shallow_first(lacking: HashMap<ObjectId, Found>) -> Vec<Found> {
+    let mut found: Vec<_> = lacking.into_values().collect();
+    found.sort_by_key(|found| (found.record.depth, found.pack, found.record.offset));
+    found
+}
+
+fn depth_here(store: &Store, fresh: &HashMap<ObjectId, u8>, base: &ObjectId) -> Result<u8, StoreError> {
+    match fresh.get(base) {
+        Some(depth) => Ok(*depth),
+        None => Ok(store.find(base)?.record.depth),
+    }
+}
+
+fn write_packs(
+    store: &Store,
+    remote: &mut Remote,
+    lacking: &[Found],
+    progress: &Progress<'_>,
+) -> Result<Vec<PackId>, SyncError> {
+    let mut written = Vec::new();
+    let mut rest = lacking;
+    while !rest.is_empty() {
+        let (pack, records, count) = write_pack(store, remote, rest, progress)?;
+        rest = &rest[count..];
+        check_pack(&*remote.backend, pack, &records).map_err(|error| remote.there(error))?;
+        remote.note(pack, &records);
+        written.push(pack);
+    }
+    Ok(written)
+}
+
+/// Writes as many objects as fit one pack.
+fn write_pack(
+    store: &Store,
+    remote: &Remote,
+    lacking: &[Found],
+    progress: &Progress<'_>,
+) -> Result<(PackId, Vec<Record>, usize), SyncError> {
+    let there = |error: io::Error| remote.there(error);
+    let mut writer = PackWriter::new(&*remote.backend).map_err(there)?;
+    let mut depths: HashMap<ObjectId, u8> = HashMap::new();
+    let mut count = 0;
+    for found in lacking {
+        let known = |base: &ObjectId| remote.objects.get(base).map(|found| found.record.depth);
+        let base_depth = found.record.base.map(|base| depths.get(&base).copied().or_else(|| known(&base)));
+        let (record, payload) = relocate(store, found, base_depth.map(|depth| depth.unwrap_or(MAX_DEPTH)))?;
+        writer.add(record, &payload).map_err(there)?;
+        depths.insert(record.object, record.depth);
+        count += 1;
+        progress(u64::from(record.logical_len))?;
+        if writer.len() > PACK_BYTES {
+            break;
+        }
+    }
+    let (pack, records) = writer.finish().map_err(there)?;
+    Ok((pack, records, count))
+}
+
+/// A record and payload for a place where the base lies at `base_depth`.
+///
+/// A delta that would lie too deep there goes whole instead.
+fn relocate(store: &Store, found: &Found, base_depth: Option<u8>) -> Result<(Record, Vec<u8>), StoreError> {
+    let mut record = found.record;
+    if base_depth.is_some_and(|depth| depth >= MAX_DEPTH) {
+        let bytes = store.get(&record.object)?;
+        let whole = codec::encode(&bytes, Dtype::Bytes, 0, None, Effort::Push);
+        return Ok((store::record_for(record.object, None, whole.codec, record.logical_len), whole.payload));
+    }
+    record.depth = base_depth.map_or(0, |depth| depth + 1);
+    Ok((record, pack::read_payload(store.backend(), found.pack, &found.record)?))
+}
+
+/// Reads a pack back from where it was written.
+fn check_pack(backend: &dyn Backend, pack: PackId, written: &[Record]) -> Result<(), PackError> {
+    let records = pack::read_trailer(backend, pack)?;
+    if records != written {
+        return Err(PackError::Damaged { pack, what: "it reads back differently".into() });
+    }
+    records.iter().try_for_each(|record| pack::read_payload(backend, pack, record).map(drop))
+}
+
+fn publish_there(remote: &Remote, verified: &Verified) -> Result<u64, SyncError> {
+    store::write_recipe(&*remote.backend, verified, Taken::Replace).map_err(|error| remote.there(error))?;
+    let name = Name::Recipe(verified.recipe().oid);
+    Ok(remote.backend.len(name).map_err(|error| remote.there(error))?.unwrap_or(0))
+}
+
+fn too_deep(record: &Record) -> StoreError {
+    let why = format!("it would lie at depth {}, the limit is {MAX_DEPTH}", record.depth);
+    StoreError::Chain { object: record.object, why }
+}
