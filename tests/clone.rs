@@ -67,6 +67,9 @@ fn a_clone_gives_back_every_revision(mode: Mode) {
     }
     clone.git(&["checkout", "--quiet", "main"]);
     clone.assert_is(published.last());
+    for home in [&publisher, &reader] {
+        assert_eq!(home.daemon_runs(), mode == Mode::Daemon, "{mode:?} is not how it ran");
+    }
 }
 
 /// What a user pays for: a fine-tune and its continuation travel as what changed, in no other place.
@@ -93,7 +96,7 @@ fn only_what_changed_travels(mode: Mode) {
     assert_eq!(whole, 0, "git-lfs' own transfer put whole files beside our store");
 }
 
-/// A merged adapter lies in a directory of its own: its base is found by what its model card declares.
+/// A merged adapter lies in a directory of its own: its base is no earlier revision of the same path.
 #[test]
 fn a_merged_adapter_travels_as_what_it_changed() {
     let (publisher, reader) = homes(Mode::Daemon);
@@ -102,7 +105,8 @@ fn a_merged_adapter_travels_as_what_it_changed() {
     repo.push();
     let expected = tree_of(&[("model", "tiny-base"), ("merged", "tiny-lora-merged")]);
     repo.commit("merged", expected.clone());
-    assert_ratio("the merged adapter", repo.push(), 0.08);
+    // The tensors that are equal leave 0.079 to store whole: more than that has to be saved.
+    assert_ratio("the merged adapter", repo.push(), 0.065);
     Repo::clone(&reader, text(&repo.remote()), "clone", &[]).assert_is(&expected);
 }
 

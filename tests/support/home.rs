@@ -63,6 +63,14 @@ impl Home {
         said(&output)
     }
 
+    /// Whether this home's daemon runs.
+    #[track_caller]
+    pub fn daemon_runs(&self) -> bool {
+        let told = self.run("git-sparse", &self.path(""), &["daemon", "status", "--json"]);
+        let status: serde_json::Value = serde_json::from_str(&told).expect("JSON");
+        !status["daemon"].is_null()
+    }
+
     /// Runs a command to its end, whatever that is.
     #[track_caller]
     pub fn output(&self, command: &mut Command) -> Output {

@@ -224,7 +224,8 @@ fn conclude(revisions: &[Revision], verdict: &Verdict) -> bool {
     for difference in &verdict.differences {
         eprintln!("DIFFERENT: {difference}");
     }
-    let whole = verdict.differences.is_empty();
+    // Nothing compared is nothing verified.
+    let whole = verdict.differences.is_empty() && verdict.files > 0;
     println!(
         "{}: {} revisions cloned with a second home; {} files, {} bytes compared equal byte for byte \
          (read and compared here, as cmp does); {} different",
@@ -244,6 +245,15 @@ fn text(path: &Path) -> Result<String, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The exit code rests on this: a difference fails, and so does a comparison of nothing.
+    #[test]
+    fn only_equal_files_are_a_success() {
+        let equal = Verdict { files: 2, ..Verdict::default() };
+        assert!(conclude(&[], &equal));
+        assert!(!conclude(&[], &Verdict { differences: vec!["a differs".into()], ..equal }));
+        assert!(!conclude(&[], &Verdict::default()));
+    }
 
     /// `where --json` may nest its objects as it likes; the table shows the deepest of them.
     #[test]

@@ -39,7 +39,7 @@ pub fn size_bytes(directory: &Path) -> Result<u64, Failure> {
     }
     let mut sum = 0;
     for file in files(directory)? {
-        let path = directory.join(file);
+        let path = at(directory, &file);
         sum += path.symlink_metadata().map_err(|error| format!("{}: {error}", path.display()))?.len();
     }
     Ok(sum)
@@ -84,10 +84,7 @@ pub fn compare(directory: &Path, expected: &Expected, own: &[&str]) -> Result<Co
 /// Copies the files of `source` (a directory, or one file) to `target`.
 pub fn copy(source: &Path, target: &Path) -> Result<(), Failure> {
     for file in files(source)? {
-        // A file that is its own only file has an empty name here, and `join("")` would add a slash.
-        let nothing = file.as_os_str().is_empty();
-        let (from, to) =
-            if nothing { (source.into(), target.into()) } else { (source.join(&file), target.join(&file)) };
+        let (from, to) = (at(source, &file), at(target, &file));
         let copied = fs::create_dir_all(to.parent().unwrap_or(target)).and_then(|()| fs::copy(&from, &to));
         copied.map_err(|error| format!("{} -> {}: {error}", from.display(), to.display()))?;
     }
@@ -125,8 +122,14 @@ fn reader(path: &Path) -> io::Result<BufReader<fs::File>> {
     Ok(BufReader::with_capacity(1 << 18, file))
 }
 
+/// The path of a file in the tree: a file that is its own only file has an empty name in it, and
+/// `join` would end its path with a slash.
+fn at(directory: &Path, file: &Path) -> PathBuf {
+    if file.as_os_str().is_empty() { directory.into() } else { directory.join(file) }
+}
+
 fn collect(root: &Path, below: &Path, found: &mut Vec<PathBuf>) -> io::Result<()> {
-    let here = if below.as_os_str().is_empty() { root.into() } else { root.join(below) };
+    let here = at(root, below);
     if !here.is_dir() {
         here.symlink_metadata()?;
         found.push(below.into());
@@ -177,6 +180,17 @@ mod tests {
             assert!(told.contains(part), "no `{part}` in:\n{told}");
         }
         assert_eq!(found.differences.len(), 4, "{told}");
+    }
+
+    /// A user's own files are given to the demo one by one, each a tree of a single file.
+    #[test]
+    fn a_single_file_is_a_tree() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let (one, copied) = (directory.path().join("one"), directory.path().join("a/b/copied"));
+        fs::write(&one, "12345").expect("a file");
+        assert_eq!(size_bytes(&one), Ok(5));
+        copy(&one, &copied).expect("a copy");
+        assert_eq!(fs::read_to_string(copied).expect("the copy"), "12345");
     }
 
     /// What a push cost is the growth of this figure: the index and half-done uploads are not in it.

@@ -60,7 +60,10 @@ pub fn own(base: &Path, fine_tune: &Path) -> Result<Vec<Step>, Failure> {
     let file_name = if kinds.0 { None } else { base.file_name().map(PathBuf::from) };
     [("base", base), ("fine-tune", fine_tune)]
         .into_iter()
-        .map(|(role, path)| step("model", format!("{role}: {}", path.display()), path, file_name.clone()))
+        .map(|(role, path)| {
+            let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
+            step("model", format!("{role}: {name}"), path, file_name.clone())
+        })
         .collect()
 }
 
