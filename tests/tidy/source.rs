@@ -47,7 +47,8 @@ pub fn sources() -> Vec<Source> {
     let top = Path::new(env!("CARGO_MANIFEST_DIR"));
     let listed = Command::new("git")
         .current_dir(top)
-        .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
+        // In CI the clone may belong to another user than the one who tests it.
+        .args(["-c", "safe.directory=*", "ls-files", "-z", "--cached", "--others", "--exclude-standard"])
         .output()
         .expect("git runs");
     assert!(listed.status.success(), "git ls-files: {}", String::from_utf8_lossy(&listed.stderr));

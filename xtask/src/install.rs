@@ -4,13 +4,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::{Failure, binary, prerequisites};
+use crate::{Failure, binary, prerequisites, tree};
 
 /// Where the parts go.
 struct Places {
     bin: PathBuf,
     man: PathBuf,
-    completions: PathBuf,
+    // Each shell looks into a directory of its own below this one.
+    share: PathBuf,
 }
 
 /// Builds and installs below `prefix`, or for the user that runs this, and says where everything went.
@@ -22,11 +23,13 @@ pub fn run(prefix: Option<&Path>) -> Result<(), Failure> {
     let built = binary::release()?;
     let installed = install_binary(&built, &places.bin)?;
     generate(&installed, "man", &places.man)?;
-    generate(&installed, "completions", &places.completions)?;
+    let completions = install_completions(&installed, &places.share)?;
     finish(Command::new(&installed).arg("install"), "git sparse install")?;
     println!("binary       {}", installed.display());
     println!("man pages    {}", places.man.display());
-    println!("completions  {}", places.completions.display());
+    for completion in completions {
+        println!("completion   {}", completion.display());
+    }
     if !is_on_path(&places.bin) {
         println!("{} is not on PATH: add it, so that git finds `git sparse`", places.bin.display());
     }
@@ -41,11 +44,7 @@ fn places(prefix: Option<&Path>) -> Result<Places, Failure> {
         Some(prefix) => std::path::absolute(prefix).map_err(|error| format!("--prefix: {error}"))?,
         None => cargo_home()?,
     };
-    Ok(Places {
-        bin: prefix.join("bin"),
-        man: prefix.join("share/man/man1"),
-        completions: prefix.join("share/git-sparse/completions"),
-    })
+    Ok(Places { bin: prefix.join("bin"), man: prefix.join("share/man/man1"), share: prefix.join("share") })
 }
 
 fn cargo_home() -> Result<PathBuf, Failure> {
@@ -66,6 +65,29 @@ fn install_binary(built: &Path, bin: &Path) -> Result<PathBuf, Failure> {
         .and_then(|_| fs::rename(&unfinished, &target))
         .map_err(|error| format!("{} -> {}: {error}", built.display(), target.display()))?;
     Ok(target)
+}
+
+/// Has the binary write its completions, and puts each where its shell looks for it.
+fn install_completions(installed: &Path, share: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let unsorted = tempfile::tempdir().map_err(|error| format!("a temporary directory: {error}"))?;
+    generate(installed, "completions", unsorted.path())?;
+    let mut targets = Vec::new();
+    for name in tree::files(unsorted.path())? {
+        let target = share.join(completion_place(&name.to_string_lossy()));
+        tree::copy(&unsorted.path().join(name), &target)?;
+        targets.push(target);
+    }
+    Ok(targets)
+}
+
+/// bash and fish load a file named after the command when it is completed first, zsh one with a `_`.
+fn completion_place(name: &str) -> String {
+    match name.rsplit_once('.') {
+        Some((command, "bash")) => format!("bash-completion/completions/{command}"),
+        Some((_, "fish")) => format!("fish/vendor_completions.d/{name}"),
+        None if name.starts_with('_') => format!("zsh/site-functions/{name}"),
+        _ => format!("git-sparse/completions/{name}"),
+    }
 }
 
 fn generate(installed: &Path, what: &str, directory: &Path) -> Result<(), Failure> {
@@ -97,6 +119,15 @@ mod tests {
         let places = places(Some(Path::new("/opt/sparse"))).expect("places");
         assert_eq!(places.bin, Path::new("/opt/sparse/bin"));
         assert_eq!(places.man, Path::new("/opt/sparse/share/man/man1"));
+    }
+
+    /// Completions that no shell finds are as good as none.
+    #[test]
+    fn each_shell_finds_its_completion() {
+        assert_eq!(completion_place("git-sparse.bash"), "bash-completion/completions/git-sparse");
+        assert_eq!(completion_place("_git-sparse"), "zsh/site-functions/_git-sparse");
+        assert_eq!(completion_place("git-sparse.fish"), "fish/vendor_completions.d/git-sparse.fish");
+        assert_eq!(completion_place("git-sparse.elv"), "git-sparse/completions/git-sparse.elv");
     }
 
     /// An update replaces the file and leaves no half-written one behind.
