@@ -1,0 +1,7 @@
+//! The integration tests, as one binary: real git and git-lfs in throw-away homes, and the rules of style.
+
+mod support;
+
+mod tidy;
+
+mod clone;

@@ -1,0 +1,5 @@
+//! What the tests stand on: a home apart from the user's, and repositories in it.
+
+pub mod home;
+
+pub mod repo;

@@ -1,0 +1,62 @@
+//! The release binary: built by cargo, found where cargo says it is.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::Failure;
+
+/// Builds `git-sparse` as it is released, with cargo's own progress on stderr.
+pub fn release() -> Result<PathBuf, Failure> {
+    let output = cargo()
+        .args(["build", "--release", "--package", "git-sparse", "--bin", "git-sparse"])
+        .arg("--message-format=json-render-diagnostics")
+        .stderr(Stdio::inherit())
+        .output()
+        .map_err(|error| format!("cargo build: {error}"))?;
+    if !output.status.success() {
+        return Err(format!("cargo build --release ended with {}", output.status));
+    }
+    executable(&String::from_utf8_lossy(&output.stdout))
+        .ok_or_else(|| "cargo build --release named no git-sparse binary".into())
+}
+
+/// The cargo that runs this task, or the first on PATH, at the top of the workspace.
+pub fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(workspace());
+    command
+}
+
+/// The top of the clone that this task was built in.
+pub fn workspace() -> PathBuf {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR"));
+    own.parent().expect("because xtask/ lies in the workspace").into()
+}
+
+/// The path that cargo reports, as `CARGO_TARGET_DIR` and configuration may put it anywhere.
+fn executable(messages: &str) -> Option<PathBuf> {
+    messages
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .filter(|message| message["target"]["name"] == "git-sparse")
+        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The library has the same package and no executable; other lines may not be JSON at all.
+    #[test]
+    fn the_executable_is_the_one_that_cargo_names() {
+        let messages = concat!(
+            "warning: not json\n",
+            r#"{"reason":"compiler-artifact","target":{"name":"git_sparse"},"executable":null}"#,
+            "\n",
+            r#"{"reason":"compiler-artifact","target":{"name":"git-sparse"},"executable":"/t/git-sparse"}"#,
+            "\n",
+        );
+        assert_eq!(executable(messages), Some("/t/git-sparse".into()));
+        assert_eq!(executable("{}"), None);
+    }
+}

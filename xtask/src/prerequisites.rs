@@ -1,0 +1,163 @@
+//! What a fresh machine may lack: git-lfs, from the system's own package manager.
+//!
+//! Rust and git are taken for granted, as without them nobody gets this far.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::Failure;
+
+/// A package manager, and the commands that install git-lfs with it.
+struct Manager {
+    program: &'static str,
+    needs_root: bool,
+    commands: &'static [&'static [&'static str]],
+}
+
+const MANAGERS: [Manager; 6] = [
+    Manager {
+        program: "apt-get",
+        needs_root: true,
+        commands: &[&["apt-get", "update", "-q"], &["apt-get", "install", "-q", "-y", "git-lfs"]],
+    },
+    Manager { program: "dnf", needs_root: true, commands: &[&["dnf", "install", "-y", "git-lfs"]] },
+    Manager {
+        program: "pacman",
+        needs_root: true,
+        commands: &[&["pacman", "-Sy", "--noconfirm", "--needed", "git-lfs"]],
+    },
+    Manager { program: "zypper", needs_root: true, commands: &[&["zypper", "-n", "install", "git-lfs"]] },
+    Manager { program: "apk", needs_root: true, commands: &[&["apk", "add", "git-lfs"]] },
+    Manager { program: "brew", needs_root: false, commands: &[&["brew", "install", "git-lfs"]] },
+];
+
+/// How commands become root's.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Root {
+    Already,
+    Sudo,
+    No,
+}
+
+/// Installs git-lfs if it is missing and says on stderr what it did.
+pub fn run() -> Result<(), Failure> {
+    if let Some(version) = first_line("git", &["lfs", "version"]) {
+        eprintln!("git-lfs is there: {version}");
+        return Ok(());
+    }
+    if first_line("git", &["--version"]).is_none() {
+        return Err("git is missing: install it, then run this again".into());
+    }
+    let commands = plan(|program| on_path(program).is_some(), root())?;
+    for command in commands {
+        eprintln!("git-lfs is missing: running `{}`", command.join(" "));
+        install(&command)?;
+    }
+    match first_line("git", &["lfs", "version"]) {
+        Some(version) => {
+            eprintln!("installed {version}");
+            Ok(())
+        }
+        None => Err("git-lfs was installed, but `git lfs version` still fails: is it on PATH?".into()),
+    }
+}
+
+/// Where `program` is on PATH.
+pub fn on_path(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|directory| directory.join(program)).find(|file| is_program(file))
+}
+
+/// Decides which commands install git-lfs here, or says what a person can do about it.
+fn plan(is_there: impl Fn(&str) -> bool, root: Root) -> Result<Vec<Vec<&'static str>>, Failure> {
+    let Some(manager) = MANAGERS.iter().find(|manager| is_there(manager.program)) else {
+        let known = MANAGERS.map(|manager| manager.program).join(", ");
+        return Err(format!(
+            "git-lfs is missing, and none of {known} is here to install it.\n  \
+             fix: install git-lfs 3.0 or newer (https://git-lfs.com), then run this again"
+        ));
+    };
+    let prefix: &[&str] = match (manager.needs_root, root) {
+        (false, _) | (true, Root::Already) => &[],
+        (true, Root::Sudo) => &["sudo", "-n"],
+        (true, Root::No) => {
+            let by_hand: Vec<String> =
+                manager.commands.iter().map(|command| format!("sudo {}", command.join(" "))).collect();
+            return Err(format!(
+                "git-lfs is missing, and installing it needs root.\n  fix: {}",
+                by_hand.join(" && ")
+            ));
+        }
+    };
+    Ok(manager.commands.iter().map(|command| [prefix, command].concat()).collect())
+}
+
+fn install(command: &[&str]) -> Result<(), Failure> {
+    let output = Command::new(command[0])
+        .args(&command[1..])
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| format!("{}: {error}", command[0]))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(format!(
+        "`{}` ended with {}\n{}  fix: install git-lfs 3.0 or newer by hand, then run this again",
+        command.join(" "),
+        output.status,
+        crate::home::said(&output)
+    ))
+}
+
+fn root() -> Root {
+    match first_line("id", &["-u"]).as_deref() {
+        Some("0") => Root::Already,
+        _ if first_line("sudo", &["-n", "echo", "yes"]).is_some() => Root::Sudo,
+        _ => Root::No,
+    }
+}
+
+/// The first line that a command prints, if it is there and succeeds.
+pub fn first_line(program: &str, arguments: &[&str]) -> Option<String> {
+    let output = Command::new(program).args(arguments).stdin(Stdio::null()).output().ok()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    output.status.success().then(|| text.lines().next().unwrap_or_default().to_owned())
+}
+
+#[cfg(unix)]
+fn is_program(file: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    file.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+}
+
+#[cfg(not(unix))]
+fn is_program(file: &Path) -> bool {
+    file.with_extension("exe").is_file()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// On Debian as root, apt-get runs as it is; with a password-less sudo, through that.
+    #[test]
+    fn a_plan_uses_the_manager_that_is_there() {
+        let debian = |program: &str| program == "apt-get";
+        assert_eq!(
+            plan(debian, Root::Already).expect("a plan"),
+            [vec!["apt-get", "update", "-q"], vec!["apt-get", "install", "-q", "-y", "git-lfs"]]
+        );
+        assert_eq!(plan(debian, Root::Sudo).expect("a plan")[0], ["sudo", "-n", "apt-get", "update", "-q"]);
+        assert_eq!(plan(|name| name == "brew", Root::No).expect("a plan")[0][0], "brew");
+    }
+
+    /// Where nothing can be installed, a person reads the command to type.
+    #[test]
+    fn without_root_or_manager_the_fix_is_named() {
+        let failure = plan(|name| name == "dnf", Root::No).expect_err("no root");
+        assert!(failure.contains("fix: sudo dnf install -y git-lfs"), "{failure}");
+        let failure = plan(|_| false, Root::Already).expect_err("no manager");
+        assert!(failure.contains("fix: install git-lfs 3.0 or newer"), "{failure}");
+    }
+}
