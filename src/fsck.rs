@@ -103,7 +103,8 @@ pub fn verify(store: &Store, recipe: &Recipe, progress: &Progress<'_>) -> Result
 
 /// Copies the good objects of a damaged pack into a new one and sets the old one aside.
 pub fn set_aside(store: &Store, pack: PackId) -> Result<(), StoreError> {
-    let records = pack::read_trailer(store.backend(), pack).or_else(|_| pack::salvage_trailer(store.backend(), pack));
+    let records =
+        pack::read_trailer(store.backend(), pack).or_else(|_| pack::salvage_trailer(store.backend(), pack));
     let records = records.unwrap_or_default();
     let good: Vec<(Record, Vec<u8>)> = records
         .iter()
@@ -128,7 +129,9 @@ pub fn damaged_packs(store: &Store, recipe: &Recipe) -> BTreeSet<PackId> {
     let mut damaged = BTreeSet::new();
     for part in &recipe.parts {
         for link in store.chain(&part.object).unwrap_or_default() {
-            if !damaged.contains(&link.pack) && pack::read_payload(store.backend(), link.pack, &link.record).is_err() {
+            if !damaged.contains(&link.pack)
+                && pack::read_payload(store.backend(), link.pack, &link.record).is_err()
+            {
                 damaged.insert(link.pack);
             }
         }

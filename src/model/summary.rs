@@ -53,8 +53,9 @@ fn summarise(
         if tensor.dtype != Dtype::Bytes {
             let bytes = store.get(object)?;
             progress(bytes.len() as u64)?;
-            let squares = weights::values(&bytes, tensor.dtype)
-                .map(|values| values.filter(|value| value.is_finite()).map(|value| value * value).sum::<f64>());
+            let squares = weights::values(&bytes, tensor.dtype).map(|values| {
+                values.filter(|value| value.is_finite()).map(|value| value * value).sum::<f64>()
+            });
             square = square.zip(squares).map(|(a, b)| a + b);
         } else {
             square = None;

@@ -59,7 +59,8 @@ pub fn salvage_trailer(backend: &dyn Backend, pack: PackId) -> Result<Vec<Record
     let len = backend.len(name).map_err(io)?.unwrap_or(0);
     let footer = FOOTER_BYTES as u64;
     let bytes = backend.read(name, len.saturating_sub(footer)..len).map_err(io)?;
-    let count = bytes.get(8..12).map_or(0, |raw| u32::from_le_bytes(raw.try_into().expect("because 4 bytes")));
+    let count =
+        bytes.get(8..12).map_or(0, |raw| u32::from_le_bytes(raw.try_into().expect("because 4 bytes")));
     let start = len.saturating_sub(footer).checked_sub(u64::from(count) * Record::BYTES as u64);
     let Some(start) = start else { return Ok(Vec::new()) };
     let records = backend.read(name, start..len - footer).map_err(io)?;

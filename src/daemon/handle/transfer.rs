@@ -164,7 +164,12 @@ impl Handler {
     }
 
     /// Writes a file that the store holds to a new path.
-    pub(super) fn rebuild_to(&self, oid: Oid, path: &Path, progress: &Progress<'_>) -> Result<Reply, Failure> {
+    pub(super) fn rebuild_to(
+        &self,
+        oid: Oid,
+        path: &Path,
+        progress: &Progress<'_>,
+    ) -> Result<Reply, Failure> {
         self.write_new(&self.recipe(oid)?, path, progress)?;
         Ok(Reply::Rebuilt)
     }
