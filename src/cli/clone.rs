@@ -5,9 +5,8 @@
 //! let an edit in place change what git-lfs takes for the old version.
 
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use clap::Args;
 
@@ -51,7 +50,7 @@ impl Clone {
             .map_err(|error| crate::agent::in_words(&error))?;
         let lfs = git.lfs_dir().map_err(fatal)?;
         let mut client = Client::connect(&Place::from_environment()?)?;
-        let mut filled = Vec::new();
+        let mut filled = 0;
         for (path, pointer) in &files {
             // Only a pointer that is checked out becomes a file: a sparse checkout leaves the others out.
             let target = Path::new(&top).join(path);
@@ -69,11 +68,11 @@ impl Clone {
                 return Err(super::unexpected());
             };
             place(&rebuilt, &target, &lfs, pointer)?;
-            filled.push(path.as_str());
+            filled += 1;
         }
-        refresh_index(&git, &filled)?;
+        refresh_index(&git)?;
         let bytes = files.iter().map(|(_, pointer)| pointer.size).sum();
-        report::say(&format!("{}: {} large files, {}", dir.display(), filled.len(), report::bytes(bytes)));
+        report::say(&format!("{}: {} large files, {}", dir.display(), filled, report::bytes(bytes)));
         Ok(())
     }
 
@@ -115,26 +114,10 @@ fn place(rebuilt: &Path, target: &Path, lfs: &Path, pointer: &Pointer) -> Result
 /// Tells git that the files are what the index says, without reading them: they were just hashed.
 ///
 /// The clean filter is replaced by one that prints the pointer which the index already has.
-fn refresh_index(git: &Git, paths: &[&str]) -> Result<(), Failure> {
-    if paths.is_empty() {
-        return Ok(());
-    }
-    let spawned = Command::new("git")
-        .arg("-C")
-        .arg(git.dir())
-        .args(["-c", "filter.lfs.process=", "-c", "filter.lfs.clean=git cat-file blob :%f"])
-        .args(["update-index", "-q", "--refresh", "--stdin", "-z"])
-        .stdin(Stdio::piped())
-        .spawn();
-    let run = spawned.and_then(|mut child| {
-        let mut input = child.stdin.take().expect("because it was piped");
-        for path in paths {
-            write!(input, "{path}\0")?;
-        }
-        drop(input);
-        child.wait()
-    });
-    run.map(drop).map_err(|error| Failure::new(Kind::Fatal, format!("git update-index: {error}")))
+fn refresh_index(git: &Git) -> Result<(), Failure> {
+    let known = ["-c", "filter.lfs.process=", "-c", "filter.lfs.clean=git cat-file blob :%f"];
+    let refreshed = git.run(&[known.as_slice(), &["update-index", "-q", "--refresh"]].concat());
+    refreshed.map(drop).map_err(|error| Failure::new(Kind::Fatal, error.to_string()))
 }
 
 /// What git would call the directory.
