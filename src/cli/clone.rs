@@ -5,8 +5,10 @@
 //! let an edit in place change what git-lfs takes for the old version.
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::{Duration, SystemTime};
 
 use clap::Args;
 
@@ -50,7 +52,7 @@ impl Clone {
             .map_err(|error| crate::agent::in_words(&error))?;
         let lfs = git.lfs_dir().map_err(fatal)?;
         let mut client = Client::connect(&Place::from_environment()?)?;
-        let mut filled = 0;
+        let mut filled = Vec::new();
         for (path, pointer) in &files {
             // Only a pointer that is checked out becomes a file: a sparse checkout leaves the others out.
             let target = Path::new(&top).join(path);
@@ -68,11 +70,11 @@ impl Clone {
                 return Err(super::unexpected());
             };
             place(&rebuilt, &target, &lfs, pointer)?;
-            filled += 1;
+            filled.push(path.as_str());
         }
-        refresh_index(&git)?;
+        refresh_index(&git, &filled)?;
         let bytes = files.iter().map(|(_, pointer)| pointer.size).sum();
-        report::say(&format!("{}: {} large files, {}", dir.display(), filled, report::bytes(bytes)));
+        report::say(&format!("{}: {} large files, {}", dir.display(), filled.len(), report::bytes(bytes)));
         Ok(())
     }
 
@@ -101,6 +103,10 @@ fn stands_at(target: &Path, pointer: &Pointer) -> bool {
 /// Puts a rebuilt file where its pointer stands, with the pointer's mode, by rename.
 fn place(rebuilt: &Path, target: &Path, lfs: &Path, pointer: &Pointer) -> Result<(), Failure> {
     let mode = fs::metadata(target).map_err(|error| failed(target, &error))?.permissions();
+    // A file as young as the index is "racy" to git, which would read and filter it once more.
+    let older = SystemTime::now() - Duration::from_secs(2);
+    let opened = fs::OpenOptions::new().write(true).open(rebuilt);
+    opened.and_then(|file| file.set_modified(older)).map_err(|error| failed(rebuilt, &error))?;
     fs::set_permissions(rebuilt, mode).map_err(|error| failed(rebuilt, &error))?;
     let oid = pointer.oid.to_string();
     let kept = lfs.join("objects").join(&oid[..2]).join(&oid[2..4]);
@@ -111,13 +117,24 @@ fn place(rebuilt: &Path, target: &Path, lfs: &Path, pointer: &Pointer) -> Result
     fs::rename(rebuilt, target).map_err(|error| failed(target, &error))
 }
 
-/// Tells git that the files are what the index says, without reading them: they were just hashed.
-///
-/// The clean filter is replaced by one that prints the pointer which the index already has.
-fn refresh_index(git: &Git) -> Result<(), Failure> {
-    let known = ["-c", "filter.lfs.process=", "-c", "filter.lfs.clean=git cat-file blob :%f"];
-    let refreshed = git.run(&[known.as_slice(), &["update-index", "-q", "--refresh"]].concat());
-    refreshed.map(drop).map_err(|error| Failure::new(Kind::Fatal, error.to_string()))
+/// Tells git that the files are what the index says, without hashing them again: see `filter`.
+fn refresh_index(git: &Git, paths: &[&str]) -> Result<(), Failure> {
+    let failed = |error: std::io::Error| Failure::new(Kind::Fatal, format!("git update-index: {error}"));
+    let program = std::env::current_exe().map_err(failed)?;
+    let filter = format!("filter.lfs.process='{}' known-pointers", program.display());
+    let mut child = Command::new("git")
+        .arg("-C")
+        .arg(git.dir())
+        .args(["-c", &filter, "update-index", "-q", "--refresh", "-z", "--stdin"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .map_err(failed)?;
+    let mut input = child.stdin.take().expect("because it was piped");
+    for path in paths {
+        write!(input, "{path}\0").map_err(failed)?;
+    }
+    drop(input);
+    child.wait().map(drop).map_err(failed)
 }
 
 /// What git would call the directory.

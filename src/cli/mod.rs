@@ -6,6 +6,7 @@ mod daemon;
 mod diff;
 mod doctor;
 mod du;
+mod filter;
 mod find;
 mod fsck;
 mod gc;
@@ -65,6 +66,8 @@ enum Verb {
     #[command(hide = true)]
     Textconv(textconv::Textconv),
     #[command(hide = true)]
+    KnownPointers(filter::KnownPointers),
+    #[command(hide = true)]
     Generate(generate::Generate),
     #[command(hide = true, disable_help_flag = true, alias = "set", alias = "list")]
     Checkout(Mistaken),
@@ -108,6 +111,7 @@ fn dispatch(verb: Verb) -> Result<ExitCode, Failure> {
         Verb::Daemon(args) => args.run(),
         Verb::LfsAgent(args) => args.run(),
         Verb::Textconv(args) => args.run(),
+        Verb::KnownPointers(args) => args.run(),
         Verb::Generate(args) => args.run(),
         Verb::Checkout(_) => {
             Err(Failure::new(Kind::Usage, "git sparse has no such verb")
