@@ -37,6 +37,9 @@ struct FileDiff {
     tensors: Vec<TensorDiff>,
 }
 
+/// Path, old oid, new oid.
+type Pair = (String, Option<Oid>, Option<Oid>);
+
 impl Diff {
     pub fn run(self) -> Result<ExitCode, Failure> {
         let repo = Repo::here()?;
@@ -57,8 +60,8 @@ impl Diff {
         Ok(if differ { ExitCode::from(1) } else { ExitCode::SUCCESS })
     }
 
-    /// Files that differ: path, old oid, new oid. Two blobs (`REV:PATH`) may have different paths.
-    fn pairs(&self, repo: &Repo) -> Result<Vec<(String, Option<Oid>, Option<Oid>)>, Failure> {
+    /// Files that differ. Two blobs (`REV:PATH`) may have different paths.
+    fn pairs(&self, repo: &Repo) -> Result<Vec<Pair>, Failure> {
         if self.old.contains(':') && self.new.contains(':') {
             let (old, new) = (repo.find_one(&self.old)?, repo.find_one(&self.new)?);
             let same = old.pointer.oid == new.pointer.oid;
