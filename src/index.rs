@@ -97,10 +97,13 @@ impl Index {
 
     /// Puts a pack's objects in, then marks the pack as known.
     pub fn put_pack(&self, pack: PackId, records: &[Record]) {
-        for record in records {
-            self.write(Kind::Object, record.object.as_bytes(), encode_value(pack, record));
-        }
+        records.iter().for_each(|record| self.put_object(&Found { pack, record: *record }));
         self.write(Kind::Pack, pack.as_bytes(), records.len().to_le_bytes().to_vec());
+    }
+
+    /// Puts one object in.
+    pub fn put_object(&self, found: &Found) {
+        self.write(Kind::Object, found.record.object.as_bytes(), encode_value(found.pack, &found.record));
     }
 
     /// Forgets a pack: its objects, as far as they still point to it, and its mark.
