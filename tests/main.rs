@@ -5,3 +5,9 @@ mod support;
 mod tidy;
 
 mod clone;
+
+mod backend;
+
+mod crash;
+
+mod damage;
