@@ -46,6 +46,10 @@ pub fn read_trailer(backend: &dyn Backend, pack: PackId) -> Result<Vec<Record>, 
     if blake3::hash(&trailer).as_bytes() != pack.as_bytes() {
         return Err(damaged("its trailer does not hash to its name".into()));
     }
+    // The head is the one part that the trailer doesn't bind.
+    if backend.read(name, 0..HEAD.len() as u64).map_err(io)? != HEAD {
+        return Err(damaged("its first bytes are not those of a pack".into()));
+    }
     let records = &trailer[..records_bytes as usize];
     records.chunks_exact(Record::BYTES).map(|raw| check_record(pack, raw, start)).collect()
 }
