@@ -63,9 +63,11 @@ fn safetensors(weights: &[f32]) -> Vec<u8> {
     bytes
 }
 
-/// A store that was just started over these files: its index knows nothing yet.
+/// A store that was just started over these files, with an index read from the packs.
 pub fn fresh(backend: impl Backend + 'static) -> Store {
-    Store::over(Box::new(backend), Index::in_memory())
+    let store = Store::over(Box::new(backend), Index::in_memory());
+    store.refresh().unwrap_or_else(|error| panic!("no list of packs: {error}"));
+    store
 }
 
 /// The store in a directory, as the daemon opens it.
