@@ -3,12 +3,13 @@
 //! Nothing is deleted: a damaged pack gives up its good objects and is set aside under `bad/`; what
 //! is then missing is fetched from a remote that has it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::{Deserialize, Serialize};
 
 use crate::backend::{Area, Name};
-use crate::id::{Oid, PackId};
+use crate::id::{ObjectId, Oid, PackId};
+use crate::index::Found;
 use crate::pack::{self, PackError, Record};
 use crate::progress::Progress;
 use crate::recipe::Recipe;
@@ -55,7 +56,7 @@ pub fn check(store: &Store, depth: Depth, progress: &Progress<'_>) -> Result<Rep
     check_index(store, &packs, &mut report);
     for oid in store.oids()? {
         report.files += 1;
-        let Some(recipe) = check_recipe(store, oid, &mut report)? else { continue };
+        let Some(recipe) = check_recipe(store, oid, &mut report) else { continue };
         if let Err(what) = check_file(store, &recipe, depth, progress) {
             report.problems.push(Problem::File { oid, what });
         }
@@ -78,7 +79,11 @@ pub fn repair(
                     store.index().put_pack(*pack, &records);
                 }
             }
-            Problem::File { .. } => {}
+            Problem::File { oid, .. } => {
+                // Checksums are right where a pack was written with another object than it says.
+                let Ok(Some(recipe)) = store.recipe(oid) else { continue };
+                damaged_packs(store, &recipe).into_iter().try_for_each(|pack| set_aside(store, pack))?;
+            }
         }
     }
     let mut now = check(store, Depth::Full, progress)?;
@@ -102,41 +107,84 @@ pub fn verify(store: &Store, recipe: &Recipe, progress: &Progress<'_>) -> Result
 }
 
 /// Copies the good objects of a damaged pack into a new one and sets the old one aside.
+///
+/// What a damaged trailer says may be a lie, so an object is good only if it decodes to its id.
 pub fn set_aside(store: &Store, pack: PackId) -> Result<(), StoreError> {
-    let records =
-        pack::read_trailer(store.backend(), pack).or_else(|_| pack::salvage_trailer(store.backend(), pack));
-    let records = records.unwrap_or_default();
-    let good: Vec<(Record, Vec<u8>)> = records
-        .iter()
-        .filter_map(|record| Some((*record, pack::read_payload(store.backend(), pack, record).ok()?)))
-        .collect();
-    if !good.is_empty() {
-        let mut writer = store.begin_pack()?;
-        for (record, payload) in &good {
-            writer.add(*record, payload)?;
-        }
-        store.admit(writer)?;
+    let trailer = pack::read_trailer(store.backend(), pack);
+    let mut records = trailer.or_else(|_| pack::salvage_trailer(store.backend(), pack)).unwrap_or_default();
+    // Bases first: a delta can only be checked when its base was.
+    records.sort_by_key(|record| record.depth);
+    let mut writer = None;
+    let mut salvaged = HashMap::new();
+    for record in &records {
+        let Some(payload) = good_payload(store, pack, record, &salvaged) else { continue };
+        let writer = match &mut writer {
+            Some(writer) => writer,
+            None => writer.insert(store.begin_pack()?),
+        };
+        writer.add(*record, &payload)?;
+        salvaged.insert(record.object, *record);
     }
     store.index().forget_pack(&pack, &records);
-    if store.backend().len(Name::Pack(pack))?.is_some() {
+    let copy = writer.map(|writer| store.admit(writer)).transpose()?;
+    // With all objects good the copy has the same name and has taken the damaged one's place.
+    if copy != Some(pack) && store.backend().len(Name::Pack(pack))?.is_some() {
         store.backend().rename(Name::Pack(pack), Name::Bad(pack))?;
     }
     Ok(())
 }
 
-/// Packs that hold a payload of this file that can't be read.
+/// A payload that decodes to its object, given those of the same pack that did so before.
+fn good_payload(
+    store: &Store,
+    pack: PackId,
+    record: &Record,
+    salvaged: &HashMap<ObjectId, Record>,
+) -> Option<Vec<u8>> {
+    decode_in(store, pack, record, salvaged)?;
+    read_twice(store, pack, record)
+}
+
+fn decode_in(
+    store: &Store,
+    pack: PackId,
+    record: &Record,
+    salvaged: &HashMap<ObjectId, Record>,
+) -> Option<Vec<u8>> {
+    let base = match &record.base {
+        None => None,
+        Some(base) => match salvaged.get(base).filter(|below| below.depth < record.depth) {
+            Some(below) => Some(decode_in(store, pack, below, salvaged)?),
+            None => Some(store.get(base).ok()?),
+        },
+    };
+    read_twice(store, pack, record)?;
+    store.decode(&Found { pack, record: *record }, base.as_deref()).ok()
+}
+
+/// A read that fails once may be a passing fault of the disk, and no reason to give an object up.
+fn read_twice(store: &Store, pack: PackId, record: &Record) -> Option<Vec<u8>> {
+    let read = || pack::read_payload(store.backend(), pack, record);
+    read().or_else(|_| read()).ok()
+}
+
+/// Packs that hold an object of this file that can't be read, or is another than it says.
 pub fn damaged_packs(store: &Store, recipe: &Recipe) -> BTreeSet<PackId> {
     let mut damaged = BTreeSet::new();
     for part in &recipe.parts {
         for link in store.chain(&part.object).unwrap_or_default() {
-            if !damaged.contains(&link.pack)
-                && pack::read_payload(store.backend(), link.pack, &link.record).is_err()
-            {
+            if !damaged.contains(&link.pack) && !is_good(store, &link) {
                 damaged.insert(link.pack);
             }
         }
     }
     damaged
+}
+
+fn is_good(store: &Store, found: &Found) -> bool {
+    let blames_this = |error| matches!(error, StoreError::Decode { pack, .. } if pack == found.pack);
+    pack::read_payload(store.backend(), found.pack, &found.record).is_ok()
+        && !store.get(&found.record.object).is_err_and(blames_this)
 }
 
 /// Fetches what a file lacks, proves it, and publishes its recipe again.
@@ -185,15 +233,11 @@ fn check_index(store: &Store, packs: &Packs, report: &mut Report) {
     }
 }
 
-fn check_recipe(store: &Store, oid: Oid, report: &mut Report) -> Result<Option<Recipe>, StoreError> {
-    match store.recipe(&oid) {
-        Ok(recipe) => Ok(recipe),
-        Err(StoreError::Io(error)) => Err(StoreError::Io(error)),
-        Err(error) => {
-            report.problems.push(Problem::File { oid, what: error.to_string() });
-            Ok(None)
-        }
-    }
+fn check_recipe(store: &Store, oid: Oid, report: &mut Report) -> Option<Recipe> {
+    store.recipe(&oid).unwrap_or_else(|error| {
+        report.problems.push(Problem::File { oid, what: error.to_string() });
+        None
+    })
 }
 
 fn check_file(store: &Store, recipe: &Recipe, depth: Depth, progress: &Progress<'_>) -> Result<(), String> {

@@ -76,15 +76,18 @@ pub fn plan(store: &Store, now: u64, grace: u64) -> Result<Plan, StoreError> {
 /// Does what `plan` says. Packs go to `trash/<now>/`, so that a mistake can be undone by hand.
 pub fn carry_out(store: &Store, plan: &Plan, now: u64) -> Result<(), StoreError> {
     let live = live(store)?;
+    let mut written = HashSet::new();
     for pack in &plan.rewrite {
         let records = pack::read_trailer(store.backend(), *pack)?;
         let mut writer = store.begin_pack()?;
         for record in records.iter().filter(|record| live.get(&record.object) == Some(pack)) {
             writer.add(*record, &pack::read_payload(store.backend(), *pack, record)?)?;
         }
-        store.admit(writer)?;
+        written.insert(store.admit(writer)?);
     }
-    for pack in plan.drop.iter().chain(&plan.rewrite) {
+    // A gc that was cut short may have left the very pack that was just written again: it is in the
+    // plan as one that nothing needs, and now everything needs it.
+    for pack in plan.drop.iter().chain(&plan.rewrite).filter(|pack| !written.contains(*pack)) {
         discard(store, *pack, now)?;
     }
     for (epoch, pack) in &plan.purge {

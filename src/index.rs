@@ -40,7 +40,14 @@ struct Trees {
     objects: sled::Tree,
     packs: sled::Tree,
     layouts: sled::Tree,
-    marker: PathBuf,
+    /// Last, because fields go in order: sled writes until it is closed.
+    mark: Mark,
+}
+
+/// The file that says under which boot the index is open.
+struct Mark {
+    dir: PathBuf,
+    is_flushed: bool,
 }
 
 /// An object's place.
@@ -97,10 +104,13 @@ impl Index {
 
     /// Puts a pack's objects in, then marks the pack as known.
     pub fn put_pack(&self, pack: PackId, records: &[Record]) {
-        for record in records {
-            self.write(Kind::Object, record.object.as_bytes(), encode_value(pack, record));
-        }
+        records.iter().for_each(|record| self.put_object(&Found { pack, record: *record }));
         self.write(Kind::Pack, pack.as_bytes(), records.len().to_le_bytes().to_vec());
+    }
+
+    /// Puts one object in.
+    pub fn put_object(&self, found: &Found) {
+        self.write(Kind::Object, found.record.object.as_bytes(), encode_value(found.pack, &found.record));
     }
 
     /// Forgets a pack: its objects, as far as they still point to it, and its mark.
@@ -198,24 +208,19 @@ impl Kind {
 
 impl Trees {
     fn open(dir: &Path, boot: &str) -> Result<Trees, String> {
+        // The marker must be on disk before sled writes: a power cut between would leave no trace.
+        let mark = Mark::set(dir, boot).map_err(|error| format!("its marker can't be written: {error}"))?;
         let opened = catch_unwind(AssertUnwindSafe(|| -> Result<Trees, sled::Error> {
             let config = sled::Config::new().path(dir.join("sled")).cache_capacity(CACHE_BYTES);
             let db = config.flush_every_ms(Some(1000)).open()?;
             let (objects, packs) = (db.open_tree(OBJECTS)?, db.open_tree(PACKS)?);
             let layouts = db.open_tree(LAYOUTS)?;
-            Ok(Trees { db, objects, packs, layouts, marker: dir.join(MARKER) })
+            Ok(Trees { db, objects, packs, layouts, mark })
         }));
-        let trees = match opened {
-            Ok(opened) => opened.map_err(|error| format!("it does not open: {error}"))?,
-            Err(_) => return Err("it panics on open".into()),
-        };
-        let mark = || -> std::io::Result<()> {
-            let mut marker = fs::File::create(&trees.marker)?;
-            marker.write_all(boot.as_bytes())?;
-            marker.sync_all()
-        };
-        mark().map_err(|error| format!("its marker can't be written: {error}"))?;
-        Ok(trees)
+        match opened {
+            Ok(opened) => opened.map_err(|error| format!("it does not open: {error}")),
+            Err(_) => Err("it panics on open".into()),
+        }
     }
 
     fn tree(&self, kind: Kind) -> &sled::Tree {
@@ -228,11 +233,27 @@ impl Trees {
 }
 
 impl Drop for Trees {
+    fn drop(&mut self) {
+        self.mark.is_flushed = catch_unwind(AssertUnwindSafe(|| self.db.flush().is_ok())).unwrap_or(false);
+    }
+}
+
+impl Mark {
+    fn set(dir: &Path, boot: &str) -> std::io::Result<Mark> {
+        fs::create_dir_all(dir)?;
+        let mut marker = fs::File::create(dir.join(MARKER))?;
+        marker.write_all(boot.as_bytes())?;
+        marker.sync_all()?;
+        fs::File::open(dir)?.sync_all()?;
+        Ok(Mark { dir: dir.to_owned(), is_flushed: false })
+    }
+}
+
+impl Drop for Mark {
     /// An orderly close takes the marker away, but only once the bytes are really on disk.
     fn drop(&mut self) {
-        let flushed = catch_unwind(AssertUnwindSafe(|| self.db.flush().is_ok())).unwrap_or(false);
-        if flushed && sync_tree(self.marker.parent().expect("because the marker has a folder")).is_ok() {
-            let _ = fs::remove_file(&self.marker);
+        if self.is_flushed && sync_tree(&self.dir).is_ok() {
+            let _ = fs::remove_file(self.dir.join(MARKER));
         }
     }
 }
@@ -251,7 +272,11 @@ fn sync_tree(dir: &Path) -> std::io::Result<()> {
 }
 
 fn left_open_by_another_boot(dir: &Path, boot: &str) -> bool {
-    fs::read_to_string(dir.join(MARKER)).is_ok_and(|left| left != boot)
+    match fs::read_to_string(dir.join(MARKER)) {
+        // Where the system names no boot, nobody knows.
+        Ok(left) => left != boot || boot.is_empty(),
+        Err(error) => dir.is_dir() && error.kind() != std::io::ErrorKind::NotFound,
+    }
 }
 
 /// Moves a doubtful index out of the way; only one old one is kept, for the curious.

@@ -16,6 +16,8 @@ use crate::recipe::{MAX_RECIPE_BYTES, Recipe, RecipeError, Verified};
 
 /// The version that `config` names; a store of another one is refused by name.
 pub const FORMAT_VERSION: u32 = 1;
+/// What `config` says before the version.
+const CONFIG: &str = "git-sparse store, format version ";
 
 /// A content-addressed store.
 pub struct Store {
@@ -100,28 +102,42 @@ impl Store {
 
     /// Where an object is, asking the packs themselves before it says "missing".
     pub fn find(&self, object: &ObjectId) -> Result<Found, StoreError> {
-        if self.holds(object) {
-            return self.probe(object).ok_or(StoreError::Missing(*object));
+        if let Some(found) = self.present(object) {
+            return Ok(found);
         }
         self.refresh()?;
-        if self.holds(object) {
-            return self.probe(object).ok_or(StoreError::Missing(*object));
+        if let Some(found) = self.present(object) {
+            return Ok(found);
         }
         // The index knows every pack and not the object: it may have lost the key. Look for real.
-        for pack in self.packs()? {
-            let Ok(records) = pack::read_trailer(self.backend(), pack) else { continue };
-            if let Some(record) = records.iter().find(|record| record.object == *object) {
-                self.index.put_pack(pack, &records);
-                return Ok(Found { pack, record: *record });
-            }
-        }
-        Err(StoreError::Missing(*object))
+        self.search(object)?.ok_or(StoreError::Missing(*object))
     }
 
     /// True when an object can be relied on: the index knows it and its pack is there.
     pub fn holds(&self, object: &ObjectId) -> bool {
+        self.present(object).is_some()
+    }
+
+    fn present(&self, object: &ObjectId) -> Option<Found> {
         let there = |pack| matches!(self.backend.len(Name::Pack(pack)), Ok(Some(_)));
-        self.probe(object).is_some_and(|found| there(found.pack))
+        self.probe(object).filter(|found| there(found.pack))
+    }
+
+    /// The shallowest copy of an object in any pack, without the index.
+    fn search(&self, object: &ObjectId) -> Result<Option<Found>, StoreError> {
+        let mut best: Option<Found> = None;
+        for pack in self.packs()? {
+            let Ok(records) = pack::read_trailer(self.backend(), pack) else { continue };
+            for record in records.into_iter().filter(|record| record.object == *object) {
+                if best.is_none_or(|best| record.depth < best.record.depth) {
+                    best = Some(Found { pack, record });
+                }
+            }
+        }
+        if let Some(found) = &best {
+            self.index.put_object(found);
+        }
+        Ok(best)
     }
 
     /// The decoded bytes of an object, proven by its id.
@@ -151,7 +167,12 @@ impl Store {
         let mut chain = vec![self.find(object)?];
         while let Some(base) = chain[chain.len() - 1].record.base {
             let above = chain[chain.len() - 1].record.depth;
-            let found = self.find(&base)?;
+            let mut found = self.find(&base)?;
+            if found.record.depth >= above {
+                // A repack or gc that was cut short leaves two copies of some objects, and the index has
+                // the deeper one. The shallowest copies always fit each other.
+                found = self.search(&base)?.unwrap_or(found);
+            }
             if found.record.depth >= above {
                 let why = format!("base {base} has depth {}, its delta has {above}", found.record.depth);
                 return Err(broken(why));
@@ -270,13 +291,18 @@ pub fn write_recipe(backend: &dyn Backend, verified: &Verified, taken: Taken) ->
 /// Checks the format version of a store, writing it into a new one.
 pub fn check_config(backend: &dyn Backend) -> Result<(), StoreError> {
     let place = backend.place();
-    let Some(len) = backend.len(Name::Config)? else {
-        let mut staged = backend.create()?;
-        writeln!(staged, "git-sparse store, format version {FORMAT_VERSION}")?;
-        return Ok(staged.publish(Name::Config, Taken::Keep)?);
+    let len = backend.len(Name::Config)?.unwrap_or(0);
+    let text = match len {
+        0 => String::new(),
+        _ => String::from_utf8_lossy(&backend.read(Name::Config, 0..len.min(200))?).into_owned(),
     };
-    let text = String::from_utf8_lossy(&backend.read(Name::Config, 0..len.min(200))?).into_owned();
-    let version = text.strip_prefix("git-sparse store, format version ");
+    // None yet, or one that was torn before it said anything.
+    if CONFIG.starts_with(&text) {
+        let mut staged = backend.create()?;
+        writeln!(staged, "{CONFIG}{FORMAT_VERSION}")?;
+        return Ok(staged.publish(Name::Config, Taken::Replace)?);
+    }
+    let version = text.strip_prefix(CONFIG);
     match version.and_then(|version| version.trim().parse().ok()) {
         Some(FORMAT_VERSION) => Ok(()),
         Some(found) => Err(StoreError::Newer { place, found }),

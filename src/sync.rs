@@ -94,7 +94,12 @@ impl Remote {
     fn note(&mut self, pack: PackId, records: &[Record]) {
         self.packs.insert(pack);
         for record in records {
-            self.objects.insert(record.object, Found { pack, record: *record });
+            let found = Found { pack, record: *record };
+            let known = self.objects.entry(record.object).or_insert(found);
+            // Two stores may have pushed one object at different depths: the shallowest copies fit each other.
+            if record.depth < known.record.depth {
+                *known = found;
+            }
         }
     }
 
@@ -110,11 +115,12 @@ pub fn push(
     oid: Oid,
     progress: &Progress<'_>,
 ) -> Result<Moved, SyncError> {
-    if remote.has(&oid)? {
+    remote.refresh()?;
+    // A recipe alone proves nothing: a remote that lost a pack is mended by pushing again.
+    if has_whole(remote, &oid)? {
         return Ok(Moved::default());
     }
     let verified = store.proven(&oid)?;
-    remote.refresh()?;
     let lacking = lacking_there(store, remote, verified.recipe())?;
     let mut moved = Moved { bytes: 0, objects: lacking.len() as u64 };
     store::check_config(&*remote.backend).map_err(|error| remote.there(error))?;

@@ -7,3 +7,9 @@ mod tidy;
 mod clone;
 
 mod cli;
+
+mod backend;
+
+mod crash;
+
+mod damage;

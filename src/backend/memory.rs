@@ -74,8 +74,13 @@ impl Write for StagedBytes<'_> {
 
 impl Staged for StagedBytes<'_> {
     fn publish(self: Box<Self>, name: Name, taken: Taken) -> io::Result<()> {
-        let present = self.files.get(&name).map(|entry| entry.value().len());
-        if taken == Taken::Replace || present != Some(self.bytes.len()) {
+        let present = self.files.get(&name).map(|entry| entry.value().clone());
+        let stays = present.is_some_and(|present| match taken {
+            Taken::Keep => present.len() == self.bytes.len(),
+            // The map takes the old file away before it puts the new one in: never for nothing.
+            Taken::Replace => *present == self.bytes,
+        });
+        if !stays {
             self.files.insert(name, Arc::new(self.bytes));
         }
         Ok(())

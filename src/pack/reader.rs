@@ -46,6 +46,10 @@ pub fn read_trailer(backend: &dyn Backend, pack: PackId) -> Result<Vec<Record>, 
     if blake3::hash(&trailer).as_bytes() != pack.as_bytes() {
         return Err(damaged("its trailer does not hash to its name".into()));
     }
+    // The head is the one part that the trailer doesn't bind.
+    if backend.read(name, 0..HEAD.len() as u64).map_err(io)? != HEAD {
+        return Err(damaged("its first bytes are not those of a pack".into()));
+    }
     let records = &trailer[..records_bytes as usize];
     records.chunks_exact(Record::BYTES).map(|raw| check_record(pack, raw, start)).collect()
 }
@@ -57,13 +61,12 @@ pub fn salvage_trailer(backend: &dyn Backend, pack: PackId) -> Result<Vec<Record
     let io = |error| PackError::Io { pack, error };
     let name = Name::Pack(pack);
     let len = backend.len(name).map_err(io)?.unwrap_or(0);
-    let footer = FOOTER_BYTES as u64;
-    let bytes = backend.read(name, len.saturating_sub(footer)..len).map_err(io)?;
-    let count =
-        bytes.get(8..12).map_or(0, |raw| u32::from_le_bytes(raw.try_into().expect("because 4 bytes")));
-    let start = len.saturating_sub(footer).checked_sub(u64::from(count) * Record::BYTES as u64);
+    let Some(end) = len.checked_sub(FOOTER_BYTES as u64) else { return Ok(Vec::new()) };
+    let footer = backend.read(name, end..len).map_err(io)?;
+    let count = u32::from_le_bytes(footer[8..12].try_into().expect("because the footer has 16 bytes"));
+    let start = end.checked_sub(u64::from(count) * Record::BYTES as u64);
     let Some(start) = start else { return Ok(Vec::new()) };
-    let records = backend.read(name, start..len - footer).map_err(io)?;
+    let records = backend.read(name, start..end).map_err(io)?;
     let whole = records.chunks_exact(Record::BYTES);
     Ok(whole.filter_map(|raw| check_record(pack, raw, start).ok()).collect())
 }

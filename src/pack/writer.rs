@@ -51,7 +51,8 @@ impl<'a> PackWriter<'a> {
         trailer.extend_from_slice(&[0; 4]);
         self.staged.write_all(&trailer)?;
         let id = PackId::from_bytes(*blake3::hash(&trailer).as_bytes());
-        self.staged.publish(Name::Pack(id), Taken::Keep)?;
+        // A pack of this name that is there already may be a damaged one: what was just written is not.
+        self.staged.publish(Name::Pack(id), Taken::Replace)?;
         Ok((id, self.records))
     }
 }

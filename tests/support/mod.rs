@@ -1,5 +1,11 @@
-//! What the tests stand on: a home apart from the user's, and repositories in it.
+//! What the tests stand on: a home apart from the user's, repositories in it, and small stores.
 
 pub mod home;
 
+pub mod faulty;
+
+pub mod random;
+
 pub mod repo;
+
+pub mod samples;

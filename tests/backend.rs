@@ -1,0 +1,272 @@
+//! The contract of `Backend`, run on every implementation: what the store's promises stand on.
+
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::{PermissionsExt, symlink};
+
+use git_sparse::backend::{Area, Backend, Local, Memory, Name, Privacy, Taken};
+use git_sparse::id::{Oid, PackId};
+
+use crate::support::samples::{names, overwrite, read};
+
+/// The implementations, each empty. Directories live as long as the list.
+fn backends() -> Vec<(&'static str, Box<dyn Backend>, tempfile::TempDir)> {
+    let dirs = || tempfile::tempdir().expect("a directory");
+    let (private, shared, unused) = (dirs(), dirs(), dirs());
+    vec![
+        ("private", Box::new(Local::new(private.path().join("store"), Privacy::Private)), private),
+        ("shared", Box::new(Local::new(shared.path().join("a/store"), Privacy::Shared)), shared),
+        ("memory", Box::new(Memory::default()), unused),
+    ]
+}
+
+fn pack(number: u8) -> PackId {
+    PackId::from_bytes([number; 32])
+}
+
+/// A name of each kind.
+fn all_names() -> [Name; 5] {
+    let recipe = Name::Recipe(Oid::of(b"file"));
+    [Name::Config, Name::Pack(pack(1)), recipe, Name::Trash(7, pack(2)), Name::Bad(pack(3))]
+}
+
+/// What is published is what is read, under every kind of name; nothing else is there.
+#[test]
+fn what_is_published_is_read() {
+    for (kind, backend, _dir) in backends() {
+        for (number, name) in all_names().into_iter().enumerate() {
+            assert_eq!(backend.len(name).expect(kind), None, "{kind}: {name} is there too early");
+            let bytes: Vec<u8> = (0..40 + number as u8).collect();
+            overwrite(&*backend, name, &bytes);
+            assert_eq!(backend.len(name).expect(kind), Some(bytes.len() as u64));
+            assert_eq!(read(&*backend, name), bytes, "{kind}: {name}");
+            assert_eq!(backend.read(name, 3..9).expect(kind), bytes[3..9]);
+            assert_eq!(backend.read(name, 5..5).expect(kind), [0u8; 0]);
+        }
+    }
+}
+
+/// A reader tells "not there" from "too short", and never gets fewer bytes than it asked for.
+#[test]
+fn missing_and_short_files_are_told_apart() {
+    for (kind, backend, _dir) in backends() {
+        let name = Name::Pack(pack(1));
+        let missing = backend.read(name, 0..1).expect_err(kind);
+        assert_eq!(missing.kind(), io::ErrorKind::NotFound, "{kind}: {missing}");
+        overwrite(&*backend, name, b"four");
+        for range in [0..5, 4..5, 100..200, 0..u64::MAX] {
+            let short = backend.read(name, range.clone()).expect_err(kind);
+            assert_eq!(short.kind(), io::ErrorKind::UnexpectedEof, "{kind}, {range:?}: {short}");
+        }
+        let error = backend.read(Name::Pack(pack(2)), 0..1).expect_err(kind).to_string();
+        assert!(error.contains(&pack(2).to_string()), "{kind}: the error does not say which file: {error}");
+    }
+}
+
+/// A file that is dropped before it is published was never there.
+#[test]
+fn a_dropped_file_leaves_nothing() {
+    for (kind, backend, dir) in backends() {
+        let mut staged = backend.create().expect(kind);
+        staged.write_all(b"half of a pack").expect(kind);
+        drop(staged);
+        for area in [Area::Packs, Area::Recipes, Area::Trash, Area::Bad] {
+            assert_eq!(names(&*backend, area), [], "{kind}: {area:?}");
+        }
+        let left = walk(dir.path());
+        assert!(left.is_empty(), "{kind}: left behind: {left:?}");
+    }
+}
+
+/// A file is invisible until it is published: a reader never meets half of one.
+#[test]
+fn a_file_is_invisible_until_it_is_published() {
+    for (kind, backend, _dir) in backends() {
+        let mut staged = backend.create().expect(kind);
+        staged.write_all(b"a pack").expect(kind);
+        assert_eq!(names(&*backend, Area::Packs), [], "{kind}");
+        staged.publish(Name::Pack(pack(1)), Taken::Keep).expect(kind);
+        assert_eq!(names(&*backend, Area::Packs), [Name::Pack(pack(1))], "{kind}");
+    }
+}
+
+/// `Keep` replaces what a torn write left, and `Replace` what is known to be damaged.
+#[test]
+fn a_taken_name_is_kept_or_replaced() {
+    for (kind, backend, dir) in backends() {
+        let name = Name::Pack(pack(1));
+        overwrite(&*backend, name, b"the pack");
+        publish(&*backend, name, b"THE PACK", Taken::Keep);
+        assert_eq!(read(&*backend, name), b"the pack", "{kind}: names are content, the first one stays");
+        publish(&*backend, name, b"THE PACK", Taken::Replace);
+        assert_eq!(read(&*backend, name), b"THE PACK", "{kind}");
+        publish(&*backend, name, b"", Taken::Replace);
+        publish(&*backend, name, b"the pack", Taken::Keep);
+        assert_eq!(read(&*backend, name), b"the pack", "{kind}: a torn file stays");
+        let files = walk(dir.path()).len();
+        assert!(files <= 1, "{kind}: {files} files where one is expected");
+    }
+}
+
+fn publish(backend: &dyn Backend, name: Name, bytes: &[u8], taken: Taken) {
+    let mut staged = backend.create().expect("a staged file");
+    staged.write_all(bytes).expect("its bytes");
+    staged.publish(name, taken).expect("its name");
+}
+
+/// A listing has what is in its area, all of it, and nothing of another.
+#[test]
+fn a_list_has_its_area_and_no_other() {
+    for (kind, backend, _dir) in backends() {
+        let packs: Vec<Name> = (0..50).map(|number| Name::Pack(pack(number))).collect();
+        packs.iter().for_each(|name| overwrite(&*backend, *name, b"p"));
+        all_names().iter().for_each(|name| overwrite(&*backend, *name, b"x"));
+        assert_eq!(names(&*backend, Area::Packs), packs, "{kind}");
+        let [_, _, recipe, trash, bad] = all_names();
+        assert_eq!(names(&*backend, Area::Recipes), [recipe], "{kind}");
+        assert_eq!(names(&*backend, Area::Trash), [trash], "{kind}");
+        assert_eq!(names(&*backend, Area::Bad), [bad], "{kind}");
+    }
+}
+
+/// gc and fsck move packs: the bytes have exactly one name before and after.
+#[test]
+fn a_renamed_file_has_its_new_name_only() {
+    for (kind, backend, _dir) in backends() {
+        let (from, to) = (Name::Pack(pack(1)), Name::Trash(9, pack(1)));
+        overwrite(&*backend, from, b"the pack");
+        backend.rename(from, to).expect(kind);
+        assert_eq!((backend.len(from).expect(kind), read(&*backend, to)), (None, b"the pack".to_vec()));
+        let missing = backend.rename(from, to).expect_err(kind);
+        assert_eq!(missing.kind(), io::ErrorKind::NotFound, "{kind}: {missing}");
+        assert_eq!(read(&*backend, to), b"the pack", "{kind}: a failed rename took the file with it");
+    }
+}
+
+/// Deleting twice is no error: a gc that was cut short is run again.
+#[test]
+fn a_deleted_file_is_gone_and_may_be_deleted_again() {
+    for (kind, backend, _dir) in backends() {
+        for name in all_names() {
+            overwrite(&*backend, name, b"x");
+            backend.delete(name).expect(kind);
+            assert_eq!(backend.len(name).expect(kind), None, "{kind}: {name}");
+            backend.delete(name).expect(kind);
+        }
+    }
+}
+
+/// Many ingests publish at once, some of them the same pack: each ends with whole files.
+#[test]
+fn many_writers_end_with_whole_files() {
+    for (kind, backend, dir) in backends() {
+        let bytes = |number: u8| vec![number; 10_000 + usize::from(number)];
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for number in 0..20 {
+                        publish(&*backend, Name::Pack(pack(number)), &bytes(number), Taken::Keep);
+                    }
+                });
+            }
+        });
+        for number in 0..20 {
+            assert_eq!(read(&*backend, Name::Pack(pack(number))), bytes(number), "{kind}");
+        }
+        assert!(walk(dir.path()).len() <= 20, "{kind}: staged files are left");
+    }
+}
+
+/// What lies in the directory and is none of ours is passed over, and no link leads out of it.
+#[test]
+fn strange_files_are_passed_over() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let local = Local::new(dir.path(), Privacy::Private);
+    let name = Name::Pack(pack(1));
+    overwrite(&local, name, b"the pack");
+    fs::write(dir.path().join("packs/01/notes.txt"), "mine").expect("a file");
+    fs::write(dir.path().join(format!("packs/{}", pack(2))), "in the wrong folder").expect("a file");
+    fs::create_dir(dir.path().join(format!("packs/01/{}", pack(3)))).expect("a directory");
+    fs::write(dir.path().join("secret"), "a secret").expect("a file");
+    let link = dir.path().join(format!("packs/01/{}", PackId::from_bytes([1; 32])).replace("0101", "01ff"));
+    symlink(dir.path().join("secret"), &link).expect("a link");
+    assert_eq!(names(&local, Area::Packs), [name]);
+
+    let linked = Name::Recipe(Oid::from_bytes([5; 32]));
+    let path = dir.path().join(linked.to_string());
+    fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+    symlink(dir.path().join("secret"), &path).expect("a link");
+    assert!(local.read(linked, 0..1).is_err(), "a link was followed");
+    assert!(local.len(linked).is_err(), "a link was taken for a file");
+}
+
+/// Names of files come from directory listings: only what we write ourselves is one.
+#[test]
+fn only_what_is_written_is_a_name() {
+    for name in all_names() {
+        assert_eq!(name.to_string().parse::<Name>().expect("its own text"), name);
+    }
+    let id = pack(0xab).to_string();
+    let upper = id.to_uppercase();
+    for bad in [
+        "".to_owned(),
+        "lock".into(),
+        "../config".into(),
+        format!("packs/{id}"),
+        format!("packs/ac/{id}"),
+        format!("packs/ab/{upper}"),
+        format!("packs/ab/{id}/"),
+        format!("packs/../{id}"),
+        format!("trash/07/{id}"),
+        format!("trash/-1/{id}"),
+        format!("trash/99999999999999999999/{id}"),
+        format!("bad/{id}x"),
+    ] {
+        assert!(bad.parse::<Name>().is_err(), "{bad:?} passed");
+    }
+}
+
+/// A user's own store is nobody else's, whatever the umask; files are read-only, being immutable.
+#[test]
+fn modes_are_exact() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mode = |path: &std::path::Path| fs::metadata(path).expect("a file").permissions().mode() & 0o777;
+    let private = Local::new(dir.path().join("private"), Privacy::Private);
+    let shared = Local::new(dir.path().join("shared"), Privacy::Shared);
+    for backend in [&private, &shared] {
+        overwrite(backend, Name::Pack(pack(1)), b"the pack");
+    }
+    let below = |backend: &Local, name: &str| mode(&backend.root().join(name));
+    let file = Name::Pack(pack(1)).to_string();
+    for folder in ["", "packs", "packs/01", "tmp"] {
+        assert_eq!(below(&private, folder), 0o700, "{folder:?}");
+    }
+    assert_eq!((below(&private, &file), below(&shared, &file)), (0o400, 0o444));
+}
+
+/// What a dead process staged goes when it is old, and what a live one stages stays.
+#[test]
+fn old_staged_files_are_swept() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let local = Local::new(dir.path(), Privacy::Private);
+    let mut staged = local.create().expect("a staged file");
+    staged.write_all(b"alive").expect("its bytes");
+    let old = dir.path().join("tmp/1-0");
+    let file = fs::File::create(&old).expect("a file");
+    file.set_modified(std::time::SystemTime::now() - std::time::Duration::from_secs(7200)).expect("a time");
+    assert_eq!(local.sweep(std::time::Duration::from_secs(3600)).expect("a sweep"), 1);
+    assert!(!old.exists());
+    staged.publish(Name::Pack(pack(1)), Taken::Keep).expect("the live one is still there");
+}
+
+/// The files below a directory.
+fn walk(dir: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        match entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            true => found.extend(walk(&entry.path())),
+            false => found.push(entry.path()),
+        }
+    }
+    found
+}
