@@ -74,6 +74,26 @@ fn verbs_tell_what_is_stored() {
     assert!(changed > 0 && changed < tensors.len(), "{changed} of {} tensors changed", tensors.len());
 }
 
+/// Commits of one second are in an order too, the one of parent and child: bases hang on it.
+#[test]
+fn log_is_in_order_whatever_the_clocks_say() {
+    let home = Home::new(Mode::InProcess);
+    let repo = Repo::init(&home, "work");
+    let names = ["tiny-base", "tiny-sft", "tiny-sft-2"];
+    for name in names {
+        fs::create_dir_all(repo.path.join("model")).unwrap();
+        fs::copy(model(name).join("model.safetensors"), repo.path.join("model/model.safetensors")).unwrap();
+        repo.git(&["add", "--all"]);
+        let clock = [("GIT_COMMITTER_DATE", "2026-01-01T00:00:00Z")];
+        home.git_with(&clock, &repo.path, &["commit", "--quiet", "--message", name]);
+        repo.git(&["tag", name]);
+    }
+    let log = json(&repo, &["log", "model/model.safetensors"]);
+    let found: Vec<_> =
+        log["revisions"].as_array().unwrap().iter().map(|line| line["subject"].clone()).collect();
+    assert_eq!(found, ["tiny-sft-2", "tiny-sft", "tiny-base"]);
+}
+
 /// `git diff` is where people look first: it names the tensors that changed and leaves out the rest.
 #[test]
 fn git_diff_names_the_changed_tensors() {

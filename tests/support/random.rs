@@ -32,8 +32,4 @@ impl Random {
     pub fn below(&mut self, end: usize) -> usize {
         (self.number() % end as u64) as usize
     }
-
-    pub fn bytes(&mut self, len: usize) -> Vec<u8> {
-        (0..len).map(|_| self.number() as u8).collect()
-    }
 }
