@@ -238,15 +238,19 @@ fn row_levels<W: Word>(deltas: &Deltas<W>, top: u32, row_len: usize) -> Option<R
     if row_len < MIN_ROW_LEN || elements < 2 * row_len {
         return None;
     }
-    let rows = elements.div_ceil(row_len);
-    let mut moved = vec![0.0f64; rows];
-    for (index, (difference, &base)) in deltas.differences.iter().zip(&deltas.base).enumerate() {
-        let bucket = top.saturating_sub(deltas.order.exponent(base)).min(BUCKETS as u32 - 1);
-        // Steps of the unit of the last place at the top exponent; saturated, so that a few wild
-        // weights don't speak for their row.
-        let steps = difference.to_i64().unsigned_abs().min(1 << 40) as f64 / f64::from(1u32 << bucket);
-        moved[index / row_len] += steps;
-    }
+    // Steps of the unit of the last place at the top exponent.
+    let units: [f64; BUCKETS] = std::array::from_fn(|bucket| 1.0 / f64::from(1u32 << bucket));
+    let rows = deltas.differences.chunks(row_len).zip(deltas.base.chunks(row_len));
+    let moved: Vec<f64> = rows
+        .map(|(differences, base)| {
+            let steps = differences.iter().zip(base).map(|(difference, &base)| {
+                let bucket = top.saturating_sub(deltas.order.exponent(base)) as usize;
+                // Saturated, so that a few wild weights don't speak for their row.
+                difference.to_i64().unsigned_abs().min(1 << 40) as f64 * units[bucket.min(BUCKETS - 1)]
+            });
+            steps.sum()
+        })
+        .collect();
     let most = moved.iter().copied().fold(0.0, f64::max);
     let level = |moved: f64| match moved > 0.0 {
         true => (2.0 * (most / moved).log2()).round().clamp(0.0, LEVELS as f64 - 1.0) as u8,

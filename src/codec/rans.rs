@@ -84,7 +84,7 @@ pub(super) fn encode(symbols: &[u16], tables: &[Frequencies], lane_bits: u32, ou
             emitted[slot] = *state as u16;
             let full = *state > step.limit;
             unused -= usize::from(full);
-            let narrow = if full { *state >> 16 } else { *state };
+            let narrow = *state >> (u32::from(full) << 4);
             let quotient = (u64::from(narrow).wrapping_mul(step.reciprocal) >> RECIPROCAL_BITS) as u32;
             *state = narrow
                 .wrapping_add(u32::from(step.start))
@@ -258,8 +258,10 @@ fn step(
         ((slot >> 20) + 1).wrapping_mul(*state >> FREQUENCY_BITS).wrapping_add(slot >> 8 & (TOTAL - 1));
     let at = 2 * (read % GROUP);
     let word = u32::from(u16::from_le_bytes([window[at], window[at + 1]]));
+    // Masks instead of a branch: whether a word is due is as random as the data.
     let low = next < LOWEST;
-    *state = if low { next << 16 | word } else { next };
+    let due = u32::from(low).wrapping_neg();
+    *state = next << (due & 16) | (word & due);
     low
 }
 

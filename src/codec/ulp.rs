@@ -319,13 +319,18 @@ impl<W: Word> GroupDecoder<'_, W> {
         } else {
             self.symbols.part(&self.slots, &tables, &mut symbols, len)?;
         }
-        let mut differences = symbols.map(|symbol| W::from_u64((i64::from(symbol) - CENTRE) as u64));
+        let mut differences = [W::default(); GROUP];
+        for (difference, &symbol) in differences.iter_mut().zip(&symbols) {
+            *difference = W::from_u64((i64::from(symbol) - CENTRE) as u64);
+        }
         self.escapes(&symbols[..len], &mut differences)?;
         if self.shifted {
             for (difference, &table) in differences[..len].iter_mut().zip(&tables) {
                 let shift = self.shifts[usize::from(table) % MAX_TABLES];
-                let low = self.low_bits.take(shift);
-                *difference = W::from_u64(difference.to_u64() << shift | low);
+                if shift > 0 {
+                    let low = self.low_bits.take(shift);
+                    *difference = W::from_u64(difference.to_u64() << shift | low);
+                }
             }
         }
         for ((element, &weight), &difference) in out.chunks_exact_mut(width).zip(&weights).zip(&differences) {
