@@ -11,3 +11,5 @@ mod backend;
 mod crash;
 
 mod damage;
+
+mod processes;
