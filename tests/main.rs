@@ -13,3 +13,5 @@ mod crash;
 mod damage;
 
 mod processes;
+
+mod powercut;
