@@ -32,7 +32,7 @@ pub struct Index {
 
 enum Engine {
     Sled(Box<Trees>),
-    Memory(SkipMap<Vec<u8>, Vec<u8>>),
+    Memory(Box<SkipMap<Vec<u8>, Vec<u8>>>),
 }
 
 struct Trees {
@@ -84,7 +84,7 @@ impl Index {
 
     /// An index that lives only as long as the process.
     pub fn in_memory() -> Index {
-        Index { engine: Engine::Memory(SkipMap::new()), notice: None }
+        Index { engine: Engine::Memory(Box::default()), notice: None }
     }
 
     /// What `open` had to do, if anything.

@@ -75,7 +75,7 @@ pub fn resolve(git: &Git, remote: &str, pushing: bool) -> Result<PathBuf, Locato
         Locator::Origin => beside_remote(git, remote, pushing),
         Locator::Directory(path) if !from_repository => Ok(path),
         Locator::Directory(path) => {
-            let trusted = git.config_all(TRUST_KEY).iter().any(|trusted| *trusted == text);
+            let trusted = git.config_all(TRUST_KEY).contains(&text);
             if trusted { Ok(path) } else { Err(LocatorError::Untrusted(text)) }
         }
     }

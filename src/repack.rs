@@ -84,7 +84,8 @@ pub fn repack(store: &Store, now: u64, progress: &Progress<'_>) -> Result<Repack
             };
             depths.insert(record.object, record.depth);
             done.objects += 1;
-            done.changed += u64::from(record.codec != plan.found.record.codec || record.base != plan.found.record.base);
+            done.changed +=
+                u64::from(record.codec != plan.found.record.codec || record.base != plan.found.record.base);
             done.before += u64::from(plan.found.record.payload_len);
             done.after += payload.len() as u64;
             pack.add(record, &payload)?;
@@ -152,7 +153,8 @@ fn plan(store: &Store) -> Result<HashMap<ObjectId, Plan>, StoreError> {
         }
     }
     for recipe in &recipes {
-        let hints = Hints { earlier: recipe.base.iter().map(|(oid, _)| *oid).collect(), declared: Vec::new() };
+        let hints =
+            Hints { earlier: recipe.base.iter().map(|(oid, _)| *oid).collect(), declared: Vec::new() };
         let choice = base::choose(store, recipe.oid, recipe.layout.as_ref(), &recipe.sketch, &hints)?;
         let Some(choice) = choice else { continue };
         let counterparts = Counterparts::of(&choice.recipe);
@@ -228,7 +230,8 @@ fn encode(
     kept.depth = old.base.map(|base| depth_of(&base).map(|depth| depth + 1)).transpose()?.unwrap_or(0);
     let payload = pack::read_payload(store.backend(), plan.found.pack, &old)?;
     let bytes = store.get(&old.object)?;
-    let base_bytes = present.map(|(base, dtype)| store.get(&base).map(|bytes| (base, dtype, bytes))).transpose()?;
+    let base_bytes =
+        present.map(|(base, dtype)| store.get(&base).map(|bytes| (base, dtype, bytes))).transpose()?;
     let base = base_bytes.as_ref().map(|(_, dtype, bytes)| codec::Base { bytes, dtype: *dtype });
     let fresh = codec::encode(&bytes, plan.dtype, plan.row_len, base, Effort::Repack);
     if fresh.payload.len() >= payload.len() {

@@ -39,7 +39,7 @@ pub enum SyncError {
     #[error("here: {0}")]
     Here(#[from] StoreError),
     #[error("remote {place}: {error}")]
-    There { place: String, error: StoreError },
+    There { place: String, error: Box<StoreError> },
     #[error("remote {place}: it has no file {oid}")]
     NoFile { place: String, oid: Oid },
     #[error("remote {place}: file {oid} needs object {object}, which no pack there holds")]
@@ -104,7 +104,7 @@ impl Remote {
     }
 
     fn there(&self, error: impl Into<StoreError>) -> SyncError {
-        SyncError::There { place: self.backend.place(), error: error.into() }
+        SyncError::There { place: self.backend.place(), error: Box::new(error.into()) }
     }
 }
 

@@ -59,7 +59,9 @@ fn with_damaged_index(boot: &str, damage: impl FnOnce(&Path)) -> Option<String> 
     let store = open(dir.path(), boot);
     let when = format!("index damaged, {:?}", store.index().notice());
     assert_gives_back(&store, &files, &when);
-    files.iter().for_each(|file| assert!(store.has(&file.oid).expect("an answer"), "{when}: a file is denied"));
+    files
+        .iter()
+        .for_each(|file| assert!(store.has(&file.oid).expect("an answer"), "{when}: a file is denied"));
     let found = check(&store);
     let repaired = fsck::repair(&store, &found, None, &unwatched).expect("a repair");
     assert_eq!(repaired.problems, [], "{when}");
@@ -69,7 +71,9 @@ fn with_damaged_index(boot: &str, damage: impl FnOnce(&Path)) -> Option<String> 
 /// The index is disposable: without it, everything is still there.
 #[test]
 fn a_deleted_index_is_rebuilt() {
-    with_damaged_index("boot", |store| fs::remove_dir_all(store.join("index")).expect("a directory that goes"));
+    with_damaged_index("boot", |store| {
+        fs::remove_dir_all(store.join("index")).expect("a directory that goes")
+    });
 }
 
 /// sled opens a cut file, or does not, or panics: the files come back in each case.
@@ -93,8 +97,10 @@ fn a_flipped_bit_in_the_index_changes_no_answer() {
     let mut random = Random::printed("a_flipped_bit_in_the_index_changes_no_answer");
     for _ in 0..25 {
         with_damaged_index("boot", |store| {
-            let files: Vec<_> =
-                index_files(store).into_iter().filter(|path| fs::metadata(path).is_ok_and(|found| found.len() > 0)).collect();
+            let files: Vec<_> = index_files(store)
+                .into_iter()
+                .filter(|path| fs::metadata(path).is_ok_and(|found| found.len() > 0))
+                .collect();
             let path = &files[random.below(files.len())];
             let mut bytes = fs::read(path).expect("a file");
             // sled's log is mostly padding: the front is where the keys are.
@@ -125,10 +131,13 @@ fn a_garbage_index_is_set_aside_with_a_notice() {
 #[test]
 fn a_marker_of_another_boot_rebuilds_the_index() {
     for marker in ["another boot", "", "boo"] {
-        let notice = with_damaged_index("boot", |store| fs::write(store.join("index/open"), marker).expect("a marker"));
+        let notice = with_damaged_index("boot", |store| {
+            fs::write(store.join("index/open"), marker).expect("a marker")
+        });
         assert!(notice.is_some_and(|notice| notice.contains("went down")), "{marker:?}: nobody was told");
     }
-    let same = with_damaged_index("boot", |store| fs::write(store.join("index/open"), "boot").expect("a marker"));
+    let same =
+        with_damaged_index("boot", |store| fs::write(store.join("index/open"), "boot").expect("a marker"));
     assert_eq!(same, None, "after kill -9 the index is as good as before");
     let unknown = with_damaged_index("", |store| fs::write(store.join("index/open"), "").expect("a marker"));
     assert!(unknown.is_some(), "where the system names no boot, an open index is never trusted");
@@ -291,7 +300,8 @@ fn copies_at_two_depths_fit_each_other() {
     let disk = Memory::default();
     let [x, y, z] = [b"x", b"y", b"z"].map(|bytes| ObjectId::of(bytes));
     let made = |object, base| Made { object, base, bytes: b"?" };
-    let old = make_pack(&disk, &[made(z, None), made(y, Some((z, 0))), made(x, Some((y, 1)))]).expect("a pack");
+    let old =
+        make_pack(&disk, &[made(z, None), made(y, Some((z, 0))), made(x, Some((y, 1)))]).expect("a pack");
     let new = make_pack(&disk, &[made(y, None), made(x, Some((y, 0)))]).expect("a pack");
     let index = Index::in_memory();
     for pack in [old, new] {
@@ -313,7 +323,9 @@ fn a_newer_store_is_refused_by_name() {
     for (text, word) in [("git-sparse store, format version 2\n", "version 2"), ("[core]\n", "[core]")] {
         fs::remove_file(&config).expect("a file that goes");
         fs::write(&config, text).expect("a file");
-        let Err(error) = Store::open(dir.path(), "boot", Box::new(NoShelf)) else { panic!("{text:?} was opened") };
+        let Err(error) = Store::open(dir.path(), "boot", Box::new(NoShelf)) else {
+            panic!("{text:?} was opened")
+        };
         assert!(matches!(error, StoreError::Newer { .. } | StoreError::Config { .. }), "{error}");
         assert!(error.to_string().contains(word), "{error}");
         assert_eq!(fs::read_to_string(&config).expect("a file"), text, "it was written to");
@@ -341,7 +353,8 @@ fn a_lying_remote_poisons_nothing() {
     let recipe = fresh(honest.clone()).recipe(&file.oid).expect("a recipe").expect("a recipe");
     let liar = Memory::default();
     for part in &recipe.parts {
-        make_pack(&liar, &[Made { object: part.object, base: None, bytes: &vec![b'!'; part.len as usize] }]).expect("a pack");
+        make_pack(&liar, &[Made { object: part.object, base: None, bytes: &vec![b'!'; part.len as usize] }])
+            .expect("a pack");
     }
     overwrite(&liar, Name::Recipe(file.oid), &read(&honest, Name::Recipe(file.oid)));
     let store = fresh(Memory::default());
@@ -433,7 +446,8 @@ fn fsck_finds_and_mends_every_kind_of_damage() {
     for (what, damage) in DAMAGES {
         let (disk, _) = stocked();
         damage(&disk, &files);
-        let damaged: Vec<(Name, Vec<u8>)> = names(&disk, Area::Packs).iter().map(|name| (*name, read(&disk, *name))).collect();
+        let damaged: Vec<(Name, Vec<u8>)> =
+            names(&disk, Area::Packs).iter().map(|name| (*name, read(&disk, *name))).collect();
         let store = fresh(disk.clone());
         let found = check(&store);
         assert!(!found.problems.is_empty(), "{what}: fsck finds nothing");
@@ -464,7 +478,8 @@ fn fsck_without_a_remote_saves_what_is_good() {
     for (what, damage) in DAMAGES {
         let (disk, files) = stocked();
         damage(&disk, &files);
-        let before: Vec<bool> = files.iter().map(|file| give_back(&fresh(disk.clone()), file.oid).is_ok()).collect();
+        let before: Vec<bool> =
+            files.iter().map(|file| give_back(&fresh(disk.clone()), file.oid).is_ok()).collect();
         let store = fresh(disk.clone());
         let found = check(&store);
         let left = fsck::repair(&store, &found, None, &unwatched).expect(what);
@@ -472,8 +487,17 @@ fn fsck_without_a_remote_saves_what_is_good() {
         for (file, was_whole) in files.iter().zip(before) {
             let now = give_back(&store, file.oid);
             assert!(!was_whole || now.is_ok(), "{what}: the repair lost {}: {now:?}", file.oid);
-            let told = left.problems.iter().any(|problem| matches!(problem, fsck::Problem::File { oid, .. } if *oid == file.oid));
-            assert_eq!(now.is_err(), told, "{what}: {} comes back {}, and the report says otherwise", file.oid, now.is_ok());
+            let told = left
+                .problems
+                .iter()
+                .any(|problem| matches!(problem, fsck::Problem::File { oid, .. } if *oid == file.oid));
+            assert_eq!(
+                now.is_err(),
+                told,
+                "{what}: {} comes back {}, and the report says otherwise",
+                file.oid,
+                now.is_ok()
+            );
         }
     }
 }

@@ -6,6 +6,8 @@ mod tidy;
 
 mod clone;
 
+mod cli;
+
 mod backend;
 
 mod crash;

@@ -41,7 +41,10 @@ const PATTERNS: [&str; 18] = [
     "*.jsonl.zst",
     "*.tar",
 ];
-const ATTRIBUTES: &str = "filter=lfs diff=lfs merge=lfs -text";
+const ATTRIBUTES: &str = "filter=lfs diff=sparse merge=lfs -text";
+/// What `git diff` runs to show a model; kept in this clone's configuration, never in the repository.
+const TEXTCONV: [(&str, &str); 2] =
+    [("diff.sparse.textconv", "git sparse textconv"), ("diff.sparse.cachetextconv", "true")];
 
 impl Init {
     pub fn run(self) -> Result<(), Failure> {
@@ -56,6 +59,11 @@ impl Init {
         if self.allow_pointers {
             set(&git, &top, "lfs.skipdownloaderrors", "true")?;
         }
+        for (key, value) in TEXTCONV {
+            git.run(&["config", "--local", key, value])
+                .map_err(|error| Failure::new(Kind::Fatal, error.to_string()))?;
+        }
+        println!("git diff shows what changed in a model (diff.sparse.textconv, in this clone)");
         let added = add_patterns(&top.join(".gitattributes"))?;
         println!(".gitattributes: {added} patterns added for model and data files");
         println!("next: git add .lfsconfig .gitattributes, then your files; git push sends what changed");

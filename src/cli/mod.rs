@@ -1,11 +1,29 @@
 //! The command line: one file a verb. Words for people, exit codes, and nothing of storage.
 
+mod cache;
+mod clone;
 mod daemon;
+mod diff;
+mod doctor;
+mod du;
+mod filter;
+mod find;
+mod fsck;
+mod gc;
+mod generate;
 mod init;
 mod install;
 mod lfs_agent;
+mod log;
+mod prune;
+mod repo;
 mod report;
+mod show;
+mod status;
+mod textconv;
 mod trust;
+mod verify;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -28,9 +46,38 @@ enum Verb {
     Uninstall(install::Uninstall),
     Init(init::Init),
     Trust(trust::Trust),
+    Clone(clone::Clone),
+    Status(status::Status),
+    Log(log::Log),
+    Show(show::Show),
+    Diff(diff::Diff),
+    Du(du::Du),
+    Where(find::Where),
+    Verify(verify::Verify),
+    Fsck(fsck::Fsck),
+    Gc(gc::Gc),
+    Repack(gc::Repack),
+    Prune(prune::Prune),
+    Cache(cache::Cache),
+    Doctor(doctor::Doctor),
     Daemon(daemon::Daemon),
     #[command(hide = true)]
     LfsAgent(lfs_agent::LfsAgent),
+    #[command(hide = true)]
+    Textconv(textconv::Textconv),
+    #[command(hide = true)]
+    KnownPointers(filter::KnownPointers),
+    #[command(hide = true)]
+    Generate(generate::Generate),
+    #[command(hide = true, disable_help_flag = true, alias = "set", alias = "list")]
+    Checkout(Mistaken),
+}
+
+/// What people type who mean git's own sparse checkout.
+#[derive(Debug, clap::Args)]
+struct Mistaken {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    _rest: Vec<String>,
 }
 
 /// Runs the command line and says how it ended.
@@ -43,14 +90,41 @@ pub fn main() -> ExitCode {
 
 fn dispatch(verb: Verb) -> Result<ExitCode, Failure> {
     match verb {
+        Verb::Diff(args) => return args.run(),
+        Verb::Doctor(args) => return args.run(),
         Verb::Install(args) => args.run(),
         Verb::Uninstall(args) => args.run(),
         Verb::Init(args) => args.run(),
         Verb::Trust(args) => args.run(),
+        Verb::Clone(args) => args.run(),
+        Verb::Status(args) => args.run(),
+        Verb::Log(args) => args.run(),
+        Verb::Show(args) => args.run(),
+        Verb::Du(args) => args.run(),
+        Verb::Where(args) => args.run(),
+        Verb::Verify(args) => args.run(),
+        Verb::Fsck(args) => args.run(),
+        Verb::Gc(args) => args.run(),
+        Verb::Repack(args) => args.run(),
+        Verb::Prune(args) => args.run(),
+        Verb::Cache(args) => args.run(),
         Verb::Daemon(args) => args.run(),
         Verb::LfsAgent(args) => args.run(),
+        Verb::Textconv(args) => args.run(),
+        Verb::KnownPointers(args) => args.run(),
+        Verb::Generate(args) => args.run(),
+        Verb::Checkout(_) => {
+            Err(Failure::new(Kind::Usage, "git sparse has no such verb")
+                .fix("did you mean git sparse-checkout?"))
+        }
     }
     .map(|()| ExitCode::SUCCESS)
+}
+
+/// The daemon answered with something that does not belong to the question.
+fn unexpected() -> Failure {
+    Failure::new(Kind::Fatal, "the daemon answered another question")
+        .fix("git sparse daemon stop, then try again")
 }
 
 /// The exit code of a failure; `docs/commands.md` has the table.

@@ -51,7 +51,9 @@ impl Repo {
     /// What `REV`, `REV:PATH`, `PATH` or `REV:DIR` names: one file, or all below.
     pub fn find(&self, spec: &str) -> Result<Vec<Place>, Failure> {
         let (revision, path) = match spec.split_once(':') {
-            Some((revision, path)) => (if revision.is_empty() { "HEAD" } else { revision }, Some(path.to_owned())),
+            Some((revision, path)) => {
+                (if revision.is_empty() { "HEAD" } else { revision }, Some(path.to_owned()))
+            }
             None if self.is_commit(spec) => (spec, None),
             None => ("HEAD", Some(format!("{}{spec}", self.prefix))),
         };
@@ -65,7 +67,11 @@ impl Repo {
         if found.is_empty() {
             let failure = Failure::new(Kind::NotFound, format!("{revision}:{path}: no large file there"));
             let known: Vec<_> = files.iter().take(5).map(|file| file.path.as_str()).collect();
-            return Err(if known.is_empty() { failure } else { failure.fix(format!("it has: {}", known.join(", "))) });
+            return Err(if known.is_empty() {
+                failure
+            } else {
+                failure.fix(format!("it has: {}", known.join(", ")))
+            });
         }
         Ok(found)
     }
@@ -79,8 +85,10 @@ impl Repo {
         let mut found = self.find(spec)?;
         match found.len() {
             1 => Ok(found.remove(0)),
-            count => Err(Failure::new(Kind::Usage, format!("{spec} names {count} large files, expected one"))
-                .fix(format!("for example: {}", found[0].path))),
+            count => {
+                Err(Failure::new(Kind::Usage, format!("{spec} names {count} large files, expected one"))
+                    .fix(format!("for example: {}", found[0].path)))
+            }
         }
     }
 
@@ -106,7 +114,8 @@ impl Repo {
     fn commit(&self, revision: &str) -> Result<String, Failure> {
         let spec = format!("{revision}^{{commit}}");
         self.git.run(&["rev-parse", "--verify", "--quiet", "--end-of-options", &spec]).map_err(|_| {
-            let failure = Failure::new(Kind::NotFound, format!("{revision:?} is no revision of this repository"));
+            let failure =
+                Failure::new(Kind::NotFound, format!("{revision:?} is no revision of this repository"));
             failure.fix("see git log --oneline, git tag")
         })
     }

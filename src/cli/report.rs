@@ -33,7 +33,9 @@ pub fn table(head: &[&str], rows: impl IntoIterator<Item = Vec<String>>) {
     let mut table = Table::new();
     table.load_style(comfy_table::presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(head.iter().map(|title| title.trim_start_matches('>')));
-    rows.into_iter().for_each(|row| drop(table.add_row(row)));
+    for row in rows {
+        table.add_row(row);
+    }
     for (index, title) in head.iter().enumerate() {
         let column = table.column_mut(index).expect("because the head has this column");
         column.set_padding((0, 2));

@@ -1,55 +1,149 @@
 //! How one object is encoded: alone, or as a difference to a base.
+//!
+//! `encode` tries what can win and takes the smallest by real size; nothing is ever larger than the
+//! bytes themselves. Payloads describe themselves. Byte layout: docs/format.md, "Payloads".
+
+mod binary;
+mod bits;
+mod bytes;
+mod context;
+mod fit;
+mod order;
+mod payload;
+mod planes;
+mod rans;
+mod sniff;
+mod table;
+#[cfg(test)]
+mod tests;
+mod ulp;
+pub mod zstd;
+
 use crate::format::Dtype;
+
+/// How a payload is encoded: its number on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Codec {
+    /// The bytes themselves.
     Raw = 0,
     Zstd = 1,
+    /// Numbers alone, byte plane by byte plane.
     Planes = 2,
+    /// Numbers as differences to the base, in units of the last place.
     Ulp = 3,
+    /// zstd with the base as dictionary.
     ZstdPatch = 4,
 }
-impl Codec {
-    pub fn from_tag(tag: u8) -> Option<Codec> {
-        Some(match tag {
-            0 => Codec::Raw,
-            1 => Codec::Zstd,
-            _ => return None,
-        })
-    }
-    pub fn needs_base(self) -> bool {
-        false
-    }
-}
-#[derive(Debug)]
+
+/// An encoded object.
+#[derive(Debug, Clone)]
 pub struct Encoded {
     pub codec: Codec,
     pub payload: Vec<u8>,
 }
-#[derive(Clone, Copy)]
+
+/// The decoded bytes of the base, and what they are.
+#[derive(Debug, Clone, Copy)]
 pub struct Base<'a> {
     pub bytes: &'a [u8],
     pub dtype: Dtype,
 }
-#[derive(Clone, Copy)]
+
+/// How much time an encoder may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effort {
+    /// Somebody waits.
     Push,
+    /// All that can win is tried.
     Repack,
 }
-#[derive(Debug, thiserror::Error)]
-#[error("bad")]
-pub struct DecodeError;
-pub fn encode(bytes: &[u8], _d: Dtype, _r: u64, _b: Option<Base<'_>>, _e: Effort) -> Encoded {
-    Encoded { codec: Codec::Zstd, payload: zstd::compress(bytes, 3) }
+
+/// Why a payload does not decode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    #[error("{what}: expected {expected} bytes, found {found}")]
+    Truncated { what: &'static str, expected: usize, found: usize },
+    #[error("{what}: expected {expected}, found {found}")]
+    Length { what: &'static str, expected: usize, found: usize },
+    #[error("{what} is malformed")]
+    Invalid { what: &'static str },
+    #[error("it needs a base, and there is none")]
+    NoBase,
 }
-pub fn decode(_c: Codec, payload: &[u8], _b: Option<&[u8]>, len: usize) -> Result<Vec<u8>, DecodeError> {
-    zstd::decompress(payload, len)
-}
-pub mod zstd {
-    pub fn compress(b: &[u8], l: i32) -> Vec<u8> {
-        zstd::bulk::compress(b, l).unwrap()
+
+/// Smaller objects are not worth a look at what their numbers are.
+const MIN_SNIFF_BYTES: usize = 4096;
+/// A delta above this share of the bytes is compared with having no base at all.
+const DOUBTFUL: f64 = 0.5;
+
+impl Codec {
+    pub const fn from_tag(tag: u8) -> Option<Codec> {
+        Some(match tag {
+            0 => Codec::Raw,
+            1 => Codec::Zstd,
+            2 => Codec::Planes,
+            3 => Codec::Ulp,
+            4 => Codec::ZstdPatch,
+            _ => return None,
+        })
     }
-    pub fn decompress(b: &[u8], len: usize) -> Result<Vec<u8>, super::DecodeError> {
-        zstd::bulk::decompress(b, len).map_err(|_| super::DecodeError)
+
+    /// Whether a payload decodes only together with its base.
+    pub const fn needs_base(self) -> bool {
+        matches!(self, Codec::Ulp | Codec::ZstdPatch)
+    }
+}
+
+/// Encodes an object of numbers of `dtype` in rows of `row_len` (0: none), against `base` if that pays.
+pub fn encode(bytes: &[u8], dtype: Dtype, row_len: u64, base: Option<Base<'_>>, effort: Effort) -> Encoded {
+    let dtype = match dtype {
+        Dtype::Bytes if bytes.len() >= MIN_SNIFF_BYTES => sniff::sniff(bytes).unwrap_or(Dtype::Bytes),
+        known => known,
+    };
+    let mut best = Encoded { codec: Codec::Raw, payload: bytes.to_vec() };
+    let mut offer = |codec, payload: Vec<u8>| {
+        if payload.len() < best.payload.len() {
+            best = Encoded { codec, payload };
+        }
+        best.payload.len() as f64
+    };
+    let enough = DOUBTFUL * bytes.len() as f64;
+    if dtype == Dtype::Bytes {
+        if let Some(base) = base.filter(|base| base.bytes.len() <= zstd::MAX_DICTIONARY_BYTES) {
+            offer(Codec::ZstdPatch, zstd::compress_patch(bytes, base.bytes, effort));
+        }
+        offer(Codec::Zstd, zstd::compress(bytes, zstd::level(effort)));
+        return best;
+    }
+    let base = base.map(|base| if base.dtype == Dtype::Bytes { Base { dtype, ..base } } else { base });
+    let delta = base.and_then(|base| ulp::encode(bytes, dtype, row_len, base));
+    if delta.is_some_and(|delta| offer(Codec::Ulp, delta) < enough) && effort == Effort::Push {
+        return best;
+    }
+    let size = offer(Codec::Planes, planes::encode(bytes, dtype));
+    // Arrays that are no noise, such as indices and masks, are for zstd.
+    if size > 0.9 * bytes.len() as f64 || size < 0.3 * bytes.len() as f64 || effort == Effort::Repack {
+        offer(Codec::Zstd, zstd::compress(bytes, zstd::level(effort)));
+    }
+    best
+}
+
+/// Decodes to exactly `decoded_len` bytes; allocates no more than that and a little.
+pub fn decode(
+    codec: Codec,
+    payload: &[u8],
+    base: Option<&[u8]>,
+    decoded_len: usize,
+) -> Result<Vec<u8>, DecodeError> {
+    match codec {
+        Codec::Raw if payload.len() == decoded_len => Ok(payload.to_vec()),
+        Codec::Raw => {
+            Err(DecodeError::Length { what: "raw bytes", expected: decoded_len, found: payload.len() })
+        }
+        Codec::Zstd => zstd::decompress(payload, decoded_len),
+        Codec::Planes => planes::decode(payload, decoded_len),
+        Codec::Ulp => ulp::decode(payload, base.ok_or(DecodeError::NoBase)?, decoded_len),
+        Codec::ZstdPatch => zstd::decompress_patch(payload, base.ok_or(DecodeError::NoBase)?, decoded_len),
     }
 }

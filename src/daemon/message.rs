@@ -41,27 +41,56 @@ pub enum Request {
         remote: RemotePlace,
     },
     /// What files cost.
-    Files { oids: Vec<Oid> },
+    Files {
+        oids: Vec<Oid>,
+    },
     /// What the tensors of a file cost.
-    Tensors { oid: Oid },
+    Tensors {
+        oid: Oid,
+    },
     /// A line about each tensor, for git's textconv.
-    Summary { oid: Oid },
+    Summary {
+        oid: Oid,
+    },
     /// Which tensors differ between two files.
-    Diff { old: Oid, new: Oid },
+    Diff {
+        old: Oid,
+        new: Oid,
+    },
     /// Rebuild files and compare their hashes, without keeping them.
-    Verify { oids: Vec<Oid> },
+    Verify {
+        oids: Vec<Oid>,
+    },
     /// Write a file that the store holds to a new path.
-    Rebuild { oid: Oid, path: PathBuf },
+    Rebuild {
+        oid: Oid,
+        path: PathBuf,
+    },
     /// Which files a remote has.
-    RemoteHas { oids: Vec<Oid>, remote: RemotePlace },
-    Fsck { depth: fsck::Depth, repair: bool, remote: Option<RemotePlace> },
-    Gc { dry_run: bool, grace_seconds: u64 },
+    RemoteHas {
+        oids: Vec<Oid>,
+        remote: RemotePlace,
+    },
+    Fsck {
+        depth: fsck::Depth,
+        repair: bool,
+        remote: Option<RemotePlace>,
+    },
+    Gc {
+        dry_run: bool,
+        grace_seconds: u64,
+    },
     Repack,
     /// The whole store: every file it holds.
     Census,
     CacheList,
-    CachePrune { all: bool },
-    CachePin { oid: Oid, pinned: bool },
+    CachePrune {
+        all: bool,
+    },
+    CachePin {
+        oid: Oid,
+        pinned: bool,
+    },
     Status,
     /// Finish running work, then exit.
     Stop,

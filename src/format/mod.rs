@@ -6,6 +6,7 @@
 
 mod array;
 mod chunked;
+mod file;
 mod gguf;
 mod layout;
 mod npy;
@@ -19,6 +20,7 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
+pub use file::OpenFile;
 pub use layout::layout_of;
 pub use tiling::{Cut, MAX_SEGMENT_BYTES, TilingError};
 

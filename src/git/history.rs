@@ -1,6 +1,6 @@
 //! Every version of every large file that a repository's refs reach, newest first.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::Path;
 use std::rc::Rc;
 
@@ -57,24 +57,17 @@ impl History {
     }
 
     fn walk(repo: &gix::Repository, tips: Vec<gix::ObjectId>) -> Result<History, String> {
-        let order = gix::revision::walk::Sorting::ByCommitTime(Default::default());
-        let commits = repo.rev_walk(tips).sorting(order).all().map_err(|error| error.to_string())?;
         let mut trees = Trees { repo, seen: HashMap::new(), entries: 0 };
         let mut history = History::default();
-        for commit in commits.take(MAX_COMMITS) {
-            // A shallow clone ends somewhere: what was read so far is what there is.
-            let Ok(commit) = commit.map_err(drop).and_then(|info| info.object().map_err(drop)) else { break };
+        for id in children_first(repo, tips)? {
+            let Ok(commit) = repo.find_commit(id) else { continue };
             let Ok(tree) = commit.tree_id() else { continue };
             let files = trees.pointers(tree.detach(), 0);
             let time = commit.time().map(|time| time.seconds).unwrap_or_default();
             let subject = commit.message().map(|m| m.summary().to_string()).unwrap_or_default();
             for (path, pointer) in files.iter() {
-                let version = Version {
-                    pointer: *pointer,
-                    commit: commit.id.to_string(),
-                    time,
-                    subject: subject.clone(),
-                };
+                let version =
+                    Version { pointer: *pointer, commit: id.to_string(), time, subject: subject.clone() };
                 history.push(path, version);
             }
         }
@@ -128,6 +121,37 @@ impl History {
         let mut trees = Trees { repo: &repo, seen: HashMap::new(), entries: 0 };
         Ok(trees.pointers(tree, 0).to_vec())
     }
+}
+
+/// Commits newest first, and never a parent before its child, whatever the clocks said.
+fn children_first(repo: &gix::Repository, tips: Vec<gix::ObjectId>) -> Result<Vec<gix::ObjectId>, String> {
+    let order = gix::revision::walk::Sorting::ByCommitTime(Default::default());
+    let walk = repo.rev_walk(tips).sorting(order).all().map_err(|error| error.to_string())?;
+    let mut commits = Vec::new();
+    let mut children: HashMap<gix::ObjectId, usize> = HashMap::new();
+    for info in walk.take(MAX_COMMITS) {
+        // A shallow clone ends somewhere: what was read so far is what there is.
+        let Ok(info) = info else { break };
+        let parents: Vec<_> = info.parent_ids().map(|parent| parent.detach()).collect();
+        parents.iter().for_each(|parent| *children.entry(*parent).or_default() += 1);
+        commits.push((info.id, parents));
+    }
+    // The rank in the walk decides among commits whose children are all out.
+    let rank: HashMap<_, _> = commits.iter().enumerate().map(|(rank, (id, _))| (*id, rank)).collect();
+    let free = |id: &gix::ObjectId| children.get(id).is_none_or(|count| *count == 0);
+    let mut ready: BTreeSet<usize> =
+        commits.iter().filter(|(id, _)| free(id)).map(|(id, _)| rank[id]).collect();
+    let mut ordered = Vec::with_capacity(commits.len());
+    while let Some(next) = ready.pop_first() {
+        let (id, parents) = &commits[next];
+        ordered.push(*id);
+        for parent in parents {
+            let left = children.get_mut(parent).expect("because its child counted it");
+            *left -= 1;
+            ready.extend(rank.get(parent).filter(|_| *left == 0));
+        }
+    }
+    Ok(ordered)
 }
 
 /// HEAD, and every ref.

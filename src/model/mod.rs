@@ -5,4 +5,4 @@ mod summary;
 mod weights;
 
 pub use diff::{Change, DiffError, TensorDiff, diff};
-pub use summary::{TensorSummary, summary};
+pub use summary::{TensorSummary, summary, summary_of};

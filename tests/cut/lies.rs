@@ -65,6 +65,8 @@ fn lies_of_safetensors_headers() {
         ("header of 2^64 - 8", length(u64::MAX - 7, b"{}"), Chunked, 0),
         ("header longer than the file", length(3, b"{}"), Chunked, 0),
         ("header longer than allowed", sparse(length(100_000_001, b"{}"), 100_000_100), Chunked, 0),
+        ("header longer than allowed, of spaces", spaces(100_000_001), Chunked, 0),
+        ("longest header, of spaces", spaces(100_000_000), Safetensors, 0),
         ("longest header, all zeros", sparse(length(100_000_000, b"{}"), 100_000_100), Chunked, 0),
         ("truncated JSON", header(r#"{"x":{"dtype":"F32","shape":[1"#), Chunked, 0),
         ("JSON twice", header("{}{}"), Chunked, 0),
@@ -84,6 +86,11 @@ fn lies_of_safetensors_headers() {
 
 fn sparse(file: Sparse, len: u64) -> Sparse {
     Sparse { len, ..file }
+}
+
+/// A header of that length that holds nothing.
+fn spaces(len: u64) -> Sparse {
+    Sparse { len: len + 8, fill: b' ', ..length(len, b"{}") }
 }
 
 #[test]
@@ -140,6 +147,7 @@ fn lies_of_gguf() {
         Sparse::full(Gguf::new(3, 1, 0).tensor("x", kind, dimensions, offset).pad(32).raw(&[1; 200]).bytes)
     };
     let deep = (0..100_000).fold(value(9), |file, _| file.u32(9).u64(1));
+    let too_many = (0..=1 << 20).fold(Gguf::new(3, (1 << 20) + 1, 0), |file, _| file.tensor("x", 0, &[], 0));
     let empty_arrays = (0..1_000_000).fold(value(9).u32(9).u64(1_000_000), |file, _| file.u32(0).u64(0));
     check(vec![
         ("magic alone", Sparse::full(b"GGUF".to_vec()), Chunked, 0),
@@ -152,6 +160,7 @@ fn lies_of_gguf() {
         ("2^32 - 1 of both, version 1", full(Gguf::new(1, 0xffff_ffff, 0xffff_ffff)), Chunked, 0),
         ("2^63 tensors of zeros", sparse(Sparse::full(Gguf::new(3, max, 0).bytes), 64 << 20), Chunked, 0),
         ("2^20 tensors of zeros", sparse(Sparse::full(Gguf::new(3, 1 << 20, 0).bytes), 64 << 20), Chunked, 0),
+        ("2^20 + 1 tensors", full(too_many), Chunked, 0),
         ("key of 2^63", full(Gguf::new(3, 0, 1).u64(max)), Chunked, 0),
         ("key longer than the file", full(Gguf::new(3, 0, 1).u64(999)), Chunked, 0),
         ("string of 2^64 - 1", full(value(8).u64(u64::MAX)), Chunked, 0),
@@ -187,7 +196,7 @@ fn lies_of_gguf() {
         ("9 dimensions", with_tensor(0, &[1; 9], 0), Chunked, 0),
         ("2^32 - 1 dimensions", full(Gguf::new(3, 1, 0).string("x").u32(u32::MAX)), Chunked, 0),
         ("product 2^64", with_tensor(0, &[1 << 32, 1 << 32], 0), GgufFile, 0),
-        ("half a block", with_tensor(2, &[16], 0), GgufFile, 0),
+        ("a block and a half", with_tensor(2, &[48], 0), GgufFile, 0),
         ("unknown type of tensor", with_tensor(4_000_000_000, &[8], 0), GgufFile, 0),
     ]);
 }
@@ -249,7 +258,7 @@ fn lies_of_zip() {
         ("more entries", edit(honest(), 14, &[3, 0, 3, 0]), Chunked, 0),
         ("fewer entries", edit(honest(), 14, &[1, 0, 1, 0]), Chunked, 0),
         ("65535 entries", edit(honest(), 14, &[0xff; 4]), Chunked, 0),
-        ("counts differ", edit(honest(), 14, &[1, 0, 2, 0]), Chunked, 0),
+        ("counts differ", edit(honest(), 14, &[2, 0, 9, 0]), Chunked, 0),
         ("another disk", edit(honest(), 18, &[1, 0]), Chunked, 0),
         ("directory of 2^32 - 1", edit(honest(), 10, &[0xff; 4]), Chunked, 0),
         ("directory at 2^32 - 1", edit(honest(), 6, &[0xff; 4]), Chunked, 0),
@@ -268,6 +277,8 @@ fn lies_of_zip() {
         ("zip64: member at 2^64 - 1", with_entry64("a", 1, u64::MAX), Chunked, 0),
         ("zip64: locator points at itself", edit(zip64().finish(b""), 34, &[0; 8]), Chunked, 0),
         ("zip64: locator beyond the file", edit(zip64().finish(b""), 34, &[0xff; 8]), Chunked, 0),
+        ("zip64: other count than before", edit(zip64().finish(b""), 14, &[9, 0, 9, 0]), Chunked, 0),
+        ("zip64: other place than before", edit(zip64().finish(b""), 6, &[1, 0, 0, 0]), Chunked, 0),
         ("zip64: record of 2^64 - 1", edit(zip64().finish(b""), 94, &[0xff; 8]), Chunked, 0),
         ("zip64: 2^64 - 1 entries", edit(zip64().finish(b""), 74, &[0xff; 16]), Chunked, 0),
         ("zip64: directory of 2^64 - 1", edit(zip64().finish(b""), 58, &[0xff; 8]), Chunked, 0),

@@ -1,6 +1,7 @@
 //! Any file is cut into segments that tile it; a good one at its arrays; a lying one fast and in
 //! little memory.
 
+mod failing;
 mod gguf;
 mod lies;
 mod npy;

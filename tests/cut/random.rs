@@ -7,7 +7,7 @@ use crate::cut_and_rejoin;
 use crate::write::{Gguf, Zip, npy, safetensors, tensor};
 
 /// A good small file of each format.
-fn good() -> Vec<(Format, Vec<u8>)> {
+pub fn good() -> Vec<(Format, Vec<u8>)> {
     let header = [tensor("a", "F32", "[2,2]", 0, 16), tensor("b", "U8", "[3]", 16, 19)].join(",");
     let gguf = Gguf::new(3, 1, 1).alignment(8).tensor("t", 0, &[2, 2], 0).pad(8).raw(&[1; 16]).bytes;
     let mut zip = Zip { is_zip64: true, ..Zip::default() };

@@ -52,11 +52,11 @@ pub fn peak_bytes<T>(work: impl FnOnce() -> T) -> (T, usize) {
     (result, PEAK_BYTES.get() - before)
 }
 
-/// A file of zeros behind a head and before a tail, of any length, that counts what is read of it.
+/// A file of one byte repeated behind a head, of any length, that counts what is read of it.
 #[derive(Default)]
 pub struct Sparse {
     pub head: Vec<u8>,
-    pub tail: Vec<u8>,
+    pub fill: u8,
     pub len: u64,
     pub read_bytes: AtomicU64,
     pub longest_read: AtomicU64,
@@ -77,16 +77,14 @@ impl Source for Sparse {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
         let len = buf.len() as u64;
         let end = offset.checked_add(len).filter(|&end| end <= self.len);
-        let end = end.ok_or(io::ErrorKind::UnexpectedEof)?;
+        end.ok_or(io::ErrorKind::UnexpectedEof)?;
         self.read_bytes.fetch_add(len, Relaxed);
         self.longest_read.fetch_max(len, Relaxed);
-        buf.fill(0);
-        for (part, at) in [(&self.head, 0), (&self.tail, self.len - self.tail.len() as u64)] {
-            let (from, to) = (offset.max(at), end.min(at + part.len() as u64));
-            if from < to {
-                let found = &part[(from - at) as usize..(to - at) as usize];
-                buf[(from - offset) as usize..(to - offset) as usize].copy_from_slice(found);
-            }
+        buf.fill(self.fill);
+        if offset < self.head.len() as u64 {
+            let found = &self.head[offset as usize..];
+            let len = found.len().min(buf.len());
+            buf[..len].copy_from_slice(&found[..len]);
         }
         Ok(())
     }

@@ -77,7 +77,8 @@ impl<B: Backend> Faulty<B> {
     }
 
     fn error(&self) -> io::Error {
-        let kind = if self.plan.fault == Fault::Full { io::ErrorKind::StorageFull } else { io::ErrorKind::Other };
+        let kind =
+            if self.plan.fault == Fault::Full { io::ErrorKind::StorageFull } else { io::ErrorKind::Other };
         io::Error::new(kind, format!("injected: {:?} at call {}", self.plan.fault, self.plan.at))
     }
 

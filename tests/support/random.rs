@@ -9,7 +9,8 @@ impl Random {
     /// Another sequence in each run, printed for the case that the test fails.
     pub fn printed(what: &str) -> Random {
         let given = std::env::var("GIT_SPARSE_TEST_SEED").ok().and_then(|text| text.parse().ok());
-        let clock = || SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970").as_nanos() as u64;
+        let clock =
+            || SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970").as_nanos() as u64;
         let seed = given.unwrap_or_else(clock);
         eprintln!("{what}: GIT_SPARSE_TEST_SEED={seed}");
         Random(seed)
@@ -30,9 +31,5 @@ impl Random {
     /// A number below `end`.
     pub fn below(&mut self, end: usize) -> usize {
         (self.number() % end as u64) as usize
-    }
-
-    pub fn bytes(&mut self, len: usize) -> Vec<u8> {
-        (0..len).map(|_| self.number() as u8).collect()
     }
 }

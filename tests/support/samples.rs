@@ -143,7 +143,8 @@ pub fn make_pack(backend: &dyn Backend, made: &[Made<'_>]) -> io::Result<PackId>
     let mut writer = PackWriter::new(backend)?;
     for made in made {
         let whole = codec::encode(made.bytes, Dtype::Bytes, 0, None, Effort::Push);
-        writer.add(record_for(made.object, made.base, whole.codec, made.bytes.len() as u32), &whole.payload)?;
+        writer
+            .add(record_for(made.object, made.base, whole.codec, made.bytes.len() as u32), &whole.payload)?;
     }
     Ok(writer.finish()?.0)
 }

@@ -23,7 +23,8 @@ impl Handler {
         let mut report = fsck::check(&self.store, depth, progress).map_err(|error| words::store(&error))?;
         if repair && !report.problems.is_empty() {
             let remote = remote.map(|place| self.remote(place));
-            let mut remote = remote.as_ref().map(|remote| remote.lock().unwrap_or_else(PoisonError::into_inner));
+            let mut remote =
+                remote.as_ref().map(|remote| remote.lock().unwrap_or_else(PoisonError::into_inner));
             report = fsck::repair(&self.store, &report, remote.as_deref_mut(), progress)
                 .map_err(|error| words::store(&error))?;
         }
@@ -65,7 +66,12 @@ impl Handler {
     }
 
     /// Pins a file, rebuilding it into the cache if it is not there.
-    pub(super) fn cache_pin(&self, oid: Oid, pinned: bool, progress: &Progress<'_>) -> Result<Reply, Failure> {
+    pub(super) fn cache_pin(
+        &self,
+        oid: Oid,
+        pinned: bool,
+        progress: &Progress<'_>,
+    ) -> Result<Reply, Failure> {
         let path = self.cache.path(oid);
         let failed = |error| words::file(&path, &error);
         if pinned && !path.is_file() {

@@ -1,7 +1,6 @@
 //! Upload and download: one file between git-lfs, the store and a remote.
 
-use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -10,7 +9,7 @@ use crate::base::Hints;
 use crate::codec::Effort;
 use crate::daemon::message::{Failure, Kind, RemotePlace, Reply};
 use crate::daemon::words;
-use crate::format::Source;
+use crate::format::OpenFile;
 use crate::fsck;
 use crate::git::{History, lineage};
 use crate::id::Oid;
@@ -22,12 +21,6 @@ use crate::sync;
 
 /// How many parents of a file are stored before it, when they lie at hand.
 const MOST_ANCESTORS: usize = 64;
-
-/// An open file as a source of bytes.
-struct OpenFile {
-    file: File,
-    len: u64,
-}
 
 impl Handler {
     pub(super) fn upload(
@@ -164,7 +157,12 @@ impl Handler {
     }
 
     /// Writes a file that the store holds to a new path.
-    pub(super) fn rebuild_to(&self, oid: Oid, path: &Path, progress: &Progress<'_>) -> Result<Reply, Failure> {
+    pub(super) fn rebuild_to(
+        &self,
+        oid: Oid,
+        path: &Path,
+        progress: &Progress<'_>,
+    ) -> Result<Reply, Failure> {
         self.write_new(&self.recipe(oid)?, path, progress)?;
         Ok(Reply::Rebuilt)
     }
@@ -176,27 +174,6 @@ impl Handler {
             let _ = fs::remove_file(path);
             words::reconstruct(recipe.oid, &error)
         })
-    }
-}
-
-impl OpenFile {
-    fn open(path: &Path) -> io::Result<OpenFile> {
-        let file = File::open(path)?;
-        let found = file.metadata()?;
-        match found.is_file() {
-            true => Ok(OpenFile { file, len: found.len() }),
-            false => Err(io::Error::other("not a regular file")),
-        }
-    }
-}
-
-impl Source for OpenFile {
-    fn len(&self) -> u64 {
-        self.len
-    }
-
-    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
-        std::os::unix::fs::FileExt::read_exact_at(&self.file, buf, offset)
     }
 }
 

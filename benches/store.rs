@@ -1,0 +1,257 @@
+//! Speed and size of the codecs, of ingest and reconstruct, and of the index, with zstd beside them.
+//!
+//! `cargo bench` prints a table that goes into docs/benchmarks.md. All figures are of one run, one
+//! thread (`RAYON_NUM_THREADS=1` is set here), with files in memory or in the page cache. The pair is
+//! generated: normal weights of σ 0.02, rows of 4096 whose steps have a σ of 1e-4 to 6e-4.
+
+use std::hint::black_box;
+use std::path::Path;
+use std::time::Instant;
+
+use git_sparse::backend::{Local, Memory, Privacy};
+use git_sparse::base::Hints;
+use git_sparse::codec::{self, Base, Codec, Effort};
+use git_sparse::format::Dtype;
+use git_sparse::id::{ObjectId, Oid, PackId};
+use git_sparse::index::Index;
+use git_sparse::ingest::ingest;
+use git_sparse::pack::Record;
+use git_sparse::progress::unwatched;
+use git_sparse::reconstruct::reconstruct;
+use git_sparse::store::Store;
+
+const ROW: usize = 4096;
+/// Weights of one object in the codec's table: as large as an object gets.
+const OBJECT: usize = 4 << 20;
+/// Weights of the file that is ingested: 256 MiB of bf16.
+const FILE: usize = 128 << 20;
+
+fn main() {
+    // SAFETY of the figures: rayon reads this once, before any thread of ours runs.
+    rayon::ThreadPoolBuilder::new().num_threads(1).build_global().expect("because no pool was built yet");
+    codecs();
+    files();
+    index();
+}
+
+/// Weights and the same after one fine-tune.
+struct Pair {
+    base: Vec<f32>,
+    tuned: Vec<f32>,
+}
+
+impl Pair {
+    fn new(count: usize, changed_share: f32) -> Pair {
+        let mut random = Random(0x5eed);
+        let (mut base, mut tuned) = (Vec::with_capacity(count), Vec::with_capacity(count));
+        for row in 0..count / ROW {
+            let step = 1e-4 + 5e-4 * (row % 97) as f32 / 97.0;
+            for _ in 0..ROW {
+                // A base that was saved in bf16, as most are.
+                let weight = f32::from_bits((0.02 * random.normal()).to_bits() & 0xffff_0000);
+                let moves = random.uniform() < changed_share;
+                base.push(weight);
+                tuned.push(if moves { weight + step * random.normal() } else { weight });
+            }
+        }
+        Pair { base, tuned }
+    }
+}
+
+fn bf16(weights: &[f32]) -> Vec<u8> {
+    let round = |x: &f32| ((x.to_bits() + 0x7fff + (x.to_bits() >> 16 & 1)) >> 16) as u16;
+    weights.iter().flat_map(|weight| round(weight).to_le_bytes()).collect()
+}
+
+fn f32s(weights: &[f32]) -> Vec<u8> {
+    weights.iter().flat_map(|weight| weight.to_le_bytes()).collect()
+}
+
+fn codecs() {
+    println!("| object of 4 Mi weights | size | encode MB/s | decode MB/s |");
+    println!("| --- | --- | --- | --- |");
+    let (dense, sparse) = (Pair::new(OBJECT, 1.0), Pair::new(OBJECT, 0.01));
+    let (base, tuned) = (bf16(&dense.base), bf16(&dense.tuned));
+    codec("bf16, dense fine-tune", &tuned, Dtype::Bf16, Some((&base, Dtype::Bf16)));
+    codec(
+        "bf16, 1 % of the weights changed",
+        &bf16(&sparse.tuned),
+        Dtype::Bf16,
+        Some((&bf16(&sparse.base), Dtype::Bf16)),
+    );
+    codec("f32, dense fine-tune", &f32s(&dense.tuned), Dtype::F32, Some((&f32s(&dense.base), Dtype::F32)));
+    codec("bf16, no base", &base, Dtype::Bf16, None);
+    codec("f32, no base", &f32s(&dense.tuned), Dtype::F32, None);
+    peer("zstd -3 of the bf16 fine-tune", &tuned, |bytes| bytes.to_vec(), |bytes| bytes);
+    let xor: Vec<u8> = tuned.iter().zip(&base).map(|(a, b)| a ^ b).collect();
+    let planes =
+        |bytes: &[u8]| (0..2).flat_map(|plane| bytes.iter().skip(plane).step_by(2).copied()).collect();
+    peer("XOR + byte planes + zstd -3 (as BitX), bf16 dense", &xor, planes, |planes| {
+        let half = planes.len() / 2;
+        let joined = planes[..half].iter().zip(&planes[half..]).zip(base.chunks_exact(2));
+        joined.flat_map(|((low, high), base)| [low ^ base[0], high ^ base[1]]).collect()
+    });
+}
+
+fn codec(name: &str, bytes: &[u8], dtype: Dtype, base: Option<(&[u8], Dtype)>) {
+    let with = base.map(|(bytes, dtype)| Base { bytes, dtype });
+    let (encoded, encode) = timed(|| codec::encode(bytes, dtype, ROW as u64, with, Effort::Push));
+    let base = base.map(|(bytes, _)| bytes).filter(|_| encoded.codec.needs_base());
+    let (decoded, decode) = timed(|| {
+        codec::decode(encoded.codec, &encoded.payload, base, bytes.len()).expect("because we encoded it")
+    });
+    assert_eq!(decoded, bytes);
+    row(&format!("{name} ({:?})", encoded.codec), bytes.len(), encoded.payload.len(), encode, decode);
+}
+
+fn peer(name: &str, bytes: &[u8], before: impl Fn(&[u8]) -> Vec<u8>, after: impl Fn(Vec<u8>) -> Vec<u8>) {
+    let (packed, encode) = timed(|| codec::zstd::compress(&before(bytes), 3));
+    let (_, decode) =
+        timed(|| after(codec::zstd::decompress(&packed, bytes.len()).expect("because we packed it")));
+    row(name, bytes.len(), packed.len(), encode, decode);
+}
+
+fn row(name: &str, bytes: usize, stored: usize, encode: f64, decode: f64) {
+    let speed = |seconds: f64| bytes as f64 / seconds / 1e6;
+    println!(
+        "| {name} | {:.1} % | {:.0} | {:.0} |",
+        100.0 * stored as f64 / bytes as f64,
+        speed(encode),
+        speed(decode)
+    );
+}
+
+/// A whole file through the store: read-back, recipe and fsync included.
+fn files() {
+    println!("\n| file of 256 MiB, bf16, one thread | size | MB/s |\n| --- | --- | --- |");
+    let pair = Pair::new(FILE, 1.0);
+    let (base, tuned) = (safetensors(&bf16(&pair.base)), safetensors(&bf16(&pair.tuned)));
+    drop(pair);
+    let dir = std::env::temp_dir().join(format!("git-sparse-bench-{}", std::process::id()));
+    let store = Store::over(Box::new(Local::new(&dir, Privacy::Private)), Index::in_memory());
+    keep(&store, "ingest, no base", &base, &[]);
+    keep(&store, "ingest, dense fine-tune", &tuned, &[Oid::of(&base)]);
+    for (name, bytes) in [("reconstruct, no base", &base), ("reconstruct, dense fine-tune", &tuned)] {
+        let recipe = store.recipe(&Oid::of(bytes)).expect("readable").expect("there");
+        let mut out = Vec::with_capacity(bytes.len());
+        let start = Instant::now();
+        reconstruct(&store, &recipe, &mut out, &unwatched).expect("because it was proven");
+        let speed = bytes.len() as f64 / start.elapsed().as_secs_f64() / 1e6;
+        assert_eq!(&out, bytes);
+        println!("| {name} (decode, SHA-256, BLAKE3) | | {speed:.0} |");
+    }
+    let (_, seconds) = timed(|| Oid::of(&tuned));
+    println!("| SHA-256 alone | | {:.0} |", tuned.len() as f64 / seconds / 1e6);
+    remove(&dir);
+}
+
+fn keep(store: &Store, name: &str, bytes: &Vec<u8>, earlier: &[Oid]) {
+    let hints = Hints { earlier: earlier.to_vec(), declared: Vec::new() };
+    let start = Instant::now();
+    let done =
+        ingest(store, bytes, Oid::of(bytes), &hints, Effort::Push, &unwatched).expect("because it is sound");
+    let speed = bytes.len() as f64 / start.elapsed().as_secs_f64() / 1e6;
+    println!("| {name} | {:.1} % | {speed:.0} |", 100.0 * done.stored as f64 / bytes.len() as f64);
+}
+
+fn safetensors(weights: &[u8]) -> Vec<u8> {
+    let (tensors, each) = (32, weights.len() / 32);
+    let entry = |index: usize| {
+        let (start, end) = (index * each, (index + 1) * each);
+        format!(
+            "\"layers.{index}\":{{\"dtype\":\"BF16\",\"shape\":[{},{ROW}],\"data_offsets\":[{start},{end}]}}",
+            each / 2 / ROW
+        )
+    };
+    let header = format!("{{{}}}", (0..tensors).map(entry).collect::<Vec<_>>().join(","));
+    [&(header.len() as u64).to_le_bytes(), header.as_bytes(), weights].concat()
+}
+
+/// A million objects in sled.
+fn index() {
+    const OBJECTS: u64 = 1_000_000;
+    println!("\n| index of 1 000 000 objects (sled) | |\n| --- | --- |");
+    let dir = std::env::temp_dir().join(format!("git-sparse-index-{}", std::process::id()));
+    let record = |number: u64| Record {
+        object: ObjectId::of(&number.to_le_bytes()),
+        base: None,
+        offset: number,
+        payload_len: 1,
+        logical_len: 1,
+        checksum: [0; 16],
+        codec: Codec::Raw,
+        depth: 0,
+    };
+    let start = Instant::now();
+    let fresh = Index::open(&dir, "bench");
+    for pack in 0..100 {
+        let records: Vec<_> = (pack * OBJECTS / 100..(pack + 1) * OBJECTS / 100).map(record).collect();
+        fresh.put_pack(PackId::from_bytes(*ObjectId::of(&pack.to_be_bytes()).as_bytes()), &records);
+    }
+    println!("| filled | {:.1} s |", start.elapsed().as_secs_f64());
+    drop(fresh);
+    let start = Instant::now();
+    let opened = Index::open(&dir, "bench");
+    println!("| opened | {:.2} s |", start.elapsed().as_secs_f64());
+    let mut random = Random(7);
+    let start = Instant::now();
+    for _ in 0..100_000 {
+        let object = ObjectId::of(&(random.next() % OBJECTS).to_le_bytes());
+        assert!(black_box(opened.get(&object)).is_some());
+    }
+    println!("| look-ups a second | {:.0} |", 100_000.0 / start.elapsed().as_secs_f64());
+    println!("| most memory of this process | {} |", peak_memory());
+    drop(opened);
+    remove(&dir);
+    // The model that the index's fallback is compared with, so that it is linked and measured alike.
+    black_box(Memory::default());
+}
+
+fn peak_memory() -> String {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.map_or("unknown".into(), |found| found.trim().to_owned())
+}
+
+fn remove(dir: &Path) {
+    // Object files are read-only, their directories are not: this is enough.
+    let _ = std::fs::remove_dir_all(dir);
+}
+
+/// The result and the best of three times.
+fn timed<T>(mut work: impl FnMut() -> T) -> (T, f64) {
+    let mut best = f64::INFINITY;
+    let mut result = None;
+    for _ in 0..3 {
+        let start = Instant::now();
+        result = Some(black_box(work()));
+        best = best.min(start.elapsed().as_secs_f64());
+    }
+    (result.expect("because it ran three times"), best)
+}
+
+/// SplitMix64 (Steele, Lea and Flood 2014).
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn uniform(&mut self) -> f32 {
+        (self.next() >> 40) as f32 / (1u64 << 24) as f32
+    }
+
+    /// Nearly normal: a sum of uniforms (Irwin–Hall, 12 terms in three draws of four).
+    fn normal(&mut self) -> f32 {
+        let mut sum = 0.0;
+        for _ in 0..3 {
+            let bits = self.next();
+            sum += (0..4).map(|part| (bits >> (16 * part) & 0xffff) as f32 / 65536.0).sum::<f32>();
+        }
+        sum - 6.0
+    }
+}

@@ -1,0 +1,130 @@
+//! `git sparse diff REV REV [PATH]`: which tensors changed, and by how much.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use serde::Serialize;
+
+use super::repo::Repo;
+use super::{report, watch};
+use crate::daemon::message::{Failure, Reply, Request};
+use crate::id::Oid;
+use crate::model::{Change, TensorDiff};
+
+/// Which tensors changed between two revisions: fraction of the weights, norm, maximum
+#[derive(Debug, Args)]
+pub struct Diff {
+    old: String,
+    new: String,
+    /// Only this file or folder
+    path: Option<String>,
+    /// Also list tensors that are the same
+    #[arg(long)]
+    all: bool,
+    /// Exit with 1 when there are differences
+    #[arg(long)]
+    exit_code: bool,
+    /// Print one JSON document (schema git-sparse/diff/1)
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct FileDiff {
+    path: String,
+    old: Option<Oid>,
+    new: Option<Oid>,
+    tensors: Vec<TensorDiff>,
+}
+
+/// Path, old oid, new oid.
+type Pair = (String, Option<Oid>, Option<Oid>);
+
+impl Diff {
+    pub fn run(self) -> Result<ExitCode, Failure> {
+        let repo = Repo::here()?;
+        let mut diffs = Vec::new();
+        for (path, old, new) in self.pairs(&repo)? {
+            let tensors = match (old, new) {
+                (Some(old), Some(new)) => tensors(old, new)?,
+                _ => Vec::new(),
+            };
+            diffs.push(FileDiff { path, old, new, tensors });
+        }
+        if self.json {
+            report::json("diff", serde_json::json!({ "old": self.old, "new": self.new, "files": diffs }));
+        } else {
+            diffs.iter().for_each(|diff| self.print(diff));
+        }
+        let differ = self.exit_code && !diffs.is_empty();
+        Ok(if differ { ExitCode::from(1) } else { ExitCode::SUCCESS })
+    }
+
+    /// Files that differ. Two blobs (`REV:PATH`) may have different paths.
+    fn pairs(&self, repo: &Repo) -> Result<Vec<Pair>, Failure> {
+        if self.old.contains(':') && self.new.contains(':') {
+            let (old, new) = (repo.find_one(&self.old)?, repo.find_one(&self.new)?);
+            let same = old.pointer.oid == new.pointer.oid;
+            let pair = (new.path, Some(old.pointer.oid), Some(new.pointer.oid));
+            return Ok(if same { Vec::new() } else { vec![pair] });
+        }
+        let wanted = self.path.as_ref().map(|path| repo.path(path));
+        let wants = |path: &str| {
+            wanted.as_ref().is_none_or(|w| w.is_empty() || path == w || path.starts_with(&format!("{w}/")))
+        };
+        let (old, new) = (repo.files(&self.old)?, repo.files(&self.new)?);
+        let find = |places: &[super::repo::Place], path: &str| {
+            places.iter().find(|place| place.path == path).map(|place| place.pointer.oid)
+        };
+        let mut paths: Vec<_> = old.iter().chain(&new).map(|place| place.path.clone()).collect();
+        paths.sort();
+        paths.dedup();
+        let pairs = paths.into_iter().filter(|path| wants(path)).map(|path| {
+            let (before, after) = (find(&old, &path), find(&new, &path));
+            (path, before, after)
+        });
+        Ok(pairs.filter(|(_, old, new)| old != new).collect())
+    }
+
+    fn print(&self, diff: &FileDiff) {
+        match (diff.old, diff.new) {
+            (None, _) => return report::say(&format!("{}: added", diff.path)),
+            (_, None) => return report::say(&format!("{}: removed", diff.path)),
+            _ => {}
+        }
+        let same = diff.tensors.iter().filter(|tensor| tensor.change == Change::Same).count();
+        let (changed, total) = (diff.tensors.len() - same, diff.tensors.len());
+        if total == 0 {
+            return report::say(&format!("{}: changed; it has no tensors to compare", diff.path));
+        }
+        report::say(&format!("{}: {changed} of {total} tensors changed", diff.path));
+        let shown = diff.tensors.iter().filter(|tensor| self.all || tensor.change != Change::Same);
+        report::table(&["tensor", "type", ">weights changed", ">|Δ|/|W|", ">max |Δ|"], shown.map(row));
+    }
+}
+
+fn row(tensor: &TensorDiff) -> Vec<String> {
+    let numbers = match &tensor.change {
+        Change::Same => ["=".into(), "".into(), "".into()],
+        Change::Added => ["added".into(), "".into(), "".into()],
+        Change::Removed => ["removed".into(), "".into(), "".into()],
+        Change::Reshaped { old_shape, old_dtype } => {
+            [format!("was {old_dtype:?} {old_shape:?}").to_lowercase(), "".into(), "".into()]
+        }
+        Change::Changed { elements, changed, norm, old_norm, max } => [
+            report::share(*changed, *elements),
+            if *old_norm > 0.0 { format!("{:.2e}", norm / old_norm) } else { "-".into() },
+            format!("{max:.2e}"),
+        ],
+    };
+    let mut row = vec![tensor.name.clone(), format!("{:?}", tensor.dtype).to_lowercase()];
+    row.extend(numbers);
+    row
+}
+
+fn tensors(old: Oid, new: Oid) -> Result<Vec<TensorDiff>, Failure> {
+    match watch::call(&Request::Diff { old, new })? {
+        Reply::Diff { tensors } => Ok(tensors),
+        _ => Err(super::unexpected()),
+    }
+}

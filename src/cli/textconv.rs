@@ -1,0 +1,72 @@
+//! `git sparse textconv FILE`: what git runs to show a tracked model as text in `git diff`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{report, watch};
+use crate::daemon::message::{Failure, Kind, Reply, Request};
+use crate::format::{Format, OpenFile, Source};
+use crate::git::Pointer;
+use crate::git::pointer::MAX_POINTER_BYTES;
+use crate::model::{self, TensorSummary};
+
+/// Print a pointer's model as text, a line a tensor (run by git diff)
+#[derive(Debug, Args)]
+pub struct Textconv {
+    file: PathBuf,
+}
+
+impl Textconv {
+    /// git gives the file itself (smudged), or its pointer where smudging is off.
+    pub fn run(self) -> Result<(), Failure> {
+        let failed = |error| Failure::new(Kind::Fatal, format!("{}: {error}", self.file.display()));
+        let source = OpenFile::open(&self.file).map_err(failed)?;
+        if source.len() < MAX_POINTER_BYTES as u64 {
+            let text = std::fs::read(&self.file).map_err(failed)?;
+            if let Some(pointer) = Pointer::parse(&text) {
+                print_pointer(&pointer);
+                return Ok(());
+            }
+        }
+        let (format, tensors) = model::summary_of(&source).map_err(failed)?;
+        if tensors.is_empty() {
+            // Not a model: at least its digest tells that it changed.
+            let digest = blake3_of(&source).map_err(failed)?;
+            report::say(&format!("{} bytes, blake3 {digest}", source.len()));
+        } else {
+            print(format, source.len(), &tensors);
+        }
+        Ok(())
+    }
+}
+
+fn print_pointer(pointer: &Pointer) {
+    match watch::call(&Request::Summary { oid: pointer.oid }) {
+        Ok(Reply::Summary { format, size, tensors }) if !tensors.is_empty() => print(format, size, &tensors),
+        // A file that this store doesn't have shows as the pointer that it is.
+        _ => report::say(pointer.to_string().trim_end()),
+    }
+}
+
+fn print(format: Format, size: u64, tensors: &[TensorSummary]) {
+    report::say(&format!("{format:?}, {size} bytes, {} tensors", tensors.len()).to_lowercase());
+    for tensor in tensors {
+        let norm = tensor.norm.map_or("-".into(), |norm| format!("{norm:.6e}"));
+        let shape = tensor.shape.iter().map(u64::to_string).collect::<Vec<_>>().join("×");
+        let dtype = format!("{:?}", tensor.dtype).to_lowercase();
+        report::say(&format!("{} {dtype} {shape} norm {norm} digest {}", tensor.name, tensor.digest));
+    }
+}
+
+fn blake3_of(source: &dyn Source) -> std::io::Result<String> {
+    let mut hasher = blake3::Hasher::new();
+    let mut at = 0;
+    while at < source.len() {
+        let mut window = vec![0; (source.len() - at).min(1 << 20) as usize];
+        source.read_at(&mut window, at)?;
+        hasher.update(&window);
+        at += window.len() as u64;
+    }
+    Ok(hasher.finalize().to_hex()[..16].to_owned())
+}

@@ -1,0 +1,111 @@
+//! A stream of raw bits: the low parts of differences, which are noise and not worth modelling.
+//!
+//! Bits are packed from the lowest bit of the first byte on. A read is one unaligned load, so that
+//! its position depends only on the widths before it and reads can overlap.
+
+use super::DecodeError;
+
+/// The widest field, so that it always lies in one 64-bit load at any bit offset.
+pub(super) const MAX_WIDTH: u32 = 56;
+
+#[derive(Default)]
+pub(super) struct BitWriter {
+    bytes: Vec<u8>,
+    pending: u64,
+    filled: u32,
+}
+
+impl BitWriter {
+    /// Appends the `width` low bits of `value`; higher ones must be zero.
+    #[inline]
+    pub fn put(&mut self, value: u64, width: u32) {
+        self.pending |= value << self.filled;
+        self.filled += width;
+        if self.filled >= 64 {
+            self.bytes.extend_from_slice(&self.pending.to_le_bytes());
+            self.filled -= 64;
+            // What did not fit; a width of 0 can't get here, so the shift is below 64.
+            self.pending = value >> (width - self.filled).min(63);
+            if self.filled == 0 {
+                self.pending = 0;
+            }
+        }
+    }
+
+    pub fn finish(mut self) -> Vec<u8> {
+        let len = self.filled.div_ceil(8) as usize;
+        self.bytes.extend_from_slice(&self.pending.to_le_bytes()[..len]);
+        self.bytes
+    }
+}
+
+pub(super) struct BitReader<'a> {
+    bytes: &'a [u8],
+    /// The last bytes again, with zeros behind, where a whole load would leave the stream.
+    tail: [u8; 16],
+    tail_start: usize,
+    position: usize,
+}
+
+impl<'a> BitReader<'a> {
+    pub fn new(bytes: &'a [u8]) -> Self {
+        let tail_start = bytes.len().saturating_sub(8);
+        let mut tail = [0; 16];
+        tail[..bytes.len() - tail_start].copy_from_slice(&bytes[tail_start..]);
+        Self { bytes, tail, tail_start, position: 0 }
+    }
+
+    /// The next `width` bits, at most `MAX_WIDTH`; zeros behind the end, which `end` reports.
+    #[inline]
+    pub fn take(&mut self, width: u32) -> u64 {
+        let (byte, bit) = (self.position >> 3, self.position & 7);
+        self.position += width as usize;
+        let word = match self.bytes.get(byte..).and_then(|rest| rest.first_chunk::<8>()) {
+            Some(chunk) => u64::from_le_bytes(*chunk),
+            None => self.tail_word(byte),
+        };
+        (word >> bit) & ((1u64 << width) - 1)
+    }
+
+    #[cold]
+    fn tail_word(&self, byte: usize) -> u64 {
+        let start = (byte - self.tail_start.min(byte)).min(8);
+        u64::from_le_bytes(self.tail[start..start + 8].try_into().expect("because the range has 8 bytes"))
+    }
+
+    /// All bits must have been read, and no more.
+    pub fn end(self) -> Result<(), DecodeError> {
+        if self.position.div_ceil(8) == self.bytes.len() {
+            Ok(())
+        } else {
+            Err(DecodeError::Length {
+                what: "low bits",
+                expected: self.position.div_ceil(8),
+                found: self.bytes.len(),
+            })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// One bit off here corrupts every weight behind it.
+        #[test]
+        fn fields_come_back(fields in prop::collection::vec((any::<u64>(), 0..=MAX_WIDTH), 0..200)) {
+            let mut writer = BitWriter::default();
+            for &(value, width) in &fields {
+                writer.put(value & ((1 << width) - 1), width);
+            }
+            let bytes = writer.finish();
+            let mut reader = BitReader::new(&bytes);
+            for &(value, width) in &fields {
+                prop_assert_eq!(reader.take(width), value & ((1 << width) - 1));
+            }
+            reader.end().unwrap();
+        }
+    }
+}

@@ -1,0 +1,313 @@
+//! Numbers as integers in the order of their values, and one float format as another.
+//!
+//! The bits of a float, with those below the sign flipped where it is negative, compare as signed
+//! integers like the floats do: neighbours in value are neighbours as integers, so a small step
+//! of training is a small difference. The map works on bits and loses none: NaN payloads, −0 and
+//! subnormals come back.
+
+use std::borrow::Cow;
+
+use crate::format::Dtype;
+
+/// How a float is laid out below its sign bit.
+#[derive(Clone, Copy)]
+struct Layout {
+    exponent_bits: u32,
+    mantissa_bits: u32,
+}
+
+fn layout(dtype: Dtype) -> Option<Layout> {
+    let (exponent_bits, mantissa_bits) = match dtype {
+        Dtype::F8E4M3 => (4, 3),
+        Dtype::F8E5M2 => (5, 2),
+        Dtype::F16 => (5, 10),
+        Dtype::Bf16 => (8, 7),
+        Dtype::F32 => (8, 23),
+        Dtype::F64 => (11, 52),
+        _ => return None,
+    };
+    Some(Layout { exponent_bits, mantissa_bits })
+}
+
+pub(super) fn is_float(dtype: Dtype) -> bool {
+    layout(dtype).is_some()
+}
+
+/// An unsigned integer as wide as an element, with what the codecs do to it.
+pub(super) trait Word: Copy + Default + Eq {
+    const BITS: u32;
+    fn load(bytes: &[u8]) -> Self;
+    fn store(self, bytes: &mut [u8]);
+    fn from_u64(value: u64) -> Self;
+    fn to_u64(self) -> u64;
+    /// As a signed number.
+    fn to_i64(self) -> i64;
+    fn plus(self, other: Self) -> Self;
+    fn minus(self, other: Self) -> Self;
+    fn xor(self, other: Self) -> Self;
+    fn and(self, other: Self) -> Self;
+    /// All ones where the top bit is set.
+    fn sign(self) -> Self;
+    fn shl(self, bits: u32) -> Self;
+    /// Arithmetic shift.
+    fn sar(self, bits: u32) -> Self;
+    /// Logical shift.
+    fn shr(self, bits: u32) -> Self;
+}
+
+macro_rules! word {
+    ($unsigned:ty, $signed:ty) => {
+        impl Word for $unsigned {
+            const BITS: u32 = <$unsigned>::BITS;
+
+            #[inline(always)]
+            fn load(bytes: &[u8]) -> Self {
+                Self::from_le_bytes(bytes.try_into().expect("because callers cut by width"))
+            }
+            #[inline(always)]
+            fn store(self, bytes: &mut [u8]) {
+                bytes.copy_from_slice(&self.to_le_bytes());
+            }
+            #[inline(always)]
+            fn from_u64(value: u64) -> Self {
+                value as $unsigned
+            }
+            #[inline(always)]
+            fn to_u64(self) -> u64 {
+                u64::from(self)
+            }
+            #[inline(always)]
+            fn to_i64(self) -> i64 {
+                i64::from(self as $signed)
+            }
+            #[inline(always)]
+            fn plus(self, other: Self) -> Self {
+                self.wrapping_add(other)
+            }
+            #[inline(always)]
+            fn minus(self, other: Self) -> Self {
+                self.wrapping_sub(other)
+            }
+            #[inline(always)]
+            fn xor(self, other: Self) -> Self {
+                self ^ other
+            }
+            #[inline(always)]
+            fn and(self, other: Self) -> Self {
+                self & other
+            }
+            #[inline(always)]
+            fn sign(self) -> Self {
+                (self as $signed >> (Self::BITS - 1)) as $unsigned
+            }
+            #[inline(always)]
+            fn shl(self, bits: u32) -> Self {
+                self.wrapping_shl(bits)
+            }
+            #[inline(always)]
+            fn sar(self, bits: u32) -> Self {
+                (self as $signed).wrapping_shr(bits) as $unsigned
+            }
+            #[inline(always)]
+            fn shr(self, bits: u32) -> Self {
+                self.wrapping_shr(bits)
+            }
+        }
+    };
+}
+
+word!(u8, i8);
+word!(u16, i16);
+word!(u32, i32);
+word!(u64, i64);
+
+/// How the bits of a type become ordered integers; integers already are.
+#[derive(Clone, Copy)]
+pub(super) struct Order<W> {
+    /// Bits to flip below a set sign bit.
+    flip: W,
+    /// All ones where differences are taken away from zero rather than upwards.
+    fold: W,
+    mantissa_bits: u32,
+    exponent_mask: u64,
+    /// Low bits that are zero in every weight, and left out.
+    grid_bits: u32,
+}
+
+impl<W: Word> Order<W> {
+    /// The order of `dtype`, which is as wide as `W`, for weights whose `grid_bits` low bits are zero.
+    pub fn new(dtype: Dtype, grid_bits: u32) -> Self {
+        let ones = W::from_u64(u64::MAX);
+        let zero = W::default();
+        match layout(dtype) {
+            Some(Layout { exponent_bits, mantissa_bits }) => Self {
+                flip: ones.shr(1),
+                fold: ones,
+                mantissa_bits,
+                exponent_mask: (1 << exponent_bits) - 1,
+                grid_bits,
+            },
+            None => Self { flip: zero, fold: zero, mantissa_bits: 0, exponent_mask: 0, grid_bits },
+        }
+    }
+
+    /// The exponent field; 0 for integers.
+    #[inline(always)]
+    pub fn exponent(&self, bits: W) -> u32 {
+        (bits.shr(self.mantissa_bits).to_u64() & self.exponent_mask) as u32
+    }
+
+    /// The nearest weight on the grid, ties to even; it only predicts, so an overflow may be anything.
+    #[inline(always)]
+    pub fn snap(&self, bits: W) -> W {
+        if self.grid_bits == 0 {
+            return bits;
+        }
+        let odd = bits.to_u64() >> self.grid_bits & 1;
+        let half = (1u64 << (self.grid_bits - 1)) - 1 + odd;
+        bits.plus(W::from_u64(half)).and(W::from_u64(u64::MAX).shl(self.grid_bits))
+    }
+
+    #[inline(always)]
+    fn ordered(&self, bits: W) -> W {
+        bits.xor(bits.sign().and(self.flip)).sar(self.grid_bits)
+    }
+
+    /// How far `target` lies from `base`, away from zero when positive.
+    #[inline(always)]
+    pub fn difference(&self, target: W, base: W) -> W {
+        let fold = base.sign().and(self.fold);
+        self.ordered(target).minus(self.ordered(base)).xor(fold).minus(fold)
+    }
+
+    /// The number that lies `difference` from `base`.
+    #[inline(always)]
+    pub fn apply(&self, difference: W, base: W) -> W {
+        let fold = base.sign().and(self.fold);
+        let ordered = self.ordered(base).plus(difference.xor(fold).minus(fold)).shl(self.grid_bits);
+        let bits = ordered.xor(ordered.sign().and(self.flip));
+        bits.and(W::from_u64(u64::MAX).shl(self.grid_bits))
+    }
+}
+
+/// The elements of `base` as numbers of another type, to be the base of such numbers.
+///
+/// `None` where they are no likely neighbours: integers of another width. The result only predicts,
+/// so it need not be what a framework computes for NaN or overflow, but it is the same everywhere.
+pub(super) fn converted<'a>(base: &'a [u8], from: Dtype, to: Dtype) -> Option<Cow<'a, [u8]>> {
+    if from == to {
+        return Some(Cow::Borrowed(base));
+    }
+    match (layout(from), layout(to)) {
+        (Some(from_layout), Some(to_layout)) => {
+            let (width, to_width) = (from.width(), to.width());
+            let mut out = Vec::with_capacity(base.len() / width * to_width);
+            for element in base.chunks_exact(width) {
+                let mut bits = [0; 8];
+                bits[..width].copy_from_slice(element);
+                let bits = convert(u64::from_le_bytes(bits), from_layout, to_layout);
+                out.extend_from_slice(&bits.to_le_bytes()[..to_width]);
+            }
+            Some(Cow::Owned(out))
+        }
+        (None, None) if from.width() == to.width() => Some(Cow::Borrowed(base)),
+        _ => None,
+    }
+}
+
+/// One float in another format, rounded to the nearest, ties to even.
+fn convert(bits: u64, from: Layout, to: Layout) -> u64 {
+    let sign = bits >> (from.exponent_bits + from.mantissa_bits) & 1;
+    let exponent = bits >> from.mantissa_bits & ((1 << from.exponent_bits) - 1);
+    let mantissa = bits & ((1 << from.mantissa_bits) - 1);
+    let magnitude = magnitude(exponent, mantissa, from, to);
+    sign << (to.exponent_bits + to.mantissa_bits) | magnitude
+}
+
+fn magnitude(exponent: u64, mantissa: u64, from: Layout, to: Layout) -> u64 {
+    let infinity = ((1u64 << to.exponent_bits) - 1) << to.mantissa_bits;
+    if exponent == (1 << from.exponent_bits) - 1 {
+        return infinity | if mantissa == 0 { 0 } else { 1 << (to.mantissa_bits - 1) };
+    }
+    // The value is significand · 2^scale, with the significand's top bit at `from.mantissa_bits`.
+    let bias = |layout: Layout| (1i64 << (layout.exponent_bits - 1)) - 1;
+    let (mut significand, mut power) = (mantissa | 1 << from.mantissa_bits, exponent as i64 - bias(from));
+    if exponent == 0 {
+        if mantissa == 0 {
+            return 0;
+        }
+        let shift = mantissa.leading_zeros() - (63 - from.mantissa_bits);
+        (significand, power) = (mantissa << shift, 1 - bias(from) - i64::from(shift));
+    }
+    let field = power + bias(to);
+    if field >= (1 << to.exponent_bits) - 1 {
+        return infinity;
+    }
+    // Subnormal results keep fewer bits, and none when they are far too small.
+    let lost = i64::from(from.mantissa_bits) - i64::from(to.mantissa_bits) + (1 - field).max(0);
+    let rounded = match lost {
+        ..=0 => significand << -lost,
+        1..=62 => {
+            let half = (1u64 << (lost - 1)) - 1 + (significand >> lost & 1);
+            (significand + half) >> lost
+        }
+        _ => 0,
+    };
+    // A carry out of the mantissa raises the exponent, also from subnormal to normal, as it should.
+    if field <= 0 { rounded } else { rounded + ((field as u64 - 1) << to.mantissa_bits) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn all(dtype: Dtype) -> Layout {
+        layout(dtype).unwrap()
+    }
+
+    proptest! {
+        /// Applying a difference must undo taking it, for any bits at all.
+        #[test]
+        fn differences_undo(target: u32, base: u32, grid_bits in 0u32..20) {
+            for dtype in [Dtype::F32, Dtype::I32, Dtype::U32] {
+                let order = Order::<u32>::new(dtype, grid_bits);
+                let target = target >> grid_bits << grid_bits;
+                prop_assert_eq!(order.apply(order.difference(target, base), base), target);
+            }
+        }
+
+        /// The cast is the one of the hardware where both exist.
+        #[test]
+        fn conversion_rounds_like_the_hardware(bits: u64) {
+            let float = f64::from_bits(bits);
+            prop_assume!(!float.is_nan());
+            prop_assert_eq!(convert(bits, all(Dtype::F64), all(Dtype::F32)), u64::from((float as f32).to_bits()));
+            let single = f32::from_bits(bits as u32);
+            prop_assume!(!single.is_nan());
+            prop_assert_eq!(convert(u64::from(single.to_bits()), all(Dtype::F32), all(Dtype::F64)), f64::from(single).to_bits());
+        }
+    }
+
+    /// f32 subnormals and the border to infinity, which random doubles hardly meet.
+    #[test]
+    fn conversion_at_the_borders() {
+        for value in [1e-40f64, 1.4e-45, 7e-46, 1.17549435e-38, 3.4028235e38, 3.4028236e38, 0.0, -0.0] {
+            let found = convert(value.to_bits(), all(Dtype::F64), all(Dtype::F32));
+            assert_eq!(found, u64::from((value as f32).to_bits()), "{value}");
+        }
+    }
+
+    /// Every 16-bit float survives the way to f32 and back.
+    #[test]
+    fn widening_is_exact() {
+        for dtype in [Dtype::F16, Dtype::Bf16] {
+            for bits in 0..=u16::MAX {
+                let wide = convert(u64::from(bits), all(dtype), all(Dtype::F32));
+                let back = convert(wide, all(Dtype::F32), all(dtype));
+                let nan = f32::from_bits(wide as u32).is_nan();
+                assert!(nan || back == u64::from(bits), "{dtype:?} {bits:04x}");
+            }
+        }
+    }
+}

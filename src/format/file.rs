@@ -1,0 +1,36 @@
+//! A file on disk as a source of bytes.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use super::Source;
+
+/// An open regular file; its length is the one it had when it was opened.
+pub struct OpenFile {
+    file: File,
+    len: u64,
+}
+
+impl OpenFile {
+    /// Opens a regular file for reading.
+    pub fn open(path: &Path) -> io::Result<OpenFile> {
+        let file = File::open(path)?;
+        let found = file.metadata()?;
+        match found.is_file() {
+            true => Ok(OpenFile { file, len: found.len() }),
+            false => Err(io::Error::other("not a regular file")),
+        }
+    }
+}
+
+impl Source for OpenFile {
+    fn len(&self) -> u64 {
+        self.len
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        self.file.read_exact_at(buf, offset)
+    }
+}

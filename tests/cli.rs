@@ -1,0 +1,244 @@
+//! The command line as a user meets it: what each verb prints, its JSON schema, its exit code.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::support::home::{Home, Mode};
+use crate::support::repo::{Repo, model, text, tree_of};
+
+/// A repository with a base and a fine-tune, both pushed and tagged.
+fn published(home: &Home) -> Repo<'_> {
+    let repo = Repo::init(home, "work");
+    for name in ["tiny-base", "tiny-sft"] {
+        repo.commit(name, tree_of(&[("model", name)]));
+        repo.git(&["tag", name]);
+        repo.push();
+    }
+    repo
+}
+
+/// Runs `git sparse VERB … --json` and checks the schema that it names.
+#[track_caller]
+fn json(repo: &Repo<'_>, arguments: &[&str]) -> Value {
+    let told = repo.git(&[&["sparse"], arguments, &["--json"]].concat());
+    let document: Value = serde_json::from_str(&told).unwrap_or_else(|error| panic!("{error}: {told}"));
+    let verb = if arguments[0] == "daemon" { "daemon-status" } else { arguments[0] };
+    assert_eq!(document["schema"], format!("git-sparse/{verb}/1"));
+    document
+}
+
+/// Runs `git sparse …` and gives its exit code and all it said.
+#[track_caller]
+fn code(home: &Home, directory: &Path, arguments: &[&str]) -> (i32, String) {
+    let output = home.output(home.command("git-sparse", directory).args(arguments));
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.code().expect("an exit, not a signal"), String::from_utf8_lossy(&said).into_owned())
+}
+
+/// What people and scripts read about their files must be there, and be true.
+#[test]
+fn verbs_tell_what_is_stored() {
+    let home = Home::new(Mode::Daemon);
+    let repo = published(&home);
+    let size = fs::metadata(model("tiny-sft").join("model.safetensors")).unwrap().len();
+
+    let status = json(&repo, &["status"]);
+    let file = &status["files"][0];
+    assert_eq!((file["path"].as_str(), file["size"].as_u64()), (Some("model/model.safetensors"), Some(size)));
+    assert_eq!(file["remote"], true);
+    assert!(file["stored"].as_u64().unwrap() < size);
+
+    let log = json(&repo, &["log", "model/model.safetensors"]);
+    let revisions = log["revisions"].as_array().unwrap();
+    assert_eq!(revisions.len(), 2);
+    assert_eq!(revisions[0]["subject"], "tiny-sft");
+    assert_eq!(revisions[0]["cost"]["reason"], "history");
+    assert_eq!(revisions[1]["cost"]["base"], Value::Null);
+
+    let show = json(&repo, &["show", "tiny-base:model/model.safetensors"]);
+    let tensors = show["tensors"].as_array().unwrap();
+    assert_eq!(tensors.iter().map(|tensor| tensor["size"].as_u64().unwrap()).sum::<u64>(), size);
+
+    let du = json(&repo, &["du"]);
+    assert_eq!(du["total"]["size"].as_u64(), Some(2 * size));
+    let found = json(&repo, &["where", "model/model.safetensors"]);
+    assert_eq!(found["remotes"][0]["has"], true);
+    assert!(!found["file"]["packs"].as_array().unwrap().is_empty());
+    assert_eq!(found["bases"].as_array().unwrap().len(), 1);
+
+    let diff = json(&repo, &["diff", "tiny-base", "tiny-sft"]);
+    let tensors = diff["files"][0]["tensors"].as_array().unwrap();
+    let changed = tensors.iter().filter(|tensor| tensor["change"]["kind"] == "changed").count();
+    assert!(changed > 0 && changed < tensors.len(), "{changed} of {} tensors changed", tensors.len());
+}
+
+/// Commits of one second are in an order too, the one of parent and child: bases hang on it.
+#[test]
+fn log_is_in_order_whatever_the_clocks_say() {
+    let home = Home::new(Mode::InProcess);
+    let repo = Repo::init(&home, "work");
+    let names = ["tiny-base", "tiny-sft", "tiny-sft-2"];
+    for name in names {
+        fs::create_dir_all(repo.path.join("model")).unwrap();
+        fs::copy(model(name).join("model.safetensors"), repo.path.join("model/model.safetensors")).unwrap();
+        repo.git(&["add", "--all"]);
+        let clock = [("GIT_COMMITTER_DATE", "2026-01-01T00:00:00Z")];
+        home.git_with(&clock, &repo.path, &["commit", "--quiet", "--message", name]);
+        repo.git(&["tag", name]);
+    }
+    let log = json(&repo, &["log", "model/model.safetensors"]);
+    let found: Vec<_> =
+        log["revisions"].as_array().unwrap().iter().map(|line| line["subject"].clone()).collect();
+    assert_eq!(found, ["tiny-sft-2", "tiny-sft", "tiny-base"]);
+}
+
+/// `git diff` is where people look first: it names the tensors that changed and leaves out the rest.
+#[test]
+fn git_diff_names_the_changed_tensors() {
+    let home = Home::new(Mode::Daemon);
+    let repo = published(&home);
+    let diff = repo.git(&["diff", "tiny-base", "tiny-sft"]);
+    assert!(diff.contains("-model.embed_tokens.weight bf16 2048×128 norm"), "{diff}");
+    assert!(!diff.contains("-model.layers.0.input_layernorm.weight"), "an equal tensor is shown:\n{diff}");
+}
+
+/// Exit codes are an interface: scripts branch on them, so each documented one is produced here.
+#[test]
+fn exit_codes_are_as_documented() {
+    let home = Home::new(Mode::Daemon);
+    let repo = published(&home);
+    let at = |arguments: &[&str]| code(&home, &repo.path, arguments);
+    assert_eq!(at(&["status"]).0, 0);
+    assert_eq!(at(&["diff", "tiny-base", "tiny-sft", "--exit-code"]).0, 1);
+    assert_eq!(at(&["diff", "tiny-sft", "tiny-sft", "--exit-code"]).0, 0);
+    assert_eq!(at(&["no-such-verb"]).0, 2);
+    let (code_found, said) = at(&["show", "HEAD:nothing"]);
+    assert!(code_found == 3 && said.contains("model/model.safetensors"), "{code_found} {said}");
+    let (code_found, said) = code(&home, &home.path(""), &["status"]);
+    assert!(code_found == 128 && said.contains("fix:"), "{code_found} {said}");
+    let (code_found, said) = at(&["checkout", "x"]);
+    assert!(code_found == 2 && said.contains("sparse-checkout"), "{code_found} {said}");
+    assert_eq!(at(&["verify", "tiny-base"]).0, 0);
+    assert_eq!(at(&["fsck"]).0, 0);
+    assert_eq!(at(&["doctor"]).0, 0);
+}
+
+/// The uninstalled state is the installed one minus exactly our keys.
+#[test]
+fn uninstall_takes_back_what_install_wrote() {
+    let home = Home::bare(Mode::Daemon);
+    let top = home.path("");
+    home.git(&top, &["config", "--global", "lfs.customtransfer.other.path", "/bin/true"]);
+    let before = home.git(&top, &["config", "--global", "--list"]);
+    home.git(&top, &["sparse", "install"]);
+    let installed = home.git(&top, &["config", "--global", "--list"]);
+    let added: Vec<_> = installed.lines().filter(|line| !before.contains(line)).collect();
+    assert_eq!(added.len(), 4, "{added:?}");
+    home.git(&top, &["sparse", "uninstall"]);
+    assert_eq!(home.git(&top, &["config", "--global", "--list"]), before);
+}
+
+/// A place that only a repository names is a stranger's wish: it is refused until the user agrees.
+#[test]
+fn a_place_that_only_the_repository_names_needs_trust() {
+    let (home, other) = (Home::new(Mode::Daemon), Home::new(Mode::Daemon));
+    let store = home.path("elsewhere");
+    let locator = format!("sparse::file://{}", store.display());
+    let repo = Repo::init(&home, "work");
+    repo.git(&["sparse", "init", "--store", &locator]);
+    home.git(&home.path(""), &["sparse", "trust", &locator]);
+    repo.commit("base", tree_of(&[("model", "tiny-base")]));
+    repo.push();
+    assert!(store.join("packs").is_dir(), "the push went elsewhere");
+
+    let said = other.git_fails(&other.path(""), &["clone", "--quiet", text(&repo.remote()), "clone"]);
+    assert!(said.contains(&format!("git sparse trust {locator}")), "{said}");
+    other.git(&other.path(""), &["sparse", "trust", &locator]);
+    fs::remove_dir_all(other.path("clone")).unwrap_or_default();
+    Repo::clone(&other, text(&repo.remote()), "again", &[]).assert_is(&tree_of(&[("model", "tiny-base")]));
+}
+
+/// `git sparse clone` gives the same tree as git, and no second copy of anything.
+#[test]
+fn a_sparse_clone_is_whole_and_single() {
+    let (home, other) = (Home::new(Mode::Daemon), Home::new(Mode::Daemon));
+    let repo = published(&home);
+    let top = other.path("");
+    other.git(&top, &["sparse", "clone", text(&repo.remote()), "clone"]);
+    let clone = Repo { home: &other, path: other.path("clone") };
+    clone.assert_is(&tree_of(&[("model", "tiny-sft")]));
+    if git_sparse::daemon::cache::reflink(&clone.path.join(".lfsconfig"), &other.path("reflink")).is_err() {
+        let copies = xtask::tree::size_bytes(&clone.path.join(".git/lfs/objects")).unwrap_or_default();
+        assert_eq!(copies, 0, "there is a second copy, and no reflink that could make it free");
+    }
+    clone.git(&["checkout", "--quiet", "HEAD~1"]);
+    clone.assert_is(&tree_of(&[("model", "tiny-base")]));
+}
+
+/// What gc, repack and prune take away is never needed: everything comes back afterwards.
+#[test]
+fn care_of_the_store_loses_nothing() {
+    let home = Home::new(Mode::Daemon);
+    let repo = published(&home);
+    let before = json(&repo, &["du"])["total"]["stored"].as_u64().unwrap();
+    let repacked = json(&repo, &["repack"]);
+    assert!(repacked["after"].as_u64() <= repacked["before"].as_u64());
+    assert!(json(&repo, &["du"])["total"]["stored"].as_u64().unwrap() <= before);
+    json(&repo, &["gc", "--grace", "0", "--yes"]);
+    json(&repo, &["fsck"]);
+    let pruned = json(&repo, &["prune", "--yes"]);
+    assert_eq!(pruned["removed"].as_array().unwrap().len(), 1, "the base's copy can go: {pruned}");
+    repo.git(&["checkout", "--quiet", "tiny-base"]);
+    repo.assert_is(&tree_of(&[("model", "tiny-base")]));
+    json(&repo, &["verify", "tiny-base"]);
+}
+
+/// git-lfs' own prune deletes what no remote has; ours asks first and keeps it.
+#[test]
+fn prune_keeps_what_the_remote_lacks() {
+    let home = Home::new(Mode::Daemon);
+    let repo = published(&home);
+    repo.commit("unpushed", tree_of(&[("model", "tiny-sft-2")]));
+    let oid = repo.oids(&["HEAD"]).pop().unwrap();
+    repo.git(&["reset", "--quiet", "--hard", "tiny-base"]);
+    let pruned = json(&repo, &["prune", "--yes"]);
+    let kept: Vec<_> = pruned["kept"].as_array().unwrap().iter().map(|oid| oid.as_str().unwrap()).collect();
+    assert!(kept.contains(&oid.as_str()), "{oid} went: {pruned}");
+}
+
+/// A pinned file stays rebuilt, and what the cache hands out is the file.
+#[test]
+fn a_pinned_file_stays_in_the_cache() {
+    let home = Home::new(Mode::Daemon);
+    let repo = published(&home);
+    repo.git(&["sparse", "cache", "pin", "model/model.safetensors"]);
+    repo.git(&["sparse", "cache", "prune", "--all"]);
+    let cache = json(&repo, &["cache", "ls"]);
+    assert_eq!(cache["files"][0]["pinned"], true);
+    repo.git(&["sparse", "cache", "unpin", "model/model.safetensors"]);
+    repo.git(&["sparse", "cache", "prune", "--all"]);
+    assert_eq!(json(&repo, &["cache", "ls"])["files"].as_array().unwrap().len(), 0);
+}
+
+/// Help must be there in the shapes that people ask for it.
+#[test]
+fn man_pages_and_completions_are_written() {
+    let home = Home::new(Mode::Daemon);
+    let dir = home.path("pages");
+    home.run("git-sparse", &home.path(""), &["generate", "man", text(&dir)]);
+    home.run("git-sparse", &home.path(""), &["generate", "completions", text(&dir)]);
+    for (file, word) in [
+        ("git-sparse.1", "EXIT STATUS"),
+        ("git-sparse-log.1", "newest first"),
+        ("git-sparse.bash", "_git_sparse"),
+        ("_git-sparse", "#compdef"),
+        ("git-sparse.fish", "__fish_git_using_command"),
+    ] {
+        let page = fs::read_to_string(dir.join(file)).unwrap_or_else(|error| panic!("{file}: {error}"));
+        assert!(page.contains(word), "{file} lacks {word:?}");
+    }
+    let short = home.run("git-sparse", &home.path(""), &["-h"]);
+    assert!(short.lines().count() <= 36, "-h should fit a screen:\n{short}");
+}
