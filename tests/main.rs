@@ -13,3 +13,7 @@ mod backend;
 mod crash;
 
 mod damage;
+
+mod processes;
+
+mod powercut;

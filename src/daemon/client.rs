@@ -1,6 +1,8 @@
 //! Calls the daemon, starting it if there is none; or does the work here, if the user says so.
 
+use std::fs::DirBuilder;
 use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 use std::thread;
@@ -72,6 +74,14 @@ impl Client {
     }
 }
 
+/// The process id of a daemon of this version that answers now.
+pub(super) fn serving(place: &Place) -> Option<u32> {
+    match Client::existing(place)?.call(&Request::Status, &crate::progress::unwatched) {
+        Ok(Reply::Status(status)) if status.version == crate::VERSION => Some(status.pid),
+        _ => None,
+    }
+}
+
 fn hello(stream: &mut UnixStream) -> Result<String, Failure> {
     let request = Request::Hello { version: crate::VERSION.into() };
     match converse(stream, &request, &crate::progress::unwatched)? {
@@ -117,9 +127,10 @@ fn start_daemon(place: &Place) -> Result<(), Failure> {
 
 fn open_log(place: &Place) -> io::Result<std::fs::File> {
     if let Some(dir) = place.log.parent() {
-        std::fs::create_dir_all(dir)?;
+        DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
     }
-    std::fs::OpenOptions::new().create(true).append(true).open(&place.log)
+    // It names files and repositories: under a loose umask, too, for the user alone.
+    std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(&place.log)
 }
 
 pub(super) fn unexpected(reply: &Reply) -> Failure {

@@ -10,7 +10,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Notify, mpsc};
 
+use super::client;
 use super::handle::Handler;
+use super::lock;
 use super::message::{self, Event, Failure, Kind, Reply, Request, Status};
 use super::place::Place;
 use crate::progress::Cancelled;
@@ -29,7 +31,7 @@ struct Server {
 
 /// Serves until idle for `idle`, stopped, or signalled.
 pub fn run(place: &Place, idle: Duration) -> Result<(), Failure> {
-    let handler = Handler::open(place, "the daemon", PATIENCE)?;
+    let handler = open_alone(place)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -41,6 +43,25 @@ pub fn run(place: &Place, idle: Duration) -> Result<(), Failure> {
     // Work in `spawn_blocking` is waited for: what runs is never broken off.
     drop(runtime);
     outcome
+}
+
+/// Opens the store, waiting for a daemon that is going and not for one that stays.
+///
+/// Clients that find no daemon each start one: those that come second would wait for the lock as
+/// long as the first one lives, and take over when it is told to stop. And where someone deleted the
+/// lock file, only the answer on the socket tells that the store has an owner.
+fn open_alone(place: &Place) -> Result<Handler, Failure> {
+    let start = Instant::now();
+    loop {
+        if let Some(process) = client::serving(place) {
+            let message = format!("store {}: served by process {process}", place.store.display());
+            return Err(Failure::new(Kind::Refused, message).fix("use that daemon, or: git sparse daemon stop"));
+        }
+        match Handler::open(place, "the daemon", LOOK_AROUND / 2) {
+            Err(_) if lock::is_held(&place.store) && start.elapsed() < PATIENCE => continue,
+            opened => return opened,
+        }
+    }
 }
 
 impl Server {

@@ -43,6 +43,11 @@ impl Home {
         Home(home)
     }
 
+    /// Puts this home's store elsewhere.
+    pub fn set_store(&mut self, directory: &Path) {
+        self.0.set("GIT_SPARSE_DIR", directory.to_str().expect("because a test's paths are UTF-8"));
+    }
+
     /// Runs `git ARGUMENTS` in `directory`, which must succeed; its standard output.
     #[track_caller]
     pub fn git(&self, directory: &Path, arguments: &[&str]) -> String {

@@ -1,0 +1,373 @@
+//! Real processes that die, race, and meet hostile places: a push or clone run again always ends well.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use git_sparse::daemon::message::{self, Event, Reply, Request};
+use xtask::home::said;
+
+use crate::support::home::{Home, Mode};
+use crate::support::random::Random;
+use crate::support::repo::{Repo, text, tree_of};
+
+/// Two small models: a push of them takes some tenths of a second.
+const MODELS: [(&str, &str); 2] = [("a", "tiny-base"), ("b", "tiny-sft")];
+
+/// What is killed in the middle.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Victim {
+    Daemon,
+    Agent,
+}
+
+/// A few rounds each time; fifty with `cargo xtask test --long`.
+#[test]
+fn a_killed_daemon_loses_nothing() {
+    kill_in_push_and_clone(Victim::Daemon, 3);
+}
+
+/// The agent dies as git-lfs does when a user presses Ctrl-C.
+#[test]
+fn a_killed_agent_loses_nothing() {
+    kill_in_push_and_clone(Victim::Agent, 3);
+}
+
+/// The long form of both.
+#[test]
+#[ignore = "several minutes"]
+fn fifty_kills_of_each_lose_nothing() {
+    kill_in_push_and_clone(Victim::Daemon, 50);
+    kill_in_push_and_clone(Victim::Agent, 50);
+}
+
+fn kill_in_push_and_clone(victim: Victim, rounds: usize) {
+    let mut random = Random::printed("kill_in_push_and_clone");
+    for _ in 0..rounds {
+        let (publisher, reader) = (Home::new(Mode::Daemon), Home::new(Mode::Daemon));
+        let repo = Repo::init(&publisher, "work");
+        let committed = repo.commit("two models", tree_of(&MODELS));
+        let push = ["push", "--quiet", "origin", "main"];
+        disturb(&publisher, &repo.path, &push, victim, Duration::from_millis(random.below(900) as u64));
+        // Whatever happened: the same command again ends well.
+        repo.git(&push);
+        let remote = repo.remote();
+        let clone = ["clone", "--quiet", text(&remote), "clone"];
+        disturb(&reader, &reader.path(""), &clone, victim, Duration::from_millis(random.below(900) as u64));
+        let path = reader.path("clone");
+        if !path.join(".git").exists() {
+            reader.git(&reader.path(""), &clone);
+        }
+        let clone = Repo { home: &reader, path };
+        let _ = fs::remove_file(clone.path.join(".git/index.lock"));
+        clone.git(&["reset", "--quiet", "--hard", "origin/main"]);
+        clone.assert_is(&committed.expected);
+    }
+}
+
+/// Runs git, and kills the victim after `delay`, or when git is done before.
+fn disturb(home: &Home, directory: &Path, arguments: &[&str], victim: Victim, delay: Duration) {
+    let mut git = home.command("git", directory);
+    let mut git = git.args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("git runs");
+    let start = Instant::now();
+    while start.elapsed() < delay && git.try_wait().expect("a child").is_none() {
+        thread::sleep(Duration::from_millis(5));
+    }
+    processes_of(home, victim).into_iter().for_each(kill);
+    git.wait().expect("a child");
+}
+
+/// The processes of a home's binary in one role, found by their environment and arguments.
+fn processes_of(home: &Home, victim: Victim) -> Vec<u32> {
+    let role: &[u8] = if victim == Victim::Daemon { b"\0daemon\0run" } else { b"\0lfs-agent" };
+    let ours = format!("HOME={}\0", home.path("home").display()).into_bytes();
+    let holds = |path: PathBuf, part: &[u8]| {
+        fs::read(path).is_ok_and(|bytes| bytes.windows(part.len()).any(|window| window == part))
+    };
+    let entries = fs::read_dir("/proc").expect("a /proc").flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    pids.filter(|pid| {
+        let proc = PathBuf::from(format!("/proc/{pid}"));
+        holds(proc.join("cmdline"), role) && holds(proc.join("environ"), &ours)
+    })
+    .collect()
+}
+
+fn kill(pid: u32) {
+    let pid = rustix::process::Pid::from_raw(pid as i32).expect("a process id");
+    // It may be gone already.
+    let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+}
+
+/// Starts `git sparse daemon run`.
+fn daemon(home: &Home) -> Child {
+    let mut command = home.command("git-sparse", &home.path(""));
+    command.args(["daemon", "run"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("a daemon")
+}
+
+/// The process that answers on a home's socket.
+fn answering(home: &Home) -> Option<u64> {
+    let told = home.run("git-sparse", &home.path(""), &["daemon", "status", "--json"]);
+    let status: serde_json::Value = serde_json::from_str(&told).expect("JSON");
+    status["daemon"]["pid"].as_u64()
+}
+
+#[track_caller]
+fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < Duration::from_secs(20), "after 20 s still not: {what}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Twenty daemons started at once, as many agents do: one serves, the others go and say whom they met.
+#[test]
+fn of_twenty_daemons_one_serves_and_the_others_go() {
+    let home = Home::new(Mode::Daemon);
+    let mut daemons: Vec<Child> = (0..20).map(|_| daemon(&home)).collect();
+    let mut ended = Vec::new();
+    wait_until("nineteen daemons have ended", || {
+        daemons.retain_mut(|daemon| match daemon.try_wait().expect("a child") {
+            None => true,
+            Some(status) => {
+                let mut told = String::new();
+                let _ = std::io::Read::read_to_string(daemon.stderr.as_mut().expect("a pipe"), &mut told);
+                ended.push((status.success(), told));
+                false
+            }
+        });
+        daemons.len() <= 1
+    });
+    let [winner] = &mut daemons[..] else { panic!("no daemon is left: {ended:?}") };
+    let pid = u64::from(winner.id());
+    assert_eq!(answering(&home), Some(pid));
+    for (succeeded, told) in ended {
+        assert!(!succeeded && told.contains(&pid.to_string()), "{told}");
+    }
+    home.stop_daemon();
+    winner.wait().expect("a child");
+}
+
+/// A socket that a dead daemon left, or a file in its place, is in nobody's way.
+#[test]
+fn a_stale_socket_is_replaced() {
+    let home = Home::new(Mode::Daemon);
+    home.run("git-sparse", &home.path(""), &["daemon", "start"]);
+    processes_of(&home, Victim::Daemon).into_iter().for_each(kill);
+    let socket = socket(&home);
+    wait_until("the daemon is dead", || answering(&home).is_none());
+    assert!(socket.exists(), "a killed daemon can't take its socket away");
+    home.run("git-sparse", &home.path(""), &["daemon", "start"]);
+    assert!(answering(&home).is_some());
+    home.stop_daemon();
+    fs::write(&socket, "no socket").expect("a file");
+    home.run("git-sparse", &home.path(""), &["daemon", "start"]);
+    assert!(answering(&home).is_some());
+}
+
+fn socket(home: &Home) -> PathBuf {
+    let entries = fs::read_dir(home.path("run/git-sparse")).expect("a directory");
+    let found = entries.flatten().map(|entry| entry.path()).find(|path| path.extension().is_some_and(|end| end == "sock"));
+    found.expect("a socket")
+}
+
+fn store(home: &Home) -> PathBuf {
+    home.path("home/.local/share/git-sparse")
+}
+
+/// Who deletes the lock file of a running daemon gets no second one: the clients still meet the first.
+#[test]
+fn a_deleted_lock_lets_nobody_else_serve() {
+    let home = Home::new(Mode::Daemon);
+    home.run("git-sparse", &home.path(""), &["daemon", "start"]);
+    let first = answering(&home);
+    fs::remove_file(store(&home).join("lock")).expect("a lock file");
+    let mut second = daemon(&home);
+    wait_until("the second daemon has ended", || second.try_wait().expect("a child").is_some());
+    assert_eq!(answering(&home), first, "two daemons opened one store");
+}
+
+/// A daemon of another version hears of it and goes; the client gets one of its own.
+#[test]
+fn a_daemon_of_another_version_is_replaced() {
+    let home = Home::new(Mode::Daemon);
+    home.run("git-sparse", &home.path(""), &["daemon", "start"]);
+    let first = answering(&home);
+    let mut stream = std::os::unix::net::UnixStream::connect(socket(&home)).expect("a daemon");
+    message::write(&mut stream, &Request::Hello { version: "0.0.0-other".into() }).expect("a greeting");
+    let answer: Option<Event> = message::read(&mut stream).expect("an answer");
+    assert!(matches!(answer, Some(Event::Done(Reply::Hello { version })) if version == git_sparse::VERSION));
+    wait_until("the old daemon is gone", || answering(&home).is_none());
+    home.run("git-sparse", &home.path(""), &["daemon", "start"]);
+    assert!(answering(&home).is_some() && answering(&home) != first);
+}
+
+/// An old daemon, here played by the test: our client tells it who calls, and waits for its own.
+#[test]
+fn a_client_outlives_a_daemon_of_another_version() {
+    let home = Home::new(Mode::Daemon);
+    home.run("git-sparse", &home.path(""), &["daemon", "start"]);
+    let socket = socket(&home);
+    home.stop_daemon();
+    let listener = UnixListener::bind(&socket).expect("a socket");
+    let heard = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a client");
+        let heard: Option<Request> = message::read(&mut stream).expect("a greeting");
+        message::write(&mut stream, &Event::Done(Reply::Hello { version: "0.0.0".into() })).expect("an answer");
+        heard
+    });
+    home.run("git-sparse", &home.path(""), &["daemon", "start"]);
+    let heard = heard.join().expect("a thread");
+    assert!(matches!(heard, Some(Request::Hello { version }) if version == git_sparse::VERSION));
+    assert!(answering(&home).is_some());
+}
+
+/// Garbage and lies on the socket end that conversation, and no other.
+#[test]
+fn garbage_on_the_socket_harms_nobody_else() {
+    let home = Home::new(Mode::Daemon);
+    home.run("git-sparse", &home.path(""), &["daemon", "start"]);
+    let first = answering(&home);
+    let long = [u32::MAX.to_le_bytes().as_slice(), b"{}"].concat();
+    let deep = [100_000u32.to_le_bytes().as_slice(), &vec![b'['; 100_000]].concat();
+    for garbage in [b"GET / HTTP/1.1\r\n\r\n".to_vec(), long, deep, b"\x02\0\0\0{}".to_vec(), b"\x05".to_vec()] {
+        let mut stream = std::os::unix::net::UnixStream::connect(socket(&home)).expect("a daemon");
+        stream.write_all(&garbage).expect("a daemon that reads");
+    }
+    assert_eq!(answering(&home), first);
+}
+
+/// What a user stores is nobody else's, even if the umask forbids nothing.
+#[test]
+fn nobody_else_can_read_under_any_umask() {
+    for umask in ["000", "077"] {
+        let home = Home::new(Mode::Daemon);
+        let repo = Repo::init(&home, "work");
+        repo.commit("two models", tree_of(&MODELS));
+        let script = format!("umask {umask}; exec git push --quiet origin main");
+        home.run("sh", &repo.path, &["-c", &script]);
+        for top in [store(&home), home.path("run/git-sparse"), home.path("home/.local/state/git-sparse")] {
+            assert_eq!(fs::metadata(&top).expect("a directory").permissions().mode() & 0o077, 0, "{}", top.display());
+        }
+        let remote = repo.remote().join("sparse");
+        assert!(fs::metadata(&remote).is_ok_and(|found| found.is_dir()), "nothing was pushed");
+        if fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0) {
+            let peek = Command::new("setpriv")
+                .args(["--reuid=65534", "--regid=65534", "--clear-groups", "ls", text(&store(&home))])
+                .output();
+            assert!(peek.is_ok_and(|peek| !peek.status.success()), "another user lists the store");
+        } else {
+            eprintln!("SKIPPED: a look by another user: this is not root");
+        }
+    }
+}
+
+/// A store that can't be written fails by name and with what to do, and harms nothing.
+#[test]
+fn a_store_that_cannot_be_made_is_named() {
+    let home = Home::new(Mode::InProcess);
+    let repo = Repo::init(&home, "work");
+    repo.commit("two models", tree_of(&MODELS));
+    let blocked = home.path("a-file");
+    fs::write(&blocked, "in the way").expect("a file");
+    let told = fails_with(&home, &repo, &blocked.join("store"));
+    assert!(told.contains("a-file"), "{told}");
+    repo.git(&["push", "--quiet", "origin", "main"]);
+}
+
+/// Runs a push with the store at `directory`, which must fail; all it said.
+#[track_caller]
+fn fails_with(home: &Home, repo: &Repo<'_>, directory: &Path) -> String {
+    let mut command = home.command("git", &repo.path);
+    let command = command.args(["push", "--quiet", "origin", "main"]).env("GIT_SPARSE_DIR", directory);
+    let output = home.output(command);
+    assert!(!output.status.success(), "a push without a store succeeded");
+    said(&output)
+}
+
+/// A tmpfs that is unmounted when the test ends.
+struct Tmpfs(PathBuf);
+
+impl Tmpfs {
+    /// `None`, said aloud, where the test may not mount.
+    fn mount(at: PathBuf, options: &str) -> Option<Tmpfs> {
+        fs::create_dir_all(&at).expect("a directory");
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs", text(&at)]).output();
+        if mounted.is_ok_and(|output| output.status.success()) {
+            return Some(Tmpfs(at));
+        }
+        eprintln!("SKIPPED: a full or read-only disk: mounting a tmpfs needs root");
+        None
+    }
+
+    fn remount(&self, options: &str) {
+        let done = Command::new("mount").args(["-o", &format!("remount,{options}"), text(&self.0)]).status();
+        assert!(done.is_ok_and(|status| status.success()), "remount {options}");
+    }
+}
+
+impl Drop for Tmpfs {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").args(["-l", text(&self.0)]).status();
+    }
+}
+
+/// On a full disk a push fails by name, what was pushed before comes back, and with room it goes on.
+#[test]
+fn a_full_disk_is_harmless() {
+    let mut home = Home::new(Mode::Daemon);
+    let Some(disk) = Tmpfs::mount(home.path("disk"), "size=4m,mode=0700") else { return };
+    home.set_store(&disk.0.join("store"));
+    let reader = Home::new(Mode::Daemon);
+    let repo = Repo::init(&home, "work");
+    let first = repo.commit("one model", tree_of(&MODELS[..1]));
+    repo.push();
+    fill(&disk.0.join("ballast"));
+    let more = [("a", "tiny-base"), ("c", "tiny-lora-merged"), ("d", "tiny-sft-f32")];
+    repo.commit("more models", tree_of(&more));
+    let told = home.git_fails(&repo.path, &["push", "--quiet", "origin", "main"]);
+    assert!(told.contains("space") || told.contains("No space"), "{told}");
+    let staged = fs::read_dir(disk.0.join("store/tmp")).map_or(0, |entries| entries.count());
+    assert_eq!(staged, 0, "half-written files take the last of the space");
+    Repo::clone(&reader, text(&repo.remote()), "before", &[]).assert_is(&first.expected);
+    fs::remove_file(disk.0.join("ballast")).expect("a file that goes");
+    disk.remount("size=64m");
+    repo.git(&["push", "--quiet", "origin", "main"]);
+    Repo::clone(&reader, text(&repo.remote()), "after", &[]).assert_is(&tree_of(&more));
+    home.stop_daemon();
+}
+
+/// A read-only store is named, and still there when it can be written again.
+#[test]
+fn a_read_only_store_is_named() {
+    let mut home = Home::new(Mode::Daemon);
+    let Some(disk) = Tmpfs::mount(home.path("disk"), "size=64m,mode=0700") else { return };
+    home.set_store(&disk.0.join("store"));
+    let repo = Repo::init(&home, "work");
+    repo.commit("one model", tree_of(&MODELS[..1]));
+    repo.push();
+    home.stop_daemon();
+    repo.commit("two models", tree_of(&MODELS));
+    disk.remount("ro");
+    let push = ["push", "--quiet", "origin", "main"];
+    let mut command = home.command("git", &repo.path);
+    let output = home.output(command.args(push).env("GIT_SPARSE_NO_DAEMON", "1"));
+    assert!(!output.status.success() && said(&output).contains("disk/store"), "{}", said(&output));
+    disk.remount("rw");
+    repo.git(&push);
+    home.stop_daemon();
+}
+
+/// Takes all the space there is.
+fn fill(path: &Path) {
+    let mut file = fs::File::create(path).expect("a file");
+    for block in [vec![0u8; 4096], vec![0u8; 1]] {
+        while file.write_all(&block).is_ok() {}
+    }
+}
