@@ -1,7 +1,7 @@
 //! Speed and size of the codecs, of ingest and reconstruct, and of the index, with zstd beside them.
 //!
 //! `cargo bench` prints a table that goes into docs/benchmarks.md. All figures are of one run, one
-//! thread (`RAYON_NUM_THREADS=1` is set here), with files in memory or in the page cache. The pair is
+//! thread (the pool has one), with files in memory or in the page cache. The pair is
 //! generated: normal weights of σ 0.02, rows of 4096 whose steps have a σ of 1e-4 to 6e-4.
 
 use std::hint::black_box;
@@ -27,7 +27,12 @@ const OBJECT: usize = 4 << 20;
 const FILE: usize = 128 << 20;
 
 fn main() {
-    // SAFETY of the figures: rayon reads this once, before any thread of ours runs.
+    // `cargo bench --bench store -- write DIR` writes the pair for benches/clone.sh instead.
+    let arguments: Vec<String> = std::env::args().collect();
+    if let Some(at) = arguments.iter().position(|argument| argument == "write") {
+        return write_pair(Path::new(&arguments[at + 1]));
+    }
+    // Before any other thread of ours, so that all figures are of one.
     rayon::ThreadPoolBuilder::new().num_threads(1).build_global().expect("because no pool was built yet");
     codecs();
     files();
@@ -145,11 +150,20 @@ fn files() {
     remove(&dir);
 }
 
-fn keep(store: &Store, name: &str, bytes: &Vec<u8>, earlier: &[Oid]) {
+fn write_pair(dir: &Path) {
+    let pair = Pair::new(FILE, 1.0);
+    for (name, weights) in [("base", &pair.base), ("tuned", &pair.tuned)] {
+        let path = dir.join(name).with_extension("safetensors");
+        std::fs::write(&path, safetensors(&bf16(weights)))
+            .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    }
+}
+
+fn keep(store: &Store, name: &str, bytes: &[u8], earlier: &[Oid]) {
     let hints = Hints { earlier: earlier.to_vec(), declared: Vec::new() };
     let start = Instant::now();
     let done =
-        ingest(store, bytes, Oid::of(bytes), &hints, Effort::Push, &unwatched).expect("because it is sound");
+        ingest(store, &bytes, Oid::of(bytes), &hints, Effort::Push, &unwatched).expect("because it is sound");
     let speed = bytes.len() as f64 / start.elapsed().as_secs_f64() / 1e6;
     println!("| {name} | {:.1} % | {speed:.0} |", 100.0 * done.stored as f64 / bytes.len() as f64);
 }

@@ -74,7 +74,9 @@ impl Rig {
 
     fn unmount(&mut self) {
         if let Some(at) = self.mounts.pop() {
-            run("umount", &[text(&at)]).or_else(|_| run("umount", &["-l", text(&at)])).expect("a mount that goes");
+            run("umount", &[text(&at)])
+                .or_else(|_| run("umount", &["-l", text(&at)]))
+                .expect("a mount that goes");
         }
     }
 }
@@ -88,7 +90,8 @@ impl Drop for Rig {
 }
 
 fn run(program: &str, arguments: &[&str]) -> Result<(), String> {
-    let output = Command::new(program).args(arguments).output().map_err(|error| format!("{program}: {error}"))?;
+    let output =
+        Command::new(program).args(arguments).output().map_err(|error| format!("{program}: {error}"))?;
     let told = || format!("{program} {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr));
     output.status.success().then_some(()).ok_or_else(told)
 }
@@ -155,7 +158,9 @@ fn look(store: &Path, acknowledged: u64, strict: bool) -> Vec<u64> {
         assert_eq!(check(&store).problems, [], "after the cut");
         return Vec::new();
     }
-    let Ok(store) = git_sparse::store::Store::open(store, "after the cut", Box::new(git_sparse::store::NoShelf)) else {
+    let Ok(store) =
+        git_sparse::store::Store::open(store, "after the cut", Box::new(git_sparse::store::NoShelf))
+    else {
         return (1..=acknowledged).collect();
     };
     let is_lost = |round: &u64| samples_of(*round).iter().any(|file| give_back(&store, file.oid).is_err());
@@ -193,7 +198,8 @@ fn without_fsync_a_power_cut_takes_something() {
     let source = rig.path("no_fsync.rs");
     File::create(&source).and_then(|mut file| file.write_all(NO_FSYNC.as_bytes())).expect("a source");
     let library = rig.path("no_fsync.so");
-    run("rustc", &["--edition=2024", "--crate-type=cdylib", "-O", "-o", text(&library), text(&source)]).expect("a library");
+    run("rustc", &["--edition=2024", "--crate-type=cdylib", "-O", "-o", text(&library), text(&source)])
+        .expect("a library");
     let lost_any = (0..6).any(|number| {
         let (_, lost) = cut(&mut rig, Some(&library), Duration::from_millis(600 + 200 * number));
         !lost.is_empty()

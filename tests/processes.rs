@@ -173,7 +173,10 @@ fn a_stale_socket_is_replaced() {
 
 fn socket(home: &Home) -> PathBuf {
     let entries = fs::read_dir(home.path("run/git-sparse")).expect("a directory");
-    let found = entries.flatten().map(|entry| entry.path()).find(|path| path.extension().is_some_and(|end| end == "sock"));
+    let found = entries
+        .flatten()
+        .map(|entry| entry.path())
+        .find(|path| path.extension().is_some_and(|end| end == "sock"));
     found.expect("a socket")
 }
 
@@ -219,7 +222,8 @@ fn a_client_outlives_a_daemon_of_another_version() {
     let heard = thread::spawn(move || {
         let (mut stream, _) = listener.accept().expect("a client");
         let heard: Option<Request> = message::read(&mut stream).expect("a greeting");
-        message::write(&mut stream, &Event::Done(Reply::Hello { version: "0.0.0".into() })).expect("an answer");
+        message::write(&mut stream, &Event::Done(Reply::Hello { version: "0.0.0".into() }))
+            .expect("an answer");
         heard
     });
     home.run("git-sparse", &home.path(""), &["daemon", "start"]);
@@ -236,7 +240,9 @@ fn garbage_on_the_socket_harms_nobody_else() {
     let first = answering(&home);
     let long = [u32::MAX.to_le_bytes().as_slice(), b"{}"].concat();
     let deep = [100_000u32.to_le_bytes().as_slice(), &vec![b'['; 100_000]].concat();
-    for garbage in [b"GET / HTTP/1.1\r\n\r\n".to_vec(), long, deep, b"\x02\0\0\0{}".to_vec(), b"\x05".to_vec()] {
+    for garbage in
+        [b"GET / HTTP/1.1\r\n\r\n".to_vec(), long, deep, b"\x02\0\0\0{}".to_vec(), b"\x05".to_vec()]
+    {
         let mut stream = std::os::unix::net::UnixStream::connect(socket(&home)).expect("a daemon");
         stream.write_all(&garbage).expect("a daemon that reads");
     }
@@ -253,7 +259,12 @@ fn nobody_else_can_read_under_any_umask() {
         let script = format!("umask {umask}; exec git push --quiet origin main");
         home.run("sh", &repo.path, &["-c", &script]);
         for top in [store(&home), home.path("run/git-sparse"), home.path("home/.local/state/git-sparse")] {
-            assert_eq!(fs::metadata(&top).expect("a directory").permissions().mode() & 0o077, 0, "{}", top.display());
+            assert_eq!(
+                fs::metadata(&top).expect("a directory").permissions().mode() & 0o077,
+                0,
+                "{}",
+                top.display()
+            );
         }
         let remote = repo.remote().join("sparse");
         assert!(fs::metadata(&remote).is_ok_and(|found| found.is_dir()), "nothing was pushed");

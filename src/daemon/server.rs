@@ -55,7 +55,9 @@ fn open_alone(place: &Place) -> Result<Handler, Failure> {
     loop {
         if let Some(process) = client::serving(place) {
             let message = format!("store {}: served by process {process}", place.store.display());
-            return Err(Failure::new(Kind::Refused, message).fix("use that daemon, or: git sparse daemon stop"));
+            return Err(
+                Failure::new(Kind::Refused, message).fix("use that daemon, or: git sparse daemon stop")
+            );
         }
         match Handler::open(place, "the daemon", LOOK_AROUND / 2) {
             Err(_) if lock::is_held(&place.store) && start.elapsed() < PATIENCE => continue,
