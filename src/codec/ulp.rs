@@ -5,7 +5,7 @@
 //! noise and stored as they are. A high part that has no symbol is an escape and stored whole.
 //! Groups of 64 weights that did not change can be left out: they cost a bit, and a copy.
 //!
-//! Payload (docs/format-codec.md has the table): dtypes, flags, top exponent, grid, row length; side
+//! Payload (docs/format.md, "Payloads"): dtypes, flags, top exponent, grid, row length; side
 //! information in one stream; the bitmap of changed groups; escapes; rANS; low bits; odd bytes.
 
 use std::borrow::Cow;

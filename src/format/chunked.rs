@@ -11,7 +11,7 @@ use fastcdc::v2020::{self, Normalization};
 
 use super::{Segment, Source};
 
-// These four are written down in docs/format-cut.md. Others would still read every store, but
+// These four are written down in docs/cut.md. Others would still read every store, but
 // nothing stored before would be found again: a change is a new version of the cut.
 const MIN_BYTES: usize = 16 << 10;
 const AVERAGE_BYTES: usize = 64 << 10;

@@ -1,7 +1,7 @@
 //! How files are cut: into segments that tile them exactly, at borders that survive between versions.
 //!
 //! A cutter never refuses bytes. What it can't parse is cut by content (`chunked`), so that a
-//! truncated or lying file is stored and comes back like any other. docs/format-cut.md has the rules
+//! truncated or lying file is stored and comes back like any other. docs/cut.md has the rules
 //! of each format; they decide only where files are cut, so reading a stored file back never needs them.
 
 mod array;
