@@ -31,6 +31,10 @@ pub struct Version {
     pub subject: String,
 }
 
+/// What a repository's refs point to: while it stays the same, so does the history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tips(Vec<gix::ObjectId>);
+
 /// Why a repository can't be read.
 #[derive(Debug, thiserror::Error)]
 #[error("repository {repo}: {why}")]
@@ -45,6 +49,12 @@ impl History {
         let failed = |why: String| HistoryError { repo: git_dir.display().to_string(), why };
         let repo = gix::open(git_dir).map_err(|error| failed(error.to_string()))?;
         History::walk(&repo, tips(&repo)).map_err(failed)
+    }
+
+    /// What `read` would start from now.
+    pub fn tips(git_dir: &Path) -> Result<Tips, HistoryError> {
+        let failed = |why: String| HistoryError { repo: git_dir.display().to_string(), why };
+        gix::open(git_dir).map(|repo| Tips(tips(&repo))).map_err(|error| failed(error.to_string()))
     }
 
     /// The same, for what one revision reaches.

@@ -8,5 +8,5 @@ pub mod history;
 pub mod lineage;
 pub mod pointer;
 
-pub use history::{History, HistoryError, Version};
+pub use history::{History, HistoryError, Tips, Version};
 pub use pointer::Pointer;

@@ -6,7 +6,7 @@ mod transfer;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use super::cache::{self, Cache};
@@ -18,6 +18,7 @@ use super::shelf::Recent;
 use super::words;
 use crate::backend::{Local, Privacy};
 use crate::git::command::Git;
+use crate::git::{History, Tips};
 use crate::id::Oid;
 use crate::progress::Progress;
 use crate::recipe::Recipe;
@@ -35,6 +36,8 @@ pub struct Handler {
     cache: Cache,
     remotes: Flights<RemotePlace, Mutex<Remote>>,
     files: Flights<Oid, Mutex<()>>,
+    /// The history that was read last: all files of a push ask for the same one.
+    history: Mutex<Option<(PathBuf, Tips, Arc<History>)>>,
     /// Verbs that take packs away run alone.
     alone: RwLock<()>,
     rebuilt: AtomicU64,
@@ -57,6 +60,7 @@ impl Handler {
             cache: Cache::new(&place.cache, limit.unwrap_or(cache::DEFAULT_LIMIT)),
             remotes: Flights::default(),
             files: Flights::default(),
+            history: Mutex::new(None),
             alone: RwLock::new(()),
             rebuilt: AtomicU64::new(0),
             place: place.clone(),
@@ -133,11 +137,11 @@ impl Handler {
     }
 
     fn shared(&self) -> RwLockReadGuard<'_, ()> {
-        self.alone.read().unwrap_or_else(|broken| broken.into_inner())
+        self.alone.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn exclusive(&self) -> RwLockWriteGuard<'_, ()> {
-        self.alone.write().unwrap_or_else(|broken| broken.into_inner())
+        self.alone.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn remote(&self, place: &RemotePlace) -> Arc<Mutex<Remote>> {
@@ -145,6 +149,21 @@ impl Handler {
             let RemotePlace::Directory(path) = place;
             Mutex::new(Remote::new(Box::new(Local::new(path, Privacy::Shared))))
         })
+    }
+
+    /// The history of a repository; empty when it can't be read, since it only helps to find bases.
+    fn history(&self, repo: &std::path::Path) -> Arc<History> {
+        let Ok(tips) = History::tips(repo) else { return Arc::default() };
+        let mut last = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((path, known, history)) = &*last
+            && path == repo
+            && *known == tips
+        {
+            return history.clone();
+        }
+        let history = Arc::new(History::read(repo).unwrap_or_default());
+        *last = Some((repo.to_owned(), tips, history.clone()));
+        history
     }
 
     /// The recipe of a file that must be here.

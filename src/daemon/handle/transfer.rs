@@ -47,7 +47,7 @@ impl Handler {
         repo: Option<&Path>,
         progress: &Progress<'_>,
     ) -> Result<u64, Failure> {
-        let history = repo.and_then(|repo| History::read(repo).ok()).unwrap_or_default();
+        let history = repo.map(|repo| self.history(repo)).unwrap_or_default();
         let mut stored = 0;
         for (ancestor, path) in self.ancestors(oid, path, repo, &history) {
             let watch: &Progress<'_> = if ancestor == oid { progress } else { &|_| progress(0) };
