@@ -62,13 +62,13 @@ pub fn sync(error: &SyncError) -> Failure {
             let failure = Failure::new(Kind::Remote, error.to_string());
             match io_kind(inner) {
                 Some(kind) => with_io_fix(failure, kind),
-                None => failure.fix("check the remote: git sparse fsck --remote"),
+                None => failure.fix("push again from a clone that has the files: git lfs push --all REMOTE"),
             }
         }
         SyncError::NoFile { .. } => Failure::new(Kind::NotFound, error.to_string())
             .fix("push it from a clone that has it: git lfs push --all REMOTE"),
         SyncError::Hole { .. } => Failure::new(Kind::Corrupt, error.to_string())
-            .fix("push the file again from a clone that has it: git sparse fsck --remote --repair"),
+            .fix("push it again from a clone that has it: git lfs push --all REMOTE"),
         SyncError::Cancelled(_) => Failure::new(Kind::Fatal, error.to_string()),
     }
 }
