@@ -40,7 +40,7 @@ peak() { grep VmHWM "/proc/$(git sparse daemon status --json | sed -n 's/.*"pid"
 echo '| 4 GiB model | peak memory of the daemon |'
 echo '| --- | --- |'
 git sparse daemon start >/dev/null
-git push -q origin main 2>/dev/null
+git push -q origin main >/dev/null 2>&1
 echo "| push | $(peak) |"
 git sparse daemon stop >/dev/null
 rm -rf "$lab/store" "$lab/work"
