@@ -14,8 +14,8 @@ use crate::id::{ObjectId, Oid};
 const MAGIC: &[u8; 8] = b"GSRECIPE";
 const VERSION: u16 = 1;
 const HEADER_BYTES: usize = 8 + 2 + 1 + 1 + 4 + 8 + 32 + 4 + 4 + 32;
-/// Largest body that is read: about 4 million parts, a file of several terabytes.
-const MAX_BODY_BYTES: usize = 256 << 20;
+/// Largest body that is read: about 3 million parts, 200 GB of the smallest or tens of TB of tensors.
+const MAX_BODY_BYTES: usize = 128 << 20;
 /// Largest recipe file that is worth reading.
 pub const MAX_RECIPE_BYTES: u64 = (MAX_BODY_BYTES + HEADER_BYTES) as u64 + (1 << 20);
 const NO_TENSOR: u32 = u32::MAX;
@@ -246,7 +246,8 @@ fn decode_body(
         .collect();
     let tensors = fields.counted(12, decode_tensor)?;
     let tensor_count = tensors.len() as u32;
-    let mut parts = fields.counted(12, |fields| {
+    // Each part also has an id, behind all parts.
+    let mut parts = fields.counted(12 + 32, |fields| {
         let (len, tensor, slice) = (fields.u32()?, fields.u32()?, fields.u32()?);
         if tensor != NO_TENSOR && tensor >= tensor_count {
             return Err(RecipeError::Malformed("part of a tensor that is not listed"));

@@ -251,7 +251,7 @@ impl Store {
         read_recipe(self.backend(), oid)
     }
 
-    /// The recipe of a file that exists here: it was proven before it was published.
+    /// The recipe of a file that exists here: it was proven before it was published, so not again.
     pub fn proven(&self, oid: &Oid) -> Result<Verified, StoreError> {
         let recipe = self.recipe(oid)?.ok_or(StoreError::NoFile(*oid))?;
         recipe.prove(*oid).map_err(|error| StoreError::Recipe { oid: *oid, error })
@@ -260,12 +260,8 @@ impl Store {
     /// Makes a file exist: the last step of every ingest.
     pub fn publish(&self, verified: &Verified) -> Result<(), StoreError> {
         let recipe = verified.recipe();
-        // What is there may be damaged; a good one is kept.
-        let taken =
-            if matches!(self.recipe(&recipe.oid), Ok(Some(_))) { Taken::Keep } else { Taken::Replace };
-        if taken == Taken::Replace {
-            write_recipe(self.backend(), verified, taken)?;
-        }
+        // What is there, if anything, was found wanting: nobody ingests a file that is whole.
+        write_recipe(self.backend(), verified)?;
         if let Some(layout) = &recipe.layout {
             self.index.put_layout(layout, &recipe.oid);
         }
@@ -282,10 +278,10 @@ pub fn read_recipe(backend: &dyn Backend, oid: &Oid) -> Result<Option<Recipe>, S
 }
 
 /// Writes a recipe to any backend.
-pub fn write_recipe(backend: &dyn Backend, verified: &Verified, taken: Taken) -> io::Result<()> {
+pub fn write_recipe(backend: &dyn Backend, verified: &Verified) -> io::Result<()> {
     let mut staged = backend.create()?;
     staged.write_all(&verified.recipe().encode())?;
-    staged.publish(Name::Recipe(verified.recipe().oid), taken)
+    staged.publish(Name::Recipe(verified.recipe().oid), Taken::Replace)
 }
 
 /// Checks the format version of a store, writing it into a new one.

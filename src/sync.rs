@@ -6,7 +6,7 @@
 use std::collections::{HashMap, HashSet};
 use std::io;
 
-use crate::backend::{Backend, Name, Taken};
+use crate::backend::{Backend, Name};
 use crate::codec::{self, Effort};
 use crate::format::Dtype;
 use crate::id::{ObjectId, Oid, PackId};
@@ -172,35 +172,53 @@ pub fn fetch(
         found => found?,
     };
     let mut moved = Moved { bytes: 0, objects: lacking.len() as u64 };
-    let mut depths = HashMap::new();
     let mut writer: Option<PackWriter<'_>> = None;
+    let mut depths = HashMap::new();
     for found in &lacking {
         let payload = pack::read_payload(&*remote.backend, found.pack, &found.record);
         let payload = payload.map_err(|error| remote.there(error))?;
-        let mut record = found.record;
-        record.depth = match record.base {
-            None => 0,
-            Some(base) => 1 + depth_here(store, &depths, &base)?,
+        moved.bytes += payload.len() as u64;
+        let base_depth = found.record.base.map(|base| depth_here(store, &depths, &base)).transpose()?;
+        if depth_on(base_depth).is_none() || writer.as_ref().is_some_and(is_full) {
+            admit(store, writer.take())?;
+        }
+        let (record, payload) = match depth_on(base_depth) {
+            Some(depth) => (Record { depth, ..found.record }, payload),
+            None => stored_whole(&found.record, &decoded(store, remote, found, &payload)?),
         };
         depths.insert(record.object, record.depth);
         let pack = match &mut writer {
             Some(pack) => pack,
             None => writer.insert(store.begin_pack().map_err(StoreError::Io)?),
         };
-        if record.depth > MAX_DEPTH {
-            return Err(too_deep(&record).into());
-        }
         pack.add(record, &payload).map_err(StoreError::Io)?;
-        moved.bytes += payload.len() as u64;
         progress(0)?;
-        if pack.len() > PACK_BYTES {
-            store.admit(writer.take().expect("because it was just filled")).map_err(StoreError::Io)?;
-        }
     }
-    if let Some(writer) = writer {
-        store.admit(writer).map_err(StoreError::Io)?;
-    }
+    admit(store, writer)?;
     Ok((recipe, moved))
+}
+
+fn is_full(writer: &PackWriter<'_>) -> bool {
+    writer.len() > PACK_BYTES
+}
+
+fn admit(store: &Store, writer: Option<PackWriter<'_>>) -> Result<(), StoreError> {
+    writer.map(|writer| store.admit(writer)).transpose()?;
+    Ok(())
+}
+
+/// The decoded bytes of a delta that came from the remote and whose base is here.
+fn decoded(store: &Store, remote: &Remote, found: &Found, payload: &[u8]) -> Result<Vec<u8>, StoreError> {
+    let record = &found.record;
+    let wrong = |why: String| StoreError::Decode { object: record.object, pack: found.pack, why };
+    let base = record.base.map(|base| store.get_base(&base)).transpose()?;
+    let base = base.as_ref().map(|bytes| bytes.as_slice());
+    let bytes = codec::decode(record.codec, payload, base, record.logical_len as usize)
+        .map_err(|error| wrong(format!("from {}: {error}", remote.backend.place())))?;
+    match ObjectId::of(&bytes) == record.object {
+        true => Ok(bytes),
+        false => Err(wrong(format!("from {}: the bytes hash to another id", remote.backend.place()))),
+    }
 }
 
 /// Objects of a file and their bases that the remote lacks, bases first.
@@ -286,12 +304,18 @@ fn write_pack(
     for found in lacking {
         let known = |base: &ObjectId| remote.objects.get(base).map(|found| found.record.depth);
         let base_depth = found.record.base.map(|base| depths.get(&base).copied().or_else(|| known(&base)));
-        let (record, payload) = relocate(store, found, base_depth.map(|depth| depth.unwrap_or(MAX_DEPTH)))?;
+        let (record, payload) = match depth_on(base_depth.map(|depth| depth.unwrap_or(MAX_DEPTH))) {
+            Some(depth) => {
+                let payload = pack::read_payload(store.backend(), found.pack, &found.record);
+                (Record { depth, ..found.record }, payload.map_err(StoreError::Pack)?)
+            }
+            None => stored_whole(&found.record, &store.get(&found.record.object)?),
+        };
         writer.add(record, &payload).map_err(there)?;
         depths.insert(record.object, record.depth);
         count += 1;
         progress(u64::from(record.logical_len))?;
-        if writer.len() > PACK_BYTES {
+        if is_full(&writer) {
             break;
         }
     }
@@ -299,18 +323,18 @@ fn write_pack(
     Ok((pack, records, count))
 }
 
-/// A record and payload for a place where the base lies at `base_depth`.
-///
-/// A delta that would lie too deep there goes whole instead.
-fn relocate(store: &Store, found: &Found, base_depth: Option<u8>) -> Result<(Record, Vec<u8>), StoreError> {
-    let mut record = found.record;
-    if base_depth.is_some_and(|depth| depth >= MAX_DEPTH) {
-        let bytes = store.get(&record.object)?;
-        let whole = codec::encode(&bytes, Dtype::Bytes, 0, None, Effort::Push);
-        return Ok((store::record_for(record.object, None, whole.codec, record.logical_len), whole.payload));
+/// Where an object lies whose base lies at `base_depth`; none when that is too deep.
+fn depth_on(base_depth: Option<u8>) -> Option<u8> {
+    match base_depth {
+        None => Some(0),
+        Some(depth) => (depth < MAX_DEPTH).then_some(depth + 1),
     }
-    record.depth = base_depth.map_or(0, |depth| depth + 1);
-    Ok((record, pack::read_payload(store.backend(), found.pack, &found.record)?))
+}
+
+/// The same object without a base.
+fn stored_whole(record: &Record, bytes: &[u8]) -> (Record, Vec<u8>) {
+    let whole = codec::encode(bytes, Dtype::Bytes, 0, None, Effort::Push);
+    (store::record_for(record.object, None, whole.codec, record.logical_len), whole.payload)
 }
 
 /// Reads a pack back from where it was written.
@@ -323,12 +347,7 @@ fn check_pack(backend: &dyn Backend, pack: PackId, written: &[Record]) -> Result
 }
 
 fn publish_there(remote: &Remote, verified: &Verified) -> Result<u64, SyncError> {
-    store::write_recipe(&*remote.backend, verified, Taken::Replace).map_err(|error| remote.there(error))?;
+    store::write_recipe(&*remote.backend, verified).map_err(|error| remote.there(error))?;
     let name = Name::Recipe(verified.recipe().oid);
     Ok(remote.backend.len(name).map_err(|error| remote.there(error))?.unwrap_or(0))
-}
-
-fn too_deep(record: &Record) -> StoreError {
-    let why = format!("it would lie at depth {}, the limit is {MAX_DEPTH}", record.depth);
-    StoreError::Chain { object: record.object, why }
 }

@@ -14,6 +14,8 @@ mod crash;
 
 mod damage;
 
+mod sync;
+
 mod processes;
 
 mod powercut;

@@ -382,3 +382,61 @@ fn fill(path: &Path) {
         while file.write_all(&block).is_ok() {}
     }
 }
+
+/// A daemon that dies between two jobs costs the agent a new one, not the user a push.
+#[test]
+fn an_agent_outlives_its_daemon() {
+    let home = Home::new(Mode::Daemon);
+    let repo = Repo::init(&home, "work");
+    repo.commit("a model", tree_of(&[("a", "tiny-base")]));
+    let oid = repo.oids(&["HEAD"]).pop().expect("one large file");
+    let path = repo.path.join(format!(".git/lfs/objects/{}/{}/{oid}", &oid[..2], &oid[2..4]));
+    let mut agent = home
+        .command("git-sparse", &repo.path)
+        .arg("lfs-agent")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("an agent");
+    let mut input = agent.stdin.take().expect("a pipe");
+    writeln!(input, "{{\"event\":\"init\",\"operation\":\"upload\",\"remote\":\"origin\"}}").expect("a line");
+    wait_until("the daemon runs", || answering(&home).is_some());
+    processes_of(&home, Victim::Daemon).into_iter().for_each(kill);
+    let size = fs::metadata(&path).expect("git-lfs' copy").len();
+    let job =
+        serde_json::json!({ "event": "upload", "oid": oid, "size": size, "path": path, "action": null });
+    writeln!(input, "{job}\n{{\"event\":\"terminate\"}}").expect("two lines");
+    drop(input);
+    let output = agent.wait_with_output().expect("an end");
+    let told = String::from_utf8_lossy(&output.stdout);
+    let complete: serde_json::Value =
+        serde_json::from_str(told.lines().last().expect("a line")).expect("JSON");
+    assert_eq!(
+        (&complete["event"], &complete["error"]),
+        (&"complete".into(), &serde_json::Value::Null),
+        "{told}"
+    );
+    Repo::clone(&home, text(&repo.remote()), "clone", &["--no-checkout"]);
+}
+
+/// The user's own copy is whole: damage in the store alone must not fail a push.
+#[test]
+fn a_push_mends_what_git_lfs_still_has() {
+    let (home, reader) = (Home::new(Mode::Daemon), Home::new(Mode::Daemon));
+    let repo = Repo::init(&home, "work");
+    let committed = repo.commit("a model", tree_of(&[("a", "tiny-base")]));
+    repo.push();
+    for pack in xtask::tree::files(&store(&home).join("packs")).expect("packs") {
+        let pack = store(&home).join("packs").join(pack);
+        let mut bytes = fs::read(&pack).expect("a pack");
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::remove_file(&pack).expect("a pack that goes");
+        fs::write(&pack, bytes).expect("a damaged pack");
+    }
+    home.git(&home.path(""), &["init", "--quiet", "--bare", "other.git"]);
+    repo.git(&["remote", "add", "other", text(&home.path("other.git"))]);
+    repo.git(&["push", "--quiet", "other", "main"]);
+    Repo::clone(&reader, text(&home.path("other.git")), "clone", &[]).assert_is(&committed.expected);
+    assert!(store(&home).join("bad").is_dir(), "the damaged pack was set aside");
+}

@@ -19,7 +19,7 @@ use crate::daemon::message::{Failure, Kind, Reply, Request};
 use crate::daemon::place::Place;
 use crate::git::command::Git;
 use crate::git::{History, Pointer};
-use crate::locator;
+use crate::locator::{self, LocatorError};
 
 /// Clone a repository and fill in its large files, each written once and never held in memory
 #[derive(Debug, Args)]
@@ -46,10 +46,16 @@ impl Clone {
         }
         let files = History::files_at(&git_dir, "HEAD")
             .map_err(|error| Failure::new(Kind::Fatal, error.to_string()))?;
+        if files.is_empty() {
+            return Ok(());
+        }
         let top = git.run(&["rev-parse", "--show-toplevel"]).map_err(fatal)?;
         let remote_name = git.run(&["remote"]).unwrap_or_default();
-        let remote = locator::resolve(&git, remote_name.lines().next().unwrap_or("origin"), false)
-            .map_err(|error| crate::agent::in_words(&error))?;
+        let remote = match locator::resolve(&git, remote_name.lines().next().unwrap_or("origin"), false) {
+            Ok(remote) => remote,
+            Err(LocatorError::Unset | LocatorError::Malformed(_)) => return pull_plainly(&git),
+            Err(error) => return Err(crate::agent::in_words(&error)),
+        };
         let lfs = git.lfs_dir().map_err(fatal)?;
         let mut client = Client::connect(&Place::from_environment()?)?;
         let mut filled = Vec::new();
@@ -92,6 +98,12 @@ impl Clone {
             false => Err(Failure::new(Kind::Remote, format!("git clone of {} failed", self.url))),
         }
     }
+}
+
+/// Another LFS repository: its files are git-lfs' own affair.
+fn pull_plainly(git: &Git) -> Result<(), Failure> {
+    report::say("this repository does not use git sparse; git lfs pull fills in its files");
+    git.run(&["lfs", "pull"]).map(drop).map_err(|error| Failure::new(Kind::Remote, error.to_string()))
 }
 
 /// True when the work tree has exactly this pointer at `target`, as a regular file.

@@ -22,12 +22,14 @@ const TURN_PATIENCE: Duration = Duration::from_secs(600);
 pub struct Client {
     place: Place,
     stream: Option<UnixStream>,
+    /// Whether a daemon may be started when there is none, or none any more.
+    starts: bool,
 }
 
 impl Client {
     /// Connects to the user's daemon, or prepares to work in this process.
     pub fn connect(place: &Place) -> Result<Client, Failure> {
-        let mut client = Client { place: place.clone(), stream: None };
+        let mut client = Client { place: place.clone(), stream: None, starts: true };
         if !place.in_process {
             client.stream = Some(client.greet()?);
         }
@@ -37,15 +39,21 @@ impl Client {
     /// A running daemon's connection, whatever its version, or `None`: nothing is started.
     pub fn existing(place: &Place) -> Option<Client> {
         let stream = UnixStream::connect(&place.socket).ok()?;
-        Some(Client { place: place.clone(), stream: Some(stream) })
+        Some(Client { place: place.clone(), stream: Some(stream), starts: false })
     }
 
-    /// Has one request done.
+    /// Has one request done. If the daemon dies over it, another one is asked, once: every request may
+    /// be done twice.
     pub fn call(&mut self, request: &Request, progress: &Progress<'_>) -> Result<Reply, Failure> {
-        match &mut self.stream {
-            None => Handler::open(&self.place, "git-sparse", TURN_PATIENCE)?.handle(request, progress),
-            Some(stream) => converse(stream, request, progress),
+        let Some(stream) = &mut self.stream else {
+            return Handler::open(&self.place, "git-sparse", TURN_PATIENCE)?.handle(request, progress);
+        };
+        let first = converse(stream, request, progress);
+        if first.is_ok() || !self.starts {
+            return first.unwrap_or_else(|error| Err(lost(&error)));
         }
+        let stream = self.stream.insert(self.greet()?);
+        converse(stream, request, progress).unwrap_or_else(|error| Err(lost(&error)))
     }
 
     fn greet(&self) -> Result<UnixStream, Failure> {
@@ -84,27 +92,37 @@ pub(super) fn serving(place: &Place) -> Option<u32> {
 
 fn hello(stream: &mut UnixStream) -> Result<String, Failure> {
     let request = Request::Hello { version: crate::VERSION.into() };
-    match converse(stream, &request, &crate::progress::unwatched)? {
+    let reply = converse(stream, &request, &crate::progress::unwatched).map_err(|error| lost(&error))?;
+    match reply? {
         Reply::Hello { version } => Ok(version),
         other => Err(unexpected(&other)),
     }
 }
 
-fn converse(stream: &mut UnixStream, request: &Request, progress: &Progress<'_>) -> Result<Reply, Failure> {
-    let lost = |error: io::Error| {
-        Failure::new(Kind::Fatal, format!("lost the daemon: {error}")).fix("try again; it starts by itself")
-    };
-    message::write(stream, request).map_err(lost)?;
+/// The daemon's answer; an I/O error when the daemon was lost before it gave one.
+fn converse(
+    stream: &mut UnixStream,
+    request: &Request,
+    progress: &Progress<'_>,
+) -> io::Result<Result<Reply, Failure>> {
+    message::write(stream, request)?;
     loop {
-        match message::read(stream).map_err(lost)? {
-            None => return Err(lost(io::ErrorKind::UnexpectedEof.into())),
+        match message::read(stream)? {
+            None => return Err(io::ErrorKind::UnexpectedEof.into()),
             Some(Event::Progress(bytes)) => {
-                progress(bytes).map_err(|error| Failure::new(Kind::Fatal, error.to_string()))?;
+                if let Err(cancelled) = progress(bytes) {
+                    return Ok(Err(Failure::new(Kind::Fatal, cancelled.to_string())));
+                }
             }
-            Some(Event::Done(reply)) => return Ok(reply),
-            Some(Event::Failed(failure)) => return Err(failure),
+            Some(Event::Done(reply)) => return Ok(Ok(reply)),
+            Some(Event::Failed(failure)) => return Ok(Err(failure)),
         }
     }
+}
+
+fn lost(error: &io::Error) -> Failure {
+    Failure::new(Kind::Fatal, format!("lost the daemon: {error}"))
+        .fix("try again; it starts by itself, and git sparse daemon log tells what it said")
 }
 
 /// Detached, in a session of its own, with no stream of ours: git waits for whoever holds its pipes.

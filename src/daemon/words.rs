@@ -21,7 +21,7 @@ pub fn store(error: &StoreError) -> Failure {
             failure.fix("set GIT_SPARSE_DIR to a directory that is a store, or empty")
         }
         (StoreError::NoFile(_), _) => failure.fix("fetch it: git lfs pull"),
-        _ => failure.fix("repair the store: git sparse fsck --repair"),
+        _ => failure.fix("git sparse fsck --repair, in a repository whose remote has the file"),
     }
 }
 

@@ -163,7 +163,7 @@ pub fn make_recipe(backend: &dyn Backend, bytes: &[u8], object: ObjectId) -> Oid
         parts: vec![Part { object, len: bytes.len() as u32, tensor: None, slice: 0 }],
     };
     let proven = recipe.prove(oid).expect("its own oid");
-    store::write_recipe(backend, &proven, Taken::Replace).expect("a recipe");
+    store::write_recipe(backend, &proven).expect("a recipe");
     oid
 }
 

@@ -62,6 +62,19 @@ pub fn run() -> Result<(), Failure> {
     }
 }
 
+/// Installs what the power-cut tests need, where that is to be had; those tests say it if it is not.
+pub fn for_power_cuts() {
+    if root() != Root::Already || on_path("apt-get").is_none() || on_path("mkfs.xfs").is_some() {
+        return;
+    }
+    for command in [&["apt-get", "update", "-q"][..], &["apt-get", "install", "-q", "-y", "xfsprogs"]] {
+        eprintln!("mkfs.xfs is missing: running `{}`", command.join(" "));
+        if let Err(failure) = install(command) {
+            return eprintln!("SKIPPED: xfsprogs can't be installed: {failure}");
+        }
+    }
+}
+
 /// Where `program` is on PATH.
 pub fn on_path(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
@@ -103,10 +116,11 @@ fn install(command: &[&str]) -> Result<(), Failure> {
         return Ok(());
     }
     Err(format!(
-        "`{}` ended with {}\n{}  fix: install git-lfs 3.0 or newer by hand, then run this again",
+        "`{}` ended with {}\n{}  fix: install {} by hand, then run this again",
         command.join(" "),
         output.status,
-        crate::home::said(&output)
+        crate::home::said(&output),
+        command.last().unwrap_or(&"it")
     ))
 }
 

@@ -30,6 +30,7 @@ impl std::ops::AddAssign for Count {
 /// Runs all tests, or with `filter` only the tests whose name holds it; `false` if anything failed.
 pub fn run(long: bool, filter: Option<&str>) -> Result<bool, Failure> {
     prerequisites::run()?;
+    prerequisites::for_power_cuts();
     let mut count = Count::default();
     if filter.is_none() {
         count += format_check();

@@ -83,10 +83,11 @@ impl Handler {
                 let _alone = self.exclusive();
                 self.maintain(request, progress)
             }
-            Request::Download { oid, .. } => {
+            Request::Download { oid, .. } | Request::Upload { oid, .. } => {
                 let first = self.serve_shared(request, progress);
                 match first {
-                    // What is damaged here may be whole at the remote: set it aside and fetch it anew.
+                    // What is damaged here is whole elsewhere: at the remote, or in git-lfs' cache. It is set
+                    // aside, and stored anew.
                     Err(failure) if failure.kind == Kind::Corrupt => {
                         let _alone = self.exclusive();
                         if !self.set_damage_aside(*oid) {

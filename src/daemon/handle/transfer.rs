@@ -94,7 +94,7 @@ impl Handler {
     ) -> Result<u64, Failure> {
         let flight = self.files.get(&oid, || Mutex::new(()));
         let _alone = flight.lock().unwrap_or_else(PoisonError::into_inner);
-        if matches!(self.store.recipe(&oid), Ok(Some(_))) {
+        if matches!(self.store.recipe(&oid), Ok(Some(recipe)) if self.is_whole(&recipe)) {
             return Ok(0);
         }
         let source = OpenFile::open(path).map_err(|error| words::file(path, &error))?;
@@ -127,11 +127,13 @@ impl Handler {
         progress: &Progress<'_>,
     ) -> Result<(), Failure> {
         let flight = self.files.get(&oid, || Mutex::new(()));
-        let turn = flight.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = self.store.recipe(&oid).unwrap_or_default();
-        if let Some(recipe) = known.filter(|recipe| self.is_whole(recipe)) {
-            drop(turn);
-            return self.write_new(&recipe, path, progress);
+        let _turn = flight.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Ok(Some(recipe)) = self.store.recipe(&oid) {
+            match self.write_new(&recipe, path, progress) {
+                // Objects went missing: they are fetched like those of a file that was never here.
+                Err(failure) if failure.kind == Kind::NotFound => {}
+                done => return done,
+            }
         }
         let remote = self.remote(remote);
         let fetched = {
