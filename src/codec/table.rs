@@ -1,8 +1,8 @@
 //! Frequency tables: how often each symbol comes, rounded so that saying it costs little.
 //!
 //! A table is written as *levels*: logarithms of frequencies in steps of 1/`grain` octave, each as
-//! its distance from the level before it. A step of a quarter octave costs 0.2 % of the symbols'
-//! bits and makes a table of 40 symbols cost about 12 bytes.
+//! its distance from the level before it. Coarse steps cost some of the symbols' bits and
+//! make the table itself much smaller; `best` weighs the one against the other.
 
 use super::DecodeError;
 use super::binary::{Bit, BitCoder, SignedModel, code_number};
