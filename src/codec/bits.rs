@@ -8,33 +8,47 @@ use super::DecodeError;
 /// The widest field, so that it always lies in one 64-bit load at any bit offset.
 pub(super) const MAX_WIDTH: u32 = 56;
 
+/// Fields that are written between two calls of `make_room`.
+const ROOM_FIELDS: usize = 64;
+
 #[derive(Default)]
 pub(super) struct BitWriter {
+    /// Longer than what is written by the room that was made.
     bytes: Vec<u8>,
+    written: usize,
     pending: u64,
     filled: u32,
 }
 
 impl BitWriter {
-    /// Appends the `width` low bits of `value`; higher ones must be zero.
-    #[inline]
-    pub fn put(&mut self, value: u64, width: u32) {
-        self.pending |= value << self.filled;
-        self.filled += width;
-        if self.filled >= 64 {
-            self.bytes.extend_from_slice(&self.pending.to_le_bytes());
-            self.filled -= 64;
-            // What did not fit; a width of 0 can't get here, so the shift is below 64.
-            self.pending = value >> (width - self.filled).min(63);
-            if self.filled == 0 {
-                self.pending = 0;
-            }
+    /// Makes room for the next 64 fields.
+    #[inline(always)]
+    pub fn make_room(&mut self) {
+        let needed = self.written + (ROOM_FIELDS + 1) * 8;
+        if self.bytes.len() < needed {
+            self.bytes.resize(2 * needed, 0);
         }
     }
 
+    /// Appends the `width` low bits of `value`, at most `MAX_WIDTH`; higher ones must be zero.
+    #[inline(always)]
+    pub fn put(&mut self, value: u64, width: u32) {
+        self.pending |= value << self.filled;
+        self.filled += width;
+        // All eight bytes are stored, and the whole ones among them count.
+        let room = &mut self.bytes[self.written..];
+        *room.first_chunk_mut().expect("because there is room") = self.pending.to_le_bytes();
+        let whole = self.filled & !7;
+        self.written += whole as usize / 8;
+        // A pending byte at most stays, so `MAX_WIDTH` more bits fit.
+        self.pending >>= whole;
+        self.filled -= whole;
+    }
+
     pub fn finish(mut self) -> Vec<u8> {
-        let len = self.filled.div_ceil(8) as usize;
-        self.bytes.extend_from_slice(&self.pending.to_le_bytes()[..len]);
+        self.make_room();
+        self.bytes[self.written] = self.pending as u8;
+        self.bytes.truncate(self.written + usize::from(self.filled > 0));
         self.bytes
     }
 }
@@ -56,12 +70,12 @@ impl<'a> BitReader<'a> {
     }
 
     /// The next `width` bits, at most `MAX_WIDTH`; zeros behind the end, which `end` reports.
-    #[inline]
+    #[inline(always)]
     pub fn take(&mut self, width: u32) -> u64 {
         let (byte, bit) = (self.position >> 3, self.position & 7);
         self.position += width as usize;
-        let word = match self.bytes.get(byte..).and_then(|rest| rest.first_chunk::<8>()) {
-            Some(chunk) => u64::from_le_bytes(*chunk),
+        let word = match self.bytes.get(byte..byte + 8) {
+            Some(word) => u64::from_le_bytes(word.try_into().expect("because it has 8 bytes")),
             None => self.tail_word(byte),
         };
         (word >> bit) & ((1u64 << width) - 1)
@@ -98,6 +112,7 @@ mod tests {
         fn fields_come_back(fields in prop::collection::vec((any::<u64>(), 0..=MAX_WIDTH), 0..200)) {
             let mut writer = BitWriter::default();
             for &(value, width) in &fields {
+                writer.make_room();
                 writer.put(value & ((1 << width) - 1), width);
             }
             let bytes = writer.finish();

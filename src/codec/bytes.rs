@@ -3,13 +3,12 @@
 //! Planes of numbers and bitmaps are coded with it. The first byte is the method, with the lane bits
 //! of rANS above it.
 
-use std::borrow::Cow;
-
 use super::DecodeError;
 use super::binary::{BinaryDecoder, BinaryEncoder};
+use super::lanes::{self, GROUP, Lanes, MAX_LANE_BITS, Task};
 use super::payload::{Reader, put_stream};
-use super::rans::{self, GROUP, MAX_LANE_BITS};
-use super::table::{self, TableModels};
+use super::rans::{self, Slots};
+use super::table::{self, Frequencies, TableModels};
 
 const RAW: u8 = 0;
 const CONSTANT: u8 = 1;
@@ -45,41 +44,114 @@ fn encode_rans(bytes: &[u8], counts: &[u32; 256], out: &mut Vec<u8>) {
     let lane_bits = rans::lane_bits(bytes.len());
     out.push(RANS | (lane_bits as u8) << LANE_BITS_SHIFT);
     put_stream(out, &side.finish());
-    let symbols: Vec<u16> = bytes.iter().map(|&byte| rans::tagged(0, byte)).collect();
-    rans::encode(&symbols, &[frequencies], lane_bits, out);
+    lanes::run(Pushing { bytes, frequencies, lane_bits, out });
+}
+
+/// Bytes to encode with one table.
+struct Pushing<'a> {
+    bytes: &'a [u8],
+    frequencies: Frequencies,
+    lane_bits: u32,
+    out: &'a mut Vec<u8>,
+}
+
+impl Task for Pushing<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, lanes: L) {
+        rans::encode(lanes, self.bytes, &[self.frequencies], self.lane_bits, self.out);
+    }
 }
 
 /// The next `len` bytes.
-pub(super) fn decode<'a>(reader: &mut Reader<'a>, len: usize) -> Result<Cow<'a, [u8]>, DecodeError> {
-    let method = reader.byte("method")?;
-    match method & METHOD_MASK {
-        RAW if method == RAW => Ok(Cow::Borrowed(reader.take(len, "raw bytes")?)),
-        CONSTANT if method == CONSTANT => Ok(Cow::Owned(vec![reader.byte("constant")?; len])),
-        RANS => decode_rans(reader, u32::from(method >> LANE_BITS_SHIFT), len).map(Cow::Owned),
-        _ => Err(DecodeError::Invalid { what: "method" }),
+pub(super) fn decode(reader: &mut Reader, len: usize) -> Result<Vec<u8>, DecodeError> {
+    let mut out = vec![0; len];
+    lanes::run(Filling { source: Source::open(reader, len)?, out: &mut out })?;
+    Ok(out)
+}
+
+/// A string that is read 64 bytes at a time.
+pub(super) enum Source<'a> {
+    Raw(&'a [u8]),
+    Constant(u8),
+    Rans { slots: Slots, symbols: Box<rans::Decoder<'a>> },
+}
+
+impl<'a> Source<'a> {
+    /// The next string of the payload, `len` bytes long when decoded.
+    pub fn open(reader: &mut Reader<'a>, len: usize) -> Result<Self, DecodeError> {
+        let method = reader.byte("method")?;
+        match method & METHOD_MASK {
+            RAW if method == RAW => Ok(Source::Raw(reader.take(len, "raw bytes")?)),
+            CONSTANT if method == CONSTANT => Ok(Source::Constant(reader.byte("constant")?)),
+            RANS => {
+                let lane_bits = u32::from(method >> LANE_BITS_SHIFT);
+                if lane_bits > MAX_LANE_BITS {
+                    return Err(DecodeError::Invalid { what: "lane bits" });
+                }
+                let side = reader.stream("frequency table")?;
+                let frequencies = table::read(&mut BinaryDecoder::new(side), &mut TableModels::new())?;
+                let symbols = Box::new(rans::Decoder::new(reader, lane_bits)?);
+                Ok(Source::Rans { slots: Slots::new(&[frequencies]), symbols })
+            }
+            _ => Err(DecodeError::Invalid { what: "method" }),
+        }
+    }
+
+    /// Reads the next `len` bytes, at most 64; what lies behind them in `bytes` says nothing.
+    #[inline(always)]
+    pub fn next<L: Lanes>(
+        &mut self,
+        lanes: L,
+        len: usize,
+        bytes: &mut [u8; GROUP],
+    ) -> Result<(), DecodeError> {
+        match self {
+            Source::Raw(rest) => match rest.split_first_chunk() {
+                Some((group, behind)) if len == GROUP => (*bytes, *rest) = (*group, behind),
+                _ => {
+                    let (group, behind) = rest.split_at(len.min(rest.len()));
+                    bytes[..group.len()].copy_from_slice(group);
+                    *rest = behind;
+                }
+            },
+            Source::Constant(byte) => *bytes = [*byte; GROUP],
+            Source::Rans { slots, symbols } if len == GROUP => {
+                symbols.group(lanes, slots, &[0; GROUP], bytes)?
+            }
+            Source::Rans { slots, symbols } => symbols.part(slots, &[0; GROUP], bytes, len)?,
+        }
+        Ok(())
+    }
+
+    /// All must have been read.
+    pub fn end(self) -> Result<(), DecodeError> {
+        match self {
+            Source::Rans { symbols, .. } => (*symbols).end(),
+            Source::Raw(_) | Source::Constant(_) => Ok(()),
+        }
     }
 }
 
-fn decode_rans(reader: &mut Reader, lane_bits: u32, len: usize) -> Result<Vec<u8>, DecodeError> {
-    if lane_bits > MAX_LANE_BITS {
-        return Err(DecodeError::Invalid { what: "lane bits" });
+/// A string to read from beginning to end.
+struct Filling<'a> {
+    source: Source<'a>,
+    out: &'a mut [u8],
+}
+
+impl Task for Filling<'_> {
+    type Output = Result<(), DecodeError>;
+
+    #[inline(always)]
+    fn run<L: Lanes>(mut self, lanes: L) -> Self::Output {
+        for group in self.out.chunks_mut(GROUP) {
+            let mut bytes = [0; GROUP];
+            self.source.next(lanes, group.len(), &mut bytes)?;
+            group.copy_from_slice(&bytes[..group.len()]);
+        }
+        self.source.end()
     }
-    let side = reader.stream("frequency table")?;
-    let frequencies = table::read(&mut BinaryDecoder::new(side), &mut TableModels::new())?;
-    let slots = rans::Slots::new(&[frequencies]);
-    let mut decoder = rans::Decoder::new(reader, lane_bits)?;
-    let mut out = vec![0; len];
-    let mut groups = out.chunks_exact_mut(GROUP);
-    for group in &mut groups {
-        let group = group.try_into().expect("because groups have one length");
-        decoder.group(&slots, &[0; GROUP], group)?;
-    }
-    let rest = groups.into_remainder();
-    let mut last = [0; GROUP];
-    decoder.part(&slots, &[0; GROUP], &mut last, rest.len())?;
-    rest.copy_from_slice(&last[..rest.len()]);
-    decoder.end()?;
-    Ok(out)
 }
 
 /// How often each byte comes.

@@ -5,10 +5,12 @@
 //! the distance of the base's exponent from the largest, in half octaves, less the level of its
 //! row (rows of an embedding that were seldom used moved less). Scales that look alike share a table.
 
+use std::ops::Range;
+
 use super::DecodeError;
 use super::binary::{Bit, BitCoder, code_number};
+use super::lanes::{GROUP, MAX_TABLES};
 use super::order::{Order, Word};
-use super::rans::{GROUP, MAX_TABLES};
 
 /// Exponents below the top one that are told apart; smaller weights count as the last.
 pub(super) const BUCKETS: usize = 16;
@@ -18,8 +20,6 @@ pub(super) const LEVELS: usize = 16;
 const LEVEL_BITS: u32 = 4;
 /// Half octaves: two a bucket, and the row levels below.
 pub(super) const SCALES: usize = 2 * (BUCKETS - 1) + LEVELS;
-/// Exponents of the widest float.
-const EXPONENTS: usize = 2048;
 
 /// The level of every row.
 #[derive(Clone)]
@@ -38,80 +38,105 @@ impl Rows {
     }
 }
 
-/// The exponent of which scales are counted, and which scales share a table.
+/// The exponent from which scales are counted, and which of them share a table.
 #[derive(Clone)]
 pub(super) struct Scales {
     pub top: u32,
-    /// The table of each scale.
-    pub tables: [u8; SCALES],
+    /// The lowest scale of each table but the first, in order.
+    pub starts: Vec<u8>,
 }
 
 impl Scales {
-    /// Every scale for itself, to gather statistics.
-    pub fn apart(top: u32) -> Self {
-        Self { top, tables: std::array::from_fn(|scale| scale as u8) }
-    }
-
-    /// Codes where a new table starts. Decoding refuses more than `MAX_TABLES`.
-    pub fn code<C: BitCoder>(&mut self, coder: &mut C) -> Result<usize, DecodeError> {
+    /// Codes where tables start; decoding replaces them, and refuses more than `MAX_TABLES`.
+    pub fn code<C: BitCoder>(&mut self, coder: &mut C) -> Result<(), DecodeError> {
         let mut model = Bit::EVEN;
-        let (mut before, mut table) = (self.tables[0], 0u8);
-        self.tables[0] = 0;
-        for found in &mut self.tables[1..] {
-            let starts = coder.code(&mut model, *found != before);
-            before = *found;
-            table += u8::from(starts);
-            *found = table;
+        let starts = (1..SCALES as u8).filter(|scale| coder.code(&mut model, self.starts.contains(scale)));
+        self.starts = starts.collect();
+        let few = self.tables() <= MAX_TABLES;
+        if few { Ok(()) } else { Err(DecodeError::Invalid { what: "number of tables" }) }
+    }
+
+    pub fn tables(&self) -> usize {
+        self.starts.len() + 1
+    }
+}
+
+/// Finds the scale of each weight, and its table.
+pub(super) struct Contexts<W> {
+    order: Order<W>,
+    top: W,
+    rows: Option<Rows>,
+}
+
+impl<W: Word> Contexts<W> {
+    pub fn new(order: &Order<W>, top: u32, rows: Option<Rows>) -> Self {
+        Self { order: *order, top: W::from_u64(u64::from(top)), rows }
+    }
+
+    /// Octaves that each weight lies below the top exponent.
+    #[inline(always)]
+    pub fn buckets(&self, base: &[W; GROUP]) -> [u8; GROUP] {
+        let mut buckets = [0; GROUP];
+        for (bucket, &base) in buckets.iter_mut().zip(base) {
+            // An exponent above the top one, which only a payload that lies has, counts as small.
+            let below = self.top.minus(self.order.exponent(base));
+            *bucket = below.min(W::from_u64(BUCKETS as u64 - 1)).low_byte();
         }
-        let count = usize::from(table) + 1;
-        if count <= MAX_TABLES { Ok(count) } else { Err(DecodeError::Invalid { what: "number of tables" }) }
-    }
-}
-
-/// Finds the table of each weight.
-pub(super) struct Contexts<'a> {
-    /// For each row level: the table of each exponent.
-    by_level: Vec<[u8; EXPONENTS]>,
-    rows: Option<&'a Rows>,
-}
-
-impl<'a> Contexts<'a> {
-    pub fn new(scales: &Scales, rows: Option<&'a Rows>) -> Self {
-        let levels = rows.map_or(1, |_| LEVELS);
-        let by_level = (0..levels).map(|level| {
-            let mut tables = [0; EXPONENTS];
-            for (exponent, table) in tables.iter_mut().enumerate() {
-                let bucket = (scales.top as usize).saturating_sub(exponent).min(BUCKETS - 1);
-                *table = scales.tables[2 * bucket + (LEVELS - 1 - level)];
-            }
-            tables
-        });
-        Self { by_level: by_level.collect(), rows }
+        buckets
     }
 
-    /// The tables of the weights of the group with this number.
-    #[inline]
-    pub fn fill<W: Word>(&self, group: usize, order: &Order<W>, base: &[W; GROUP], tables: &mut [u8; GROUP]) {
-        let look_up =
-            |by_exponent: &[u8; EXPONENTS], base: W| by_exponent[order.exponent(base) as usize % EXPONENTS];
-        let Some(rows) = self.rows else {
-            for (table, &base) in tables.iter_mut().zip(base) {
-                *table = look_up(&self.by_level[0], base);
-            }
-            return;
-        };
-        let position = group * GROUP;
-        let (mut row, mut left) = (position / rows.row_len, rows.row_len - position % rows.row_len);
-        let mut start = 0;
-        while start < GROUP {
-            let end = start.saturating_add(left).min(GROUP);
+    /// The scales of the weights of the group with this number.
+    #[inline(always)]
+    pub fn scales(&self, group: usize, base: &[W; GROUP]) -> [u8; GROUP] {
+        const LOWEST_LEVEL: u8 = LEVELS as u8 - 1;
+        let mut scales = self.buckets(base).map(
+            #[inline(always)]
+            |bucket| 2 * bucket + LOWEST_LEVEL,
+        );
+        let Some(rows) = &self.rows else { return scales };
+        for (row, weights) in row_parts(group, rows.row_len) {
             // The last group may reach behind the last row.
-            let level = rows.levels.get(row).copied().unwrap_or(0);
-            let by_exponent = &self.by_level[usize::from(level) % LEVELS];
-            for (table, &base) in tables[start..end].iter_mut().zip(&base[start..end]) {
-                *table = look_up(by_exponent, base);
+            let level = rows.levels.get(row).map_or(0, |&level| level.min(LOWEST_LEVEL));
+            if weights.len() == GROUP {
+                // The common case by itself: a loop of known length is a few instructions.
+                scales.iter_mut().for_each(|scale| *scale -= level);
+            } else {
+                scales[weights].iter_mut().for_each(|scale| *scale -= level);
             }
-            (row, left, start) = (row + 1, rows.row_len, end);
+        }
+        scales
+    }
+
+    pub fn rows(&self) -> Option<&Rows> {
+        self.rows.as_ref()
+    }
+}
+
+/// The rows that a group touches, and which of its weights lie in each.
+#[inline(always)]
+pub(super) fn row_parts(group: usize, row_len: usize) -> impl Iterator<Item = (usize, Range<usize>)> {
+    let position = group * GROUP;
+    let (mut row, mut left) = (position / row_len, row_len - position % row_len);
+    let mut start = 0usize;
+    std::iter::from_fn(
+        #[inline(always)]
+        move || {
+            let weights = start..start.saturating_add(left).min(GROUP);
+            let part = (row, weights.clone());
+            (row, left, start) = (row + 1, row_len, weights.end);
+            (!weights.is_empty()).then_some(part)
+        },
+    )
+}
+
+/// The table of each scale: how many tables start at it or below.
+#[inline(always)]
+pub(super) fn tables(scales: &[u8; GROUP], starts: &[u8]) -> [u8; GROUP] {
+    let mut tables = [0; GROUP];
+    for &start in starts {
+        for (table, &scale) in tables.iter_mut().zip(scales) {
+            *table += u8::from(scale >= start);
         }
     }
+    tables
 }

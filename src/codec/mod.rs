@@ -7,12 +7,16 @@ mod binary;
 mod bits;
 mod bytes;
 mod context;
+mod deltas;
 mod fit;
+mod lanes;
 mod order;
 mod payload;
 mod planes;
 mod rans;
+mod samples;
 mod sniff;
+mod symbol;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -74,8 +78,10 @@ pub enum DecodeError {
 
 /// Smaller objects are not worth a look at what their numbers are.
 const MIN_SNIFF_BYTES: usize = 4096;
-/// A delta above this share of the bytes is compared with having no base at all.
+/// A delta above this share of the bytes is compared with having no base at all,
 const DOUBTFUL: f64 = 0.5;
+/// unless it is below this share of what a sample says that would take.
+const CLEAR: f64 = 0.95;
 
 impl Codec {
     pub const fn from_tag(tag: u8) -> Option<Codec> {
@@ -101,32 +107,47 @@ pub fn encode(bytes: &[u8], dtype: Dtype, row_len: u64, base: Option<Base<'_>>, 
         Dtype::Bytes if bytes.len() >= MIN_SNIFF_BYTES => sniff::sniff(bytes).unwrap_or(Dtype::Bytes),
         known => known,
     };
-    let mut best = Encoded { codec: Codec::Raw, payload: bytes.to_vec() };
+    let mut best: Option<Encoded> = None;
     let mut offer = |codec, payload: Vec<u8>| {
-        if payload.len() < best.payload.len() {
-            best = Encoded { codec, payload };
+        let size = best.as_ref().map_or(bytes.len(), |best| best.payload.len());
+        if payload.len() < size {
+            best = Some(Encoded { codec, payload });
         }
-        best.payload.len() as f64
+        size.min(best.as_ref().map_or(size, |best| best.payload.len())) as f64
     };
-    let enough = DOUBTFUL * bytes.len() as f64;
+    candidates(bytes, dtype, row_len, base, effort, &mut offer);
+    best.unwrap_or_else(|| Encoded { codec: Codec::Raw, payload: bytes.to_vec() })
+}
+
+/// Offers what can win; an offer answers with the size of the best one so far.
+fn candidates(
+    bytes: &[u8],
+    dtype: Dtype,
+    row_len: u64,
+    base: Option<Base<'_>>,
+    effort: Effort,
+    offer: &mut dyn FnMut(Codec, Vec<u8>) -> f64,
+) {
     if dtype == Dtype::Bytes {
         if let Some(base) = base.filter(|base| base.bytes.len() <= zstd::MAX_DICTIONARY_BYTES) {
             offer(Codec::ZstdPatch, zstd::compress_patch(bytes, base.bytes, effort));
         }
         offer(Codec::Zstd, zstd::compress(bytes, zstd::level(effort)));
-        return best;
+        return;
     }
+    let all = bytes.len() as f64;
     let base = base.map(|base| if base.dtype == Dtype::Bytes { Base { dtype, ..base } } else { base });
     let delta = base.and_then(|base| ulp::encode(bytes, dtype, row_len, base));
-    if delta.is_some_and(|delta| offer(Codec::Ulp, delta) < enough) && effort == Effort::Push {
-        return best;
+    let delta = delta.map(|delta| offer(Codec::Ulp, delta));
+    let clear = |size| size < DOUBTFUL * all || size < CLEAR * planes::estimate(bytes, dtype);
+    if effort == Effort::Push && delta.is_some_and(clear) {
+        return;
     }
     let size = offer(Codec::Planes, planes::encode(bytes, dtype));
     // Arrays that are no noise, such as indices and masks, are for zstd.
-    if size > 0.9 * bytes.len() as f64 || size < 0.3 * bytes.len() as f64 || effort == Effort::Repack {
+    if size > 0.9 * all || size < 0.3 * all || effort == Effort::Repack {
         offer(Codec::Zstd, zstd::compress(bytes, zstd::level(effort)));
     }
-    best
 }
 
 /// Decodes to exactly `decoded_len` bytes; allocates no more than that and a little.

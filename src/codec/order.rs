@@ -9,6 +9,8 @@ use std::borrow::Cow;
 
 use crate::format::Dtype;
 
+use super::lanes::GROUP;
+
 /// How a float is laid out below its sign bit.
 #[derive(Clone, Copy)]
 struct Layout {
@@ -34,18 +36,26 @@ pub(super) fn is_float(dtype: Dtype) -> bool {
 }
 
 /// An unsigned integer as wide as an element, with what the codecs do to it.
-pub(super) trait Word: Copy + Default + Eq {
+pub(super) trait Word: Copy + Default + Ord {
     const BITS: u32;
     fn load(bytes: &[u8]) -> Self;
     fn store(self, bytes: &mut [u8]);
+    /// Up to 64 numbers, with zeros behind.
+    fn load_group(bytes: &[u8]) -> [Self; GROUP];
+    /// As many of them as `bytes` has room for.
+    fn store_group(group: &[Self; GROUP], bytes: &mut [u8]);
     fn from_u64(value: u64) -> Self;
     fn to_u64(self) -> u64;
     /// As a signed number.
     fn to_i64(self) -> i64;
+    fn low_byte(self) -> u8;
+    /// How far it lies from zero as a signed number.
+    fn magnitude(self) -> f32;
     fn plus(self, other: Self) -> Self;
     fn minus(self, other: Self) -> Self;
     fn xor(self, other: Self) -> Self;
     fn and(self, other: Self) -> Self;
+    fn or(self, other: Self) -> Self;
     /// All ones where the top bit is set.
     fn sign(self) -> Self;
     fn shl(self, bits: u32) -> Self;
@@ -69,6 +79,31 @@ macro_rules! word {
                 bytes.copy_from_slice(&self.to_le_bytes());
             }
             #[inline(always)]
+            fn load_group(bytes: &[u8]) -> [Self; GROUP] {
+                let elements = bytes.as_chunks().0;
+                let mut group = [0; GROUP];
+                // A whole group by itself: a loop of known length is a few instructions.
+                match elements.first_chunk::<GROUP>() {
+                    Some(whole) => {
+                        group.iter_mut().zip(whole).for_each(|(to, from)| *to = Self::from_le_bytes(*from))
+                    }
+                    None => {
+                        group.iter_mut().zip(elements).for_each(|(to, from)| *to = Self::from_le_bytes(*from))
+                    }
+                }
+                group
+            }
+            #[inline(always)]
+            fn store_group(group: &[Self; GROUP], bytes: &mut [u8]) {
+                let elements = bytes.as_chunks_mut().0;
+                match elements.first_chunk_mut::<GROUP>() {
+                    Some(whole) => {
+                        whole.iter_mut().zip(group).for_each(|(to, from)| *to = from.to_le_bytes())
+                    }
+                    None => elements.iter_mut().zip(group).for_each(|(to, from)| *to = from.to_le_bytes()),
+                }
+            }
+            #[inline(always)]
             fn from_u64(value: u64) -> Self {
                 value as $unsigned
             }
@@ -79,6 +114,14 @@ macro_rules! word {
             #[inline(always)]
             fn to_i64(self) -> i64 {
                 i64::from(self as $signed)
+            }
+            #[inline(always)]
+            fn low_byte(self) -> u8 {
+                self as u8
+            }
+            #[inline(always)]
+            fn magnitude(self) -> f32 {
+                (self as $signed as f32).abs()
             }
             #[inline(always)]
             fn plus(self, other: Self) -> Self {
@@ -95,6 +138,10 @@ macro_rules! word {
             #[inline(always)]
             fn and(self, other: Self) -> Self {
                 self & other
+            }
+            #[inline(always)]
+            fn or(self, other: Self) -> Self {
+                self | other
             }
             #[inline(always)]
             fn sign(self) -> Self {
@@ -129,7 +176,7 @@ pub(super) struct Order<W> {
     /// All ones where differences are taken away from zero rather than upwards.
     fold: W,
     mantissa_bits: u32,
-    exponent_mask: u64,
+    exponent_mask: W,
     /// Low bits that are zero in every weight, and left out.
     grid_bits: u32,
 }
@@ -144,17 +191,21 @@ impl<W: Word> Order<W> {
                 flip: ones.shr(1),
                 fold: ones,
                 mantissa_bits,
-                exponent_mask: (1 << exponent_bits) - 1,
+                exponent_mask: W::from_u64((1 << exponent_bits) - 1),
                 grid_bits,
             },
-            None => Self { flip: zero, fold: zero, mantissa_bits: 0, exponent_mask: 0, grid_bits },
+            None => Self { flip: zero, fold: zero, mantissa_bits: 0, exponent_mask: zero, grid_bits },
         }
+    }
+
+    pub fn has_grid(&self) -> bool {
+        self.grid_bits > 0
     }
 
     /// The exponent field; 0 for integers.
     #[inline(always)]
-    pub fn exponent(&self, bits: W) -> u32 {
-        (bits.shr(self.mantissa_bits).to_u64() & self.exponent_mask) as u32
+    pub fn exponent(&self, bits: W) -> W {
+        bits.shr(self.mantissa_bits).and(self.exponent_mask)
     }
 
     /// The nearest weight on the grid, ties to even; it only predicts, so an overflow may be anything.
@@ -169,24 +220,52 @@ impl<W: Word> Order<W> {
     }
 
     #[inline(always)]
-    fn ordered(&self, bits: W) -> W {
-        bits.xor(bits.sign().and(self.flip)).sar(self.grid_bits)
+    fn ordered<const GRID: bool>(&self, bits: W) -> W {
+        let ordered = bits.xor(bits.sign().and(self.flip));
+        if GRID { ordered.sar(self.grid_bits) } else { ordered }
     }
 
-    /// How far `target` lies from `base`, away from zero when positive.
+    /// How far each target lies from its base, away from zero when positive.
     #[inline(always)]
-    pub fn difference(&self, target: W, base: W) -> W {
-        let fold = base.sign().and(self.fold);
-        self.ordered(target).minus(self.ordered(base)).xor(fold).minus(fold)
+    pub fn differences(&self, targets: &[W; GROUP], bases: &[W; GROUP]) -> [W; GROUP] {
+        match self.has_grid() {
+            true => self.differences_on::<true>(targets, bases),
+            false => self.differences_on::<false>(targets, bases),
+        }
     }
 
-    /// The number that lies `difference` from `base`.
     #[inline(always)]
-    pub fn apply(&self, difference: W, base: W) -> W {
-        let fold = base.sign().and(self.fold);
-        let ordered = self.ordered(base).plus(difference.xor(fold).minus(fold)).shl(self.grid_bits);
-        let bits = ordered.xor(ordered.sign().and(self.flip));
-        bits.and(W::from_u64(u64::MAX).shl(self.grid_bits))
+    fn differences_on<const GRID: bool>(&self, targets: &[W; GROUP], bases: &[W; GROUP]) -> [W; GROUP] {
+        let mut differences = [W::default(); GROUP];
+        for ((difference, &target), &base) in differences.iter_mut().zip(targets).zip(bases) {
+            let fold = base.sign().and(self.fold);
+            let distance = self.ordered::<GRID>(target).minus(self.ordered::<GRID>(base));
+            *difference = distance.xor(fold).minus(fold);
+        }
+        differences
+    }
+
+    /// The numbers that lie at these differences from their bases.
+    #[inline(always)]
+    pub fn apply(&self, differences: &[W; GROUP], bases: &[W; GROUP]) -> [W; GROUP] {
+        match self.has_grid() {
+            true => self.apply_on::<true>(differences, bases),
+            false => self.apply_on::<false>(differences, bases),
+        }
+    }
+
+    #[inline(always)]
+    fn apply_on<const GRID: bool>(&self, differences: &[W; GROUP], bases: &[W; GROUP]) -> [W; GROUP] {
+        let on_grid = W::from_u64(u64::MAX).shl(self.grid_bits);
+        let mut targets = [W::default(); GROUP];
+        for ((target, &difference), &base) in targets.iter_mut().zip(differences).zip(bases) {
+            let fold = base.sign().and(self.fold);
+            let ordered = self.ordered::<GRID>(base).plus(difference.xor(fold).minus(fold));
+            let ordered = if GRID { ordered.shl(self.grid_bits) } else { ordered };
+            let bits = ordered.xor(ordered.sign().and(self.flip));
+            *target = if GRID { bits.and(on_grid) } else { bits };
+        }
+        targets
     }
 }
 
@@ -272,8 +351,8 @@ mod tests {
         fn differences_undo(target: u32, base: u32, grid_bits in 0u32..20) {
             for dtype in [Dtype::F32, Dtype::I32, Dtype::U32] {
                 let order = Order::<u32>::new(dtype, grid_bits);
-                let target = target >> grid_bits << grid_bits;
-                prop_assert_eq!(order.apply(order.difference(target, base), base), target);
+                let (targets, bases) = ([target >> grid_bits << grid_bits; GROUP], [base; GROUP]);
+                prop_assert_eq!(order.apply(&order.differences(&targets, &bases), &bases), targets);
             }
         }
 

@@ -8,70 +8,118 @@
 //! Payload: dtype (one byte), the planes from the lowest byte on (see `bytes`), the odd bytes
 //! behind the last whole element.
 
-use std::borrow::Cow;
+use std::marker::PhantomData;
 
 use crate::format::Dtype;
 
-use super::order::is_float;
+use super::DecodeError;
+use super::bytes::{self, Source};
+use super::lanes::{self, GROUP, Lanes, Task};
+use super::order::{Word, is_float};
 use super::payload::Reader;
-use super::{DecodeError, bytes};
+
+const SAMPLE_BYTES: usize = 64 << 10;
 
 /// Encodes numbers of `dtype`.
-pub(super) fn encode(bytes_: &[u8], dtype: Dtype) -> Vec<u8> {
-    let width = dtype.width();
-    let elements = bytes_.chunks_exact(width);
-    let tail = elements.remainder();
+pub(super) fn encode(numbers: &[u8], dtype: Dtype) -> Vec<u8> {
+    let (whole, tail) = numbers.split_at(numbers.len() / dtype.width() * dtype.width());
     let rotate = is_float(dtype);
-    let mut out = Vec::with_capacity(bytes_.len() / 2);
+    let planes = match dtype.width() {
+        1 => lanes::run(Split::<u8>(whole, rotate, PhantomData)),
+        2 => lanes::run(Split::<u16>(whole, rotate, PhantomData)),
+        4 => lanes::run(Split::<u32>(whole, rotate, PhantomData)),
+        _ => lanes::run(Split::<u64>(whole, rotate, PhantomData)),
+    };
+    let mut out = Vec::with_capacity(numbers.len() / 2);
     out.push(dtype as u8);
-    for plane in 0..width {
-        let plane = match (width, rotate) {
-            (2, true) => split::<2>(bytes_, plane, |x| u16::from_le_bytes(x).rotate_left(1).to_le_bytes()),
-            (4, true) => split::<4>(bytes_, plane, |x| u32::from_le_bytes(x).rotate_left(1).to_le_bytes()),
-            (8, true) => split::<8>(bytes_, plane, |x| u64::from_le_bytes(x).rotate_left(1).to_le_bytes()),
-            (2, false) => split::<2>(bytes_, plane, |x| x),
-            (4, false) => split::<4>(bytes_, plane, |x| x),
-            (8, false) => split::<8>(bytes_, plane, |x| x),
-            _ => split::<1>(bytes_, plane, |x| x),
-        };
-        bytes::encode(&plane, &mut out);
-    }
+    planes.iter().for_each(|plane| bytes::encode(plane, &mut out));
     out.extend_from_slice(tail);
     out
 }
 
-fn split<const N: usize>(bytes: &[u8], plane: usize, turn: impl Fn([u8; N]) -> [u8; N]) -> Vec<u8> {
-    bytes.as_chunks().0.iter().map(|&element| turn(element)[plane % N]).collect()
+/// About what `encode` would take, from a sample.
+pub(super) fn estimate(numbers: &[u8], dtype: Dtype) -> f64 {
+    let sample = sample(numbers);
+    let share = numbers.len() as f64 / sample.len().max(1) as f64;
+    share * encode(sample, dtype).len() as f64
+}
+
+/// The middle of an array; aligned to the widest type.
+pub(super) fn sample(numbers: &[u8]) -> &[u8] {
+    let start = numbers.len().saturating_sub(SAMPLE_BYTES) / 2 / 8 * 8;
+    &numbers[start..(start + SAMPLE_BYTES).min(numbers.len())]
+}
+
+/// Numbers to split into planes, and whether to rotate them before.
+struct Split<'a, W>(&'a [u8], bool, PhantomData<W>);
+
+impl<W: Word> Task for Split<'_, W> {
+    type Output = Vec<Vec<u8>>;
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, _: L) -> Vec<Vec<u8>> {
+        let Self(numbers, rotate, _) = self;
+        let width = W::BITS as usize / 8;
+        let mut planes = vec![Vec::with_capacity(numbers.len() / width); width];
+        for group in numbers.chunks(GROUP * width) {
+            let mut words = W::load_group(group);
+            if rotate {
+                words.iter_mut().for_each(|word| *word = word.shl(1).or(word.shr(W::BITS - 1)));
+            }
+            for (shift, plane) in (0..W::BITS).step_by(8).zip(&mut planes) {
+                let mut bytes = [0; GROUP];
+                bytes.iter_mut().zip(&words).for_each(|(byte, word)| *byte = word.shr(shift).low_byte());
+                plane.extend_from_slice(&bytes[..group.len() / width]);
+            }
+        }
+        planes
+    }
 }
 
 /// Decodes to `decoded_len` bytes.
 pub(super) fn decode(payload: &[u8], decoded_len: usize) -> Result<Vec<u8>, DecodeError> {
     let mut reader = Reader::new(payload);
     let dtype = Dtype::from_tag(reader.byte("dtype")?).ok_or(DecodeError::Invalid { what: "dtype" })?;
-    let (width, rotate) = (dtype.width(), is_float(dtype));
+    let (width, rotated) = (dtype.width(), is_float(dtype));
     let elements = decoded_len / width;
-    let planes = (0..width).map(|_| bytes::decode(&mut reader, elements)).collect::<Result<Vec<_>, _>>()?;
+    let planes = (0..width).map(|_| Source::open(&mut reader, elements)).collect::<Result<Vec<_>, _>>()?;
     let mut out = vec![0; decoded_len];
-    let (whole, tail) = out.split_at_mut(elements * width);
-    match (width, rotate) {
-        (2, true) => join::<2>(&planes, whole, |x| u16::from_le_bytes(x).rotate_right(1).to_le_bytes()),
-        (4, true) => join::<4>(&planes, whole, |x| u32::from_le_bytes(x).rotate_right(1).to_le_bytes()),
-        (8, true) => join::<8>(&planes, whole, |x| u64::from_le_bytes(x).rotate_right(1).to_le_bytes()),
-        (2, false) => join::<2>(&planes, whole, |x| x),
-        (4, false) => join::<4>(&planes, whole, |x| x),
-        (8, false) => join::<8>(&planes, whole, |x| x),
-        _ => join::<1>(&planes, whole, |x| x),
-    }
+    let (numbers, tail) = out.split_at_mut(elements * width);
     tail.copy_from_slice(reader.take(tail.len(), "odd bytes")?);
     reader.end()?;
+    match width {
+        1 => lanes::run(Join::<u8>(planes, rotated, numbers, PhantomData))?,
+        2 => lanes::run(Join::<u16>(planes, rotated, numbers, PhantomData))?,
+        4 => lanes::run(Join::<u32>(planes, rotated, numbers, PhantomData))?,
+        _ => lanes::run(Join::<u64>(planes, rotated, numbers, PhantomData))?,
+    }
     Ok(out)
 }
 
-fn join<const N: usize>(planes: &[Cow<[u8]>], out: &mut [u8], turn: impl Fn([u8; N]) -> [u8; N]) {
-    let elements = out.as_chunks_mut().0;
-    // One length for all slices lets the compiler drop the checks in the loop.
-    let planes: [&[u8]; N] = std::array::from_fn(|plane| &planes[plane][..elements.len()]);
-    for (index, element) in elements.iter_mut().enumerate() {
-        *element = turn(std::array::from_fn(|plane| planes[plane][index]));
+/// Planes to join, whether they were rotated before, and where the numbers go.
+struct Join<'a, W>(Vec<Source<'a>>, bool, &'a mut [u8], PhantomData<W>);
+
+impl<W: Word> Task for Join<'_, W> {
+    type Output = Result<(), DecodeError>;
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, lanes: L) -> Result<(), DecodeError> {
+        let Self(mut planes, rotated, numbers, _) = self;
+        let width = W::BITS as usize / 8;
+        for group in numbers.chunks_mut(GROUP * width) {
+            let mut words = [W::default(); GROUP];
+            for (shift, plane) in (0..W::BITS).step_by(8).zip(&mut planes) {
+                let mut bytes = [0; GROUP];
+                plane.next(lanes, group.len() / width, &mut bytes)?;
+                for (word, &byte) in words.iter_mut().zip(&bytes) {
+                    *word = word.or(W::from_u64(u64::from(byte)).shl(shift));
+                }
+            }
+            if rotated {
+                words.iter_mut().for_each(|word| *word = word.shr(1).or(word.shl(W::BITS - 1)));
+            }
+            W::store_group(&words, group);
+        }
+        planes.into_iter().try_for_each(Source::end)
     }
 }

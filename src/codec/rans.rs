@@ -6,19 +6,13 @@
 //! width reads the same bytes: it takes as many words as it has lanes that ran low.
 
 use super::DecodeError;
+use super::lanes::{
+    self, FREQUENCY_BITS, GROUP, LOWEST, Lanes, MAX_LANE_BITS, MAX_TABLES, Push, Round, Step, Steps,
+};
 use super::payload::{Reader, put_count};
-use super::table::{FREQUENCY_BITS, Frequencies};
-
-/// Tables that one stream can use.
-pub(super) const MAX_TABLES: usize = 16;
-/// Symbols are decoded in groups of this many; the most lanes there can be.
-pub(super) const GROUP: usize = 64;
-/// log2 of `GROUP`.
-pub(super) const MAX_LANE_BITS: u32 = 6;
+use super::table::Frequencies;
 
 const TOTAL: u32 = 1 << FREQUENCY_BITS;
-/// States are at least this between two symbols, and exactly this before the first one encoded.
-const LOWEST: u32 = 1 << 16;
 
 /// How many lanes are worth their four bytes each, as a power of two.
 ///
@@ -35,63 +29,41 @@ pub(super) fn lane_bits(symbols: usize) -> u32 {
 }
 
 /// A symbol of a table, as the encoder takes it.
-#[inline]
+#[inline(always)]
 pub(super) fn tagged(table: u8, symbol: u8) -> u16 {
     u16::from(table) << 8 | u16::from(symbol)
 }
 
-/// What encoding one symbol needs; the division by its frequency is a multiplication.
-#[derive(Clone, Copy, Default)]
-struct Step {
-    /// ceil(2^44 / frequency): exact for every state below `frequency << 20`, and no product overflows.
-    reciprocal: u64,
-    /// The largest state that stays below 2^32.
-    limit: u32,
-    start: u16,
-    complement: u16,
-}
-
-const RECIPROCAL_BITS: u32 = 44;
-
-impl Step {
-    fn new(start: u32, frequency: u32) -> Self {
-        let limit = (u64::from(frequency) << (32 - FREQUENCY_BITS)) - 1;
-        Self {
-            reciprocal: (1u64 << RECIPROCAL_BITS).div_ceil(u64::from(frequency)),
-            limit: limit as u32,
-            start: start as u16,
-            complement: (TOTAL - frequency) as u16,
-        }
-    }
-}
-
-/// Encodes `symbols` (see `tagged`), each of which must have a frequency in its table.
+/// Encodes `symbols` (see `tagged`; bytes are symbols of the first table), each of which must have a
+/// frequency in its table.
 ///
 /// The stream is the count of words, the state of each lane, and the words.
-pub(super) fn encode(symbols: &[u16], tables: &[Frequencies], lane_bits: u32, out: &mut Vec<u8>) {
+#[inline(always)]
+pub(super) fn encode<L: Lanes, S: Copy + Into<u16>>(
+    lanes: L,
+    symbols: &[S],
+    tables: &[Frequencies],
+    lane_bits: u32,
+    out: &mut Vec<u8>,
+) {
     let steps = steps(tables);
     let mask = (1usize << lane_bits) - 1;
     let mut states = [LOWEST; GROUP];
     let mut words = vec![0u16; symbols.len()];
     let mut first = words.len();
-    for group in symbols.chunks(GROUP).rev() {
-        let mut emitted = [0u16; GROUP];
-        let mut unused = GROUP;
-        for (lane, &symbol) in group.iter().enumerate().rev() {
-            let state = &mut states[lane & mask];
-            let step = &steps[usize::from(symbol) & (MAX_TABLES * 256 - 1)];
-            let slot = unused.wrapping_sub(1) & (GROUP - 1);
-            emitted[slot] = *state as u16;
-            let full = *state > step.limit;
-            unused -= usize::from(full);
-            let narrow = *state >> (u32::from(full) << 4);
-            let quotient = (u64::from(narrow).wrapping_mul(step.reciprocal) >> RECIPROCAL_BITS) as u32;
-            *state = narrow
-                .wrapping_add(u32::from(step.start))
-                .wrapping_add(quotient.wrapping_mul(u32::from(step.complement)));
-        }
-        let count = GROUP - unused;
-        words[first - count..first].copy_from_slice(&emitted[unused..]);
+    let (groups, rest) = symbols.as_chunks::<GROUP>();
+    for (lane, &symbol) in rest.iter().enumerate().rev() {
+        let (word, given) = steps[usize::from(symbol.into()) % steps.len()].push(&mut states[lane & mask]);
+        words[first - 1] = word;
+        first -= usize::from(given);
+    }
+    for group in groups.iter().rev() {
+        let group = group.map(Into::into);
+        let mut given = [0; GROUP];
+        let count =
+            lanes.push(Push { states: &mut states, mask, steps: &steps, symbols: &group }, &mut given);
+        let count = count.min(GROUP);
+        words[first - count..first].copy_from_slice(&given[GROUP - count..]);
         first -= count;
     }
     let words = &words[first..];
@@ -101,7 +73,7 @@ pub(super) fn encode(symbols: &[u16], tables: &[Frequencies], lane_bits: u32, ou
     out.extend(words.iter().flat_map(|word| word.to_le_bytes()));
 }
 
-fn steps(tables: &[Frequencies]) -> Box<[Step; MAX_TABLES * 256]> {
+fn steps(tables: &[Frequencies]) -> Box<Steps> {
     let mut steps = vec![Step::default(); MAX_TABLES * 256];
     for (table, steps) in tables.iter().zip(steps.chunks_exact_mut(256)) {
         for ((step, start), &frequency) in steps.iter_mut().zip(table.starts()).zip(&table.0) {
@@ -113,8 +85,8 @@ fn steps(tables: &[Frequencies]) -> Box<[Step; MAX_TABLES * 256]> {
     steps.try_into().unwrap_or_else(|_| unreachable!("because the length is the array's"))
 }
 
-/// For each table and each slot: frequency − 1 (12 bits), slot − start (12 bits), symbol (8 bits).
-pub(super) struct Slots(Box<[u32; MAX_TABLES << FREQUENCY_BITS]>);
+/// The tables of one stream, as they are decoded.
+pub(super) struct Slots(Box<lanes::Slots>);
 
 impl Slots {
     pub fn new(tables: &[Frequencies]) -> Self {
@@ -154,24 +126,24 @@ impl<'a> Decoder<'a> {
     }
 
     /// Decodes one symbol for each of `tables`, whose numbers are below `MAX_TABLES`.
-    #[inline]
-    pub fn group(
+    #[inline(always)]
+    pub fn group<L: Lanes>(
         &mut self,
+        lanes: L,
         slots: &Slots,
         tables: &[u8; GROUP],
         symbols: &mut [u8; GROUP],
     ) -> Result<(), DecodeError> {
-        match self.words.first_chunk::<{ 2 * GROUP }>() {
-            Some(window) if self.mask == GROUP - 1 => {
-                let read = rounds::<GROUP>(&mut self.states, GROUP - 1, slots, tables, symbols, window);
-                self.words = &self.words[2 * read..];
-                Ok(())
-            }
-            _ => self.part(slots, tables, symbols, GROUP),
-        }
+        let Some(words) = self.words.first_chunk() else {
+            return self.part(slots, tables, symbols, GROUP);
+        };
+        let round = Round { states: &mut self.states, mask: self.mask, slots: &slots.0, tables, words };
+        let read = lanes.round(round, symbols);
+        self.words = &self.words[2 * read.min(GROUP)..];
+        Ok(())
     }
 
-    /// Like `group` for the first `len` symbols only.
+    /// Like `group` for the first `len` symbols only, one by one; words may be few.
     pub fn part(
         &mut self,
         slots: &Slots,
@@ -179,32 +151,24 @@ impl<'a> Decoder<'a> {
         symbols: &mut [u8; GROUP],
         len: usize,
     ) -> Result<(), DecodeError> {
-        let mut padded = [0u8; 2 * GROUP];
-        let window = self.words.first_chunk().unwrap_or_else(|| {
-            padded[..self.words.len()].copy_from_slice(self.words);
-            &padded
-        });
-        let read = if len == GROUP {
-            rounds::<GROUP>(&mut self.states, self.mask, slots, tables, symbols, window)
-        } else {
-            let mut read = 0;
-            for i in 0..len.min(GROUP) {
-                read += usize::from(step(
-                    &mut self.states[i & self.mask],
-                    slots,
-                    tables[i],
-                    &mut symbols[i],
-                    window,
-                    read,
-                ));
+        for lane in 0..len.min(GROUP) {
+            let state = &mut self.states[lane & self.mask];
+            let table = usize::from(tables[lane]) % MAX_TABLES;
+            let slot = slots.0[table << FREQUENCY_BITS | (*state & (TOTAL - 1)) as usize];
+            symbols[lane] = slot as u8;
+            *state = ((slot >> 20) + 1)
+                .wrapping_mul(*state >> FREQUENCY_BITS)
+                .wrapping_add(slot >> 8 & (TOTAL - 1));
+            if *state < LOWEST {
+                let (word, rest) = self.words.split_first_chunk().ok_or(DecodeError::Truncated {
+                    what: "words",
+                    expected: 2,
+                    found: self.words.len(),
+                })?;
+                *state = *state << 16 | u32::from(u16::from_le_bytes(*word));
+                self.words = rest;
             }
-            read
-        };
-        self.words = self.words.get(2 * read..).ok_or(DecodeError::Truncated {
-            what: "words",
-            expected: 2 * read,
-            found: self.words.len(),
-        })?;
+        }
         Ok(())
     }
 
@@ -218,55 +182,9 @@ impl<'a> Decoder<'a> {
     }
 }
 
-#[inline(always)]
-fn rounds<const N: usize>(
-    states: &mut [u32; GROUP],
-    mask: usize,
-    slots: &Slots,
-    tables: &[u8; GROUP],
-    symbols: &mut [u8; GROUP],
-    window: &[u8; 2 * GROUP],
-) -> usize {
-    let mut read = 0;
-    for i in 0..N {
-        read += usize::from(step(
-            &mut states[i & mask & (GROUP - 1)],
-            slots,
-            tables[i],
-            &mut symbols[i],
-            window,
-            read,
-        ));
-    }
-    read
-}
-
-/// Takes one symbol off a state, and a word when the state runs low; says whether it took one.
-#[inline(always)]
-fn step(
-    state: &mut u32,
-    slots: &Slots,
-    table: u8,
-    symbol: &mut u8,
-    window: &[u8; 2 * GROUP],
-    read: usize,
-) -> bool {
-    let index = ((usize::from(table) % MAX_TABLES) << FREQUENCY_BITS) | (*state & (TOTAL - 1)) as usize;
-    let slot = slots.0[index];
-    *symbol = slot as u8;
-    let next =
-        ((slot >> 20) + 1).wrapping_mul(*state >> FREQUENCY_BITS).wrapping_add(slot >> 8 & (TOTAL - 1));
-    let at = 2 * (read % GROUP);
-    let word = u32::from(u16::from_le_bytes([window[at], window[at + 1]]));
-    // Masks instead of a branch: whether a word is due is as random as the data.
-    let low = next < LOWEST;
-    let due = u32::from(low).wrapping_neg();
-    *state = next << (due & 16) | (word & due);
-    low
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::lanes::Portable;
     use super::*;
     use proptest::prelude::*;
 
@@ -285,7 +203,7 @@ mod tests {
             let tables: Vec<_> = counts.iter().map(|counts| super::super::table::Levels::fit(counts, 4).frequencies().unwrap()).collect();
             let tagged: Vec<u16> = symbols.iter().map(|&(table, symbol)| tagged(table, symbol)).collect();
             let mut out = Vec::new();
-            encode(&tagged, &tables, lane_bits, &mut out);
+            encode(Portable, &tagged, &tables, lane_bits, &mut out);
 
             let mut reader = Reader::new(&out);
             let mut decoder = Decoder::new(&mut reader, lane_bits).unwrap();
@@ -294,7 +212,7 @@ mod tests {
                 let (mut numbers, mut found) = ([0u8; GROUP], [0u8; GROUP]);
                 group.iter().zip(&mut numbers).for_each(|(symbol, number)| *number = symbol.0);
                 if group.len() == GROUP {
-                    decoder.group(&slots, &numbers, &mut found).unwrap();
+                    decoder.group(Portable, &slots, &numbers, &mut found).unwrap();
                 } else {
                     decoder.part(&slots, &numbers, &mut found, group.len()).unwrap();
                 }
@@ -302,19 +220,6 @@ mod tests {
             }
             decoder.end().unwrap();
             reader.end().unwrap();
-        }
-    }
-
-    /// The reciprocal is exact for every frequency at the borders of every quotient.
-    #[test]
-    fn division_by_multiplication_is_exact() {
-        for frequency in 1..=TOTAL {
-            let step = Step::new(0, frequency);
-            for quotient in [1u64, 2, 3, 1000, (1 << 19) + 1, (1 << 20) - 1, 1 << 20] {
-                let state = quotient * u64::from(frequency) - 1;
-                let found = state.checked_mul(step.reciprocal).unwrap() >> RECIPROCAL_BITS;
-                assert_eq!(found, quotient - 1, "{state} / {frequency}");
-            }
         }
     }
 }

@@ -3,13 +3,11 @@
 use super::{planes, zstd};
 use crate::format::Dtype;
 
-const SAMPLE_BYTES: usize = 64 << 10;
 const CANDIDATES: [Dtype; 5] = [Dtype::Bf16, Dtype::F16, Dtype::F32, Dtype::U8, Dtype::F64];
 
 /// The type under which a sample gets smallest, if that beats zstd.
 pub(super) fn sniff(bytes: &[u8]) -> Option<Dtype> {
-    let start = bytes.len().saturating_sub(SAMPLE_BYTES) / 2 / 8 * 8;
-    let sample = &bytes[start..(start + SAMPLE_BYTES).min(bytes.len())];
+    let sample = planes::sample(bytes);
     let sizes = CANDIDATES.map(|dtype| (planes::encode(sample, dtype).len(), dtype));
     let (size, dtype) = sizes.into_iter().min_by_key(|(size, _)| *size)?;
     let plain = zstd::compress(sample, 3).len();

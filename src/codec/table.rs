@@ -6,9 +6,8 @@
 
 use super::DecodeError;
 use super::binary::{Bit, BitCoder, SignedModel, code_number};
+use super::lanes::FREQUENCY_BITS;
 
-/// Frequencies add up to 2 to this.
-pub(super) const FREQUENCY_BITS: u32 = 12;
 /// Steps an octave can be divided into, by their number on disk.
 pub(super) const GRAINS: [u32; 4] = [1, 2, 4, 8];
 
@@ -32,7 +31,11 @@ impl Frequencies {
     /// Bits that symbols with these counts take; each must have a frequency.
     pub fn cost_bits(&self, counts: &[u32; 256]) -> f64 {
         let costs = self.0.iter().zip(counts).filter(|(_, count)| **count > 0);
-        costs.map(|(&frequency, &count)| f64::from(count) * (12.0 - f64::from(frequency).log2())).sum()
+        costs
+            .map(|(&frequency, &count)| {
+                f64::from(count) * (f64::from(FREQUENCY_BITS) - f64::from(frequency).log2())
+            })
+            .sum()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use super::lanes::tests::PORTABLE;
 use super::*;
 
 const DTYPES: [Dtype; 15] = [
@@ -74,6 +75,25 @@ proptest! {
         let near = |(bits, step): &(u64, i64)| bits.wrapping_add(*step as u64).to_le_bytes()[..width].to_vec();
         let bytes: Vec<u8> = steps.iter().flat_map(near).collect();
         comes_back(&bytes, dtype, row_len, Some(Base { bytes: &base, dtype }));
+    }
+
+    /// All machines write the same bytes, and read what another wrote.
+    #[test]
+    fn payloads_are_the_same_on_every_machine(seed: u64, count in 1usize..3000, row_len in 0u64..200) {
+        let (base, bytes) = pair(seed, count);
+        let base = Base { bytes: &base, dtype: Dtype::Bf16 };
+        let all = || [Some(base), None].map(|base| encode(&bytes, Dtype::Bf16, row_len, base, Effort::Repack));
+        let wide = all();
+        PORTABLE.set(true);
+        let portable = all();
+        for (wide, portable) in wide.iter().zip(&portable) {
+            prop_assert_eq!(&wide.payload, &portable.payload);
+            prop_assert_eq!(decode(wide.codec, &wide.payload, Some(base.bytes), bytes.len()).unwrap(), &bytes[..]);
+        }
+        PORTABLE.set(false);
+        for portable in &portable {
+            prop_assert_eq!(decode(portable.codec, &portable.payload, Some(base.bytes), bytes.len()).unwrap(), &bytes[..]);
+        }
     }
 
     /// A payload from outside may be anything: an error, or bytes that the store's hash then judges.

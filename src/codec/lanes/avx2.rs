@@ -1,0 +1,257 @@
+//! x86-64 with AVX2: eight lanes in a register.
+
+use std::arch::x86_64::*;
+
+use super::{FREQUENCY_BITS, GROUP, Lanes, MAX_TABLES, Portable, Push, Round, Slots, Step, Steps, Task};
+
+/// Proof that this machine has AVX2 and the bit instructions that came with it.
+#[derive(Clone, Copy)]
+pub(super) struct Avx2(());
+
+/// Lanes of one register.
+const ABREAST: usize = 8;
+const SLOT_MASK: i32 = (1 << FREQUENCY_BITS) - 1;
+
+/// For each set of lanes that are due a word: which of the next words each one gets, a byte a lane.
+static SPREAD: [[u8; ABREAST]; 256] = {
+    let mut spread = [[0; ABREAST]; 256];
+    let mut due = 0;
+    while due < 256 {
+        let (mut lane, mut word) = (0, 0);
+        while lane < ABREAST {
+            spread[due][lane] = word;
+            word += (due >> lane & 1) as u8;
+            lane += 1;
+        }
+        due += 1;
+    }
+    spread
+};
+
+/// For each set of lanes that give a word: the bytes of these words, moved to the end.
+static GATHERED: [[u8; 2 * ABREAST]; 256] = {
+    let mut gathered = [[0; 2 * ABREAST]; 256];
+    let mut due = 0;
+    while due < 256 {
+        let (mut lane, mut word) = (ABREAST, ABREAST);
+        while lane > 0 {
+            lane -= 1;
+            if due >> lane & 1 == 1 {
+                word -= 1;
+                gathered[due][2 * word] = 2 * lane as u8;
+                gathered[due][2 * word + 1] = 2 * lane as u8 + 1;
+            }
+        }
+        due += 1;
+    }
+    gathered
+};
+
+impl Avx2 {
+    pub fn detect() -> Option<Self> {
+        let there = is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("bmi1")
+            && is_x86_feature_detected!("bmi2")
+            && is_x86_feature_detected!("lzcnt")
+            && is_x86_feature_detected!("popcnt");
+        there.then_some(Self(()))
+    }
+
+    pub fn run<T: Task>(self, task: T) -> T::Output {
+        // SAFETY: `self` proves that the machine has what `compiled` is compiled for.
+        unsafe { compiled(task, self) }
+    }
+}
+
+#[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
+fn compiled<T: Task>(task: T, lanes: Avx2) -> T::Output {
+    task.run(lanes)
+}
+
+impl Lanes for Avx2 {
+    #[inline(always)]
+    fn round(self, round: Round<'_>, symbols: &mut [u8; GROUP]) -> usize {
+        if round.mask < ABREAST - 1 {
+            return Portable.round(round, symbols);
+        }
+        // SAFETY: `self` proves that the machine has what `round` is compiled for.
+        unsafe { self::round(round, symbols) }
+    }
+
+    #[inline(always)]
+    fn push(self, push: Push<'_>, words: &mut [u16; GROUP]) -> usize {
+        if push.mask < ABREAST - 1 {
+            return Portable.push(push, words);
+        }
+        // SAFETY: `self` proves that the machine has what `push` is compiled for.
+        unsafe { self::push(push, words) }
+    }
+
+    #[inline(always)]
+    fn fetch(self, bytes: &[u8]) {
+        for line in bytes.chunks(64) {
+            // SAFETY: the address is one of a slice, and a prefetch does not even ask for that.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
+        }
+    }
+}
+
+#[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
+#[inline]
+fn round(round: Round<'_>, symbols: &mut [u8; GROUP]) -> usize {
+    let states = round.states.as_chunks_mut::<ABREAST>().0;
+    let tables = round.tables.as_chunks::<ABREAST>().0;
+    let mut read = 0;
+    let mut slots = [_mm256_setzero_si256(); GROUP / ABREAST];
+    for (eight, (slots, tables)) in slots.iter_mut().zip(tables).enumerate() {
+        let states = &mut states[eight & (round.mask / ABREAST)];
+        // Every step before this one read eight words at most.
+        let words = round.words[2 * read..].first_chunk().expect("because 64 words are there");
+        let (found, next, due) = pop(loaded(states), tables, round.slots, words);
+        (*slots, *states) = (found, stored(next));
+        read += due;
+    }
+    let halves = symbols.as_chunks_mut().0;
+    halves.iter_mut().zip(slots.as_chunks().0).for_each(|(half, slots)| *half = low_bytes(slots));
+    read
+}
+
+/// Takes one symbol off eight states: their slots, the new states, and how many took a word.
+#[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
+#[inline]
+fn pop(
+    state: __m256i,
+    tables: &[u8; ABREAST],
+    slots: &Slots,
+    words: &[u8; 2 * ABREAST],
+) -> (__m256i, __m256i, usize) {
+    let slot_mask = _mm256_set1_epi32(SLOT_MASK);
+    let tables = _mm256_slli_epi32::<{ FREQUENCY_BITS as i32 }>(widened(tables));
+    let index = stored(_mm256_or_si256(tables, _mm256_and_si256(state, slot_mask)));
+    // Eight loads are faster than the instruction that gathers.
+    let slot = loaded(&index.map(|index| slots[index as usize % (MAX_TABLES << FREQUENCY_BITS)]));
+
+    let frequency = _mm256_add_epi32(_mm256_srli_epi32::<20>(slot), _mm256_set1_epi32(1));
+    let offset = _mm256_and_si256(_mm256_srli_epi32::<8>(slot), slot_mask);
+    let rest = _mm256_srli_epi32::<{ FREQUENCY_BITS as i32 }>(state);
+    let next = _mm256_add_epi32(_mm256_mullo_epi32(frequency, rest), offset);
+
+    let low = _mm256_cmpeq_epi32(_mm256_srli_epi32::<16>(next), _mm256_setzero_si256());
+    let due = set_of(low);
+    let words = _mm256_cvtepu16_epi32(loaded_half(words));
+    let words = _mm256_permutevar8x32_epi32(words, widened(&SPREAD[due]));
+    let filled = _mm256_or_si256(_mm256_slli_epi32::<16>(next), words);
+    (slot, _mm256_blendv_epi8(next, filled, low), due.count_ones() as usize)
+}
+
+#[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
+#[inline]
+fn push(push: Push<'_>, words: &mut [u16; GROUP]) -> usize {
+    let states = push.states.as_chunks_mut::<ABREAST>().0;
+    let symbols = push.symbols.as_chunks::<ABREAST>().0;
+    let mut unused = GROUP;
+    for (eight, symbols) in symbols.iter().enumerate().rev() {
+        let states = &mut states[eight & (push.mask / ABREAST)];
+        let (next, given, due) = push_eight(loaded(states), symbols, push.steps);
+        *states = stored(next);
+        // Every step before this one gave eight words at most.
+        let room = words[..unused].last_chunk_mut().expect("because there is room for 64 words");
+        *room = given;
+        unused -= due;
+    }
+    GROUP - unused
+}
+
+/// Pushes one symbol on eight states: the new states, the words given, at the end, and their number.
+#[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
+#[inline]
+fn push_eight(state: __m256i, symbols: &[u16; ABREAST], steps: &Steps) -> (__m256i, [u16; ABREAST], usize) {
+    let step = |symbol: u16| -> &Step { &steps[usize::from(symbol) % steps.len()] };
+    let range = loaded(&symbols.map(|symbol| step(symbol).range));
+    let (frequency, start) =
+        (_mm256_and_si256(range, _mm256_set1_epi32(0xffff)), _mm256_srli_epi32::<16>(range));
+
+    // A state that would grow beyond 32 bits gives its low half first.
+    let fits = _mm256_cmpgt_epi32(frequency, _mm256_srli_epi32::<{ 32 - FREQUENCY_BITS as i32 }>(state));
+    let due = 0xff & !set_of(fits);
+    let halves = _mm256_and_si256(state, _mm256_set1_epi32(0xffff));
+    let halves = _mm256_permute4x64_epi64::<0b1000>(_mm256_packus_epi32(halves, halves));
+    let given = _mm_shuffle_epi8(_mm256_castsi256_si128(halves), loaded_half(&GATHERED[due]));
+    let state = _mm256_blendv_epi8(_mm256_srli_epi32::<16>(state), state, fits);
+
+    // The quotient is below 2^20, so in floats it is one off at most; the remainder tells.
+    let high = _mm256_cvtepi32_ps(_mm256_srli_epi32::<16>(state));
+    let low = _mm256_cvtepi32_ps(_mm256_and_si256(state, _mm256_set1_epi32(0xffff)));
+    let whole = _mm256_add_ps(_mm256_mul_ps(high, _mm256_set1_ps(65536.0)), low);
+    let quotient = _mm256_cvttps_epi32(_mm256_div_ps(whole, _mm256_cvtepi32_ps(frequency)));
+    let remainder = _mm256_sub_epi32(state, _mm256_mullo_epi32(quotient, frequency));
+    let below = _mm256_srai_epi32::<31>(remainder);
+    let above = _mm256_cmpgt_epi32(_mm256_add_epi32(remainder, _mm256_set1_epi32(1)), frequency);
+    let off = _mm256_sub_epi32(below, above);
+    let quotient = _mm256_add_epi32(quotient, off);
+    let remainder = _mm256_sub_epi32(remainder, _mm256_sign_epi32(frequency, off));
+
+    let next = _mm256_add_epi32(_mm256_slli_epi32::<{ FREQUENCY_BITS as i32 }>(quotient), remainder);
+    (_mm256_add_epi32(next, start), stored_half(given), due.count_ones() as usize)
+}
+
+#[target_feature(enable = "avx2")]
+#[inline]
+fn loaded(numbers: &[u32; ABREAST]) -> __m256i {
+    // SAFETY: a load of 32 bytes from an array of 32; it does not ask for alignment.
+    unsafe { _mm256_loadu_si256(numbers.as_ptr().cast()) }
+}
+
+#[target_feature(enable = "avx2")]
+#[inline]
+fn stored(register: __m256i) -> [u32; ABREAST] {
+    let mut numbers = [0; ABREAST];
+    // SAFETY: a store of 32 bytes into an array of 32; it does not ask for alignment.
+    unsafe { _mm256_storeu_si256(numbers.as_mut_ptr().cast(), register) };
+    numbers
+}
+
+#[target_feature(enable = "avx2")]
+#[inline]
+fn loaded_half(bytes: &[u8; 2 * ABREAST]) -> __m128i {
+    // SAFETY: a load of 16 bytes from an array of 16; it does not ask for alignment.
+    unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) }
+}
+
+#[target_feature(enable = "avx2")]
+#[inline]
+fn stored_half(register: __m128i) -> [u16; ABREAST] {
+    let mut words = [0; ABREAST];
+    // SAFETY: a store of 16 bytes into an array of 16; it does not ask for alignment.
+    unsafe { _mm_storeu_si128(words.as_mut_ptr().cast(), register) };
+    words
+}
+
+/// Eight bytes as eight integers.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn widened(bytes: &[u8; ABREAST]) -> __m256i {
+    _mm256_cvtepu8_epi32(_mm_cvtsi64_si128(i64::from_le_bytes(*bytes)))
+}
+
+/// The lanes whose top bit is set, a bit a lane.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn set_of(lanes: __m256i) -> usize {
+    (_mm256_movemask_ps(_mm256_castsi256_ps(lanes)) & 0xff) as usize
+}
+
+/// The lowest bytes of 32 integers, in their order.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn low_bytes(from: &[__m256i; 4]) -> [u8; 4 * ABREAST] {
+    let low = from.map(|eight| _mm256_and_si256(eight, _mm256_set1_epi32(0xff)));
+    let packed =
+        _mm256_packus_epi16(_mm256_packus_epi32(low[0], low[1]), _mm256_packus_epi32(low[2], low[3]));
+    // Packing works within halves of a register: put the fours back in order.
+    let packed = _mm256_permutevar8x32_epi32(packed, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+    let mut bytes = [0; 4 * ABREAST];
+    // SAFETY: a store of 32 bytes into an array of 32; it does not ask for alignment.
+    unsafe { _mm256_storeu_si256(bytes.as_mut_ptr().cast(), packed) };
+    bytes
+}

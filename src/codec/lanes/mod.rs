@@ -1,0 +1,197 @@
+//! The widest instructions of this machine, for what is done to 64 weights at a time.
+//!
+//! A `Task` is compiled once for each kind of machine, and the best kind is chosen when it runs. Most
+//! of it the compiler vectorises by itself; what it can't, the rounds of rANS, is written by hand as
+//! the methods of `Lanes`. All kinds give the same bytes.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+mod portable;
+
+pub(super) use portable::Portable;
+
+/// Weights are coded in groups of this many; the most lanes that rANS can have.
+pub(super) const GROUP: usize = 64;
+/// log2 of `GROUP`.
+pub(super) const MAX_LANE_BITS: u32 = 6;
+/// Tables that one stream can use.
+pub(super) const MAX_TABLES: usize = 16;
+/// Frequencies of a table add up to 2 to this.
+pub(super) const FREQUENCY_BITS: u32 = 12;
+/// States of rANS are at least this between two symbols.
+pub(super) const LOWEST: u32 = 1 << 16;
+
+/// For each table and each slot: frequency − 1 (12 bits), slot − start (12 bits), symbol (8 bits).
+pub(super) type Slots = [u32; MAX_TABLES << FREQUENCY_BITS];
+
+/// One round of rANS: a symbol for each lane of a group.
+pub(super) struct Round<'a> {
+    pub states: &'a mut [u32; GROUP],
+    /// Lanes − 1: symbol `i` belongs to state `i & mask`.
+    pub mask: usize,
+    pub slots: &'a Slots,
+    /// The table of each symbol.
+    pub tables: &'a [u8; GROUP],
+    /// The next words, two bytes each, little-endian.
+    pub words: &'a [u8; 2 * GROUP],
+}
+
+/// What encoding one symbol needs.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Step {
+    /// ceil(2^44 / frequency): with it, dividing is multiplying, exact for every state that fits.
+    pub reciprocal: u64,
+    /// The largest state that stays below 2^32.
+    pub limit: u32,
+    /// Frequency (16 bits), start (16 bits).
+    pub range: u32,
+}
+
+const RECIPROCAL_BITS: u32 = 32 + FREQUENCY_BITS;
+
+impl Step {
+    /// For a symbol whose frequency is 1 to 4096, behind others whose frequencies add up to `start`.
+    pub fn new(start: u32, frequency: u32) -> Self {
+        Self {
+            reciprocal: (1u64 << RECIPROCAL_BITS).div_ceil(u64::from(frequency)),
+            limit: ((u64::from(frequency) << (32 - FREQUENCY_BITS)) - 1) as u32,
+            range: frequency | start << 16,
+        }
+    }
+
+    /// Pushes the symbol on a state: the low half of what the state was, and whether it gave that.
+    #[inline(always)]
+    pub fn push(&self, state: &mut u32) -> (u16, bool) {
+        let (half, full) = (*state as u16, *state > self.limit);
+        let left = *state >> (u32::from(full) << 4);
+        let quotient = (u64::from(left).wrapping_mul(self.reciprocal) >> RECIPROCAL_BITS) as u32;
+        let (frequency, start) = (self.range & 0xffff, self.range >> 16);
+        let gap = (1u32 << FREQUENCY_BITS).wrapping_sub(frequency);
+        *state = left.wrapping_add(start).wrapping_add(quotient.wrapping_mul(gap));
+        (half, full)
+    }
+}
+
+/// For each table and each symbol.
+pub(super) type Steps = [Step; MAX_TABLES * 256];
+
+/// The reverse of a round: a symbol for each lane of a group.
+pub(super) struct Push<'a> {
+    pub states: &'a mut [u32; GROUP],
+    /// Lanes − 1: symbol `i` belongs to state `i & mask`.
+    pub mask: usize,
+    pub steps: &'a Steps,
+    /// Tagged with their tables: 256 · table + symbol.
+    pub symbols: &'a [u16; GROUP],
+}
+
+/// What a kind of machine does in its own way.
+pub(super) trait Lanes: Copy {
+    /// Takes a symbol off the state of each lane; returns how many words the states took in.
+    fn round(self, round: Round<'_>, symbols: &mut [u8; GROUP]) -> usize;
+
+    /// Pushes a symbol on the state of each lane; returns how many words the states gave. These are
+    /// the last of `words`, in the order in which a round takes them.
+    fn push(self, push: Push<'_>, words: &mut [u16; GROUP]) -> usize;
+
+    /// Says that these bytes, of a group at most, are wanted soon.
+    fn fetch(self, bytes: &[u8]);
+}
+
+/// Groups between the one that is worked on and the one that is fetched: the latency of memory.
+pub(super) const FETCH_AHEAD: usize = 8;
+
+/// Work that is worth compiling for each kind of machine.
+pub(super) trait Task {
+    type Output;
+    /// `#[inline(always)]`, as is all that it calls in its loops, or it stays portable.
+    fn run<L: Lanes>(self, lanes: L) -> Self::Output;
+}
+
+/// Runs a task on the widest instructions there are.
+pub(super) fn run<T: Task>(task: T) -> T::Output {
+    #[cfg(test)]
+    if tests::PORTABLE.get() {
+        return task.run(Portable);
+    }
+    #[cfg(target_arch = "x86_64")]
+    if let Some(avx2) = avx2::Avx2::detect() {
+        return avx2.run(task);
+    }
+    task.run(Portable)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+    use proptest::prelude::*;
+
+    thread_local! {
+        /// Set where this thread's tasks are to run as on a machine that can nothing special.
+        pub static PORTABLE: Cell<bool> = const { Cell::new(false) };
+    }
+
+    proptest! {
+        /// A store is written on one machine and read on another.
+        #[test]
+        fn all_kinds_of_machines_agree(
+            seed in prop::collection::vec(any::<u32>(), GROUP),
+            lane_bits in 0..=MAX_LANE_BITS,
+            words: [u8; 32],
+        ) {
+            let mut slots = vec![0u32; MAX_TABLES << FREQUENCY_BITS];
+            slots.iter_mut().zip(0u32..).for_each(|(slot, at)| *slot = at.wrapping_mul(0x9e37_79b9) ^ seed[at as usize % GROUP]);
+            let slots: Box<Slots> = slots.try_into().unwrap();
+            let tables = std::array::from_fn(|lane| (seed[lane] >> 7) as u8 % MAX_TABLES as u8);
+            let words: [u8; 2 * GROUP] = std::array::from_fn(|at| words[at % 32].wrapping_add(at as u8));
+            let mask = (1 << lane_bits) - 1;
+
+            struct Once<'a> {
+                states: [u32; GROUP],
+                mask: usize,
+                slots: &'a Slots,
+                tables: &'a [u8; GROUP],
+                words: &'a [u8; 2 * GROUP],
+                steps: &'a Steps,
+                symbols: &'a [u16; GROUP],
+            }
+            impl Task for Once<'_> {
+                type Output = ([[u32; GROUP]; 2], [u8; GROUP], usize, Vec<u16>);
+                #[inline(always)]
+                fn run<L: Lanes>(self, lanes: L) -> Self::Output {
+                    let Once { states, mask, slots, tables, words, steps, symbols } = self;
+                    let (mut popped, mut pushed) = (states, states.map(|state| state.max(LOWEST)));
+                    let mut found = [0; GROUP];
+                    let read = lanes.round(Round { states: &mut popped, mask, slots, tables, words }, &mut found);
+                    let mut given = [0; GROUP];
+                    let count = lanes.push(Push { states: &mut pushed, mask, steps, symbols }, &mut given);
+                    ([popped, pushed], found, read, given[GROUP - count..].to_vec())
+                }
+            }
+            let frequency = |at: usize| 1 + seed[at % GROUP].wrapping_mul(at as u32 | 1) % (1 << (at % 13));
+            let steps: Vec<Step> = (0..MAX_TABLES * 256).map(|at| Step::new(at as u32 % 100, frequency(at))).collect();
+            let steps: Box<Steps> = steps.try_into().unwrap_or_else(|_| unreachable!());
+            let symbols = std::array::from_fn(|lane| (seed[lane] >> 3) as u16 % (MAX_TABLES as u16 * 256));
+            let once = || Once {
+                states: std::array::from_fn(|lane| seed[lane]), mask, slots: &slots, tables: &tables, words: &words,
+                steps: &steps, symbols: &symbols,
+            };
+            prop_assert_eq!(run(once()), once().run(Portable));
+        }
+    }
+
+    /// The reciprocal is exact for every frequency at the borders of every quotient.
+    #[test]
+    fn division_by_multiplication_is_exact() {
+        for frequency in 1..=1u32 << FREQUENCY_BITS {
+            let step = Step::new(0, frequency);
+            for quotient in [1u64, 2, 3, 1000, (1 << 19) + 1, (1 << 20) - 1, 1 << 20] {
+                let state = quotient * u64::from(frequency) - 1;
+                let found = state.checked_mul(step.reciprocal).unwrap() >> RECIPROCAL_BITS;
+                assert_eq!(found, quotient - 1, "{state} / {frequency}");
+            }
+        }
+    }
+}

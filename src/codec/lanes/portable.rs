@@ -1,0 +1,69 @@
+//! Any machine: plain loops, split so that the compiler can vectorise all but the look-ups.
+
+use super::{FREQUENCY_BITS, GROUP, LOWEST, Lanes, MAX_TABLES, Push, Round};
+
+/// What every machine can do.
+#[derive(Clone, Copy)]
+pub(in super::super) struct Portable;
+
+const SLOT_MASK: u32 = (1 << FREQUENCY_BITS) - 1;
+
+impl Lanes for Portable {
+    #[inline(always)]
+    fn round(self, round: Round<'_>, symbols: &mut [u8; GROUP]) -> usize {
+        match round.mask {
+            63 => abreast::<64>(round, symbols),
+            31 => abreast::<32>(round, symbols),
+            15 => abreast::<16>(round, symbols),
+            7 => abreast::<8>(round, symbols),
+            3 => abreast::<4>(round, symbols),
+            1 => abreast::<2>(round, symbols),
+            _ => abreast::<1>(round, symbols),
+        }
+    }
+
+    #[inline(always)]
+    fn push(self, push: Push<'_>, words: &mut [u16; GROUP]) -> usize {
+        let mut unused = GROUP;
+        for (lane, &symbol) in push.symbols.iter().enumerate().rev() {
+            let state = &mut push.states[lane & push.mask & (GROUP - 1)];
+            let (half, full) = push.steps[usize::from(symbol) % push.steps.len()].push(state);
+            // Kept only when the state is full; no branch, for it is as random as the data.
+            words[(unused - 1) % GROUP] = half;
+            unused -= usize::from(full);
+        }
+        GROUP - unused
+    }
+
+    #[inline(always)]
+    fn fetch(self, _bytes: &[u8]) {}
+}
+
+/// `N` lanes at a time, in steps that don't wait for each other.
+#[inline(always)]
+fn abreast<const N: usize>(round: Round<'_>, symbols: &mut [u8; GROUP]) -> usize {
+    let states: &mut [u32; N] = round.states.first_chunk_mut().expect("because there are 64");
+    let mut read = 0;
+    for (symbols, tables) in symbols.as_chunks_mut::<N>().0.iter_mut().zip(round.tables.as_chunks::<N>().0) {
+        let mut slots = [0; N];
+        for ((slot, &table), &state) in slots.iter_mut().zip(tables).zip(&*states) {
+            let table = usize::from(table) % MAX_TABLES;
+            *slot = round.slots[table << FREQUENCY_BITS | (state & SLOT_MASK) as usize];
+        }
+        for ((symbol, state), slot) in symbols.iter_mut().zip(&mut *states).zip(slots) {
+            *symbol = slot as u8;
+            let frequency = (slot >> 20) + 1;
+            *state = frequency.wrapping_mul(*state >> FREQUENCY_BITS).wrapping_add(slot >> 8 & SLOT_MASK);
+        }
+        for state in &mut *states {
+            let at = 2 * (read % GROUP);
+            let word = u32::from(u16::from_le_bytes([round.words[at], round.words[at + 1]]));
+            // Masks instead of a branch: whether a word is due is as random as the data.
+            let low = *state < LOWEST;
+            let due = u32::from(low).wrapping_neg();
+            *state = *state << (due & 16) | (word & due);
+            read += usize::from(low);
+        }
+    }
+    read
+}

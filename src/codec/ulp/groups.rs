@@ -1,0 +1,230 @@
+//! Differences cut into streams, group by group, and put together again.
+
+use super::super::DecodeError;
+use super::super::bits::{BitReader, BitWriter};
+use super::super::context::{Contexts, tables};
+use super::super::deltas::Deltas;
+use super::super::fit::Plan;
+use super::super::lanes::{FETCH_AHEAD, GROUP, Lanes, MAX_TABLES, Task};
+use super::super::order::{Order, Word};
+use super::super::rans::{self, Slots};
+use super::super::symbol::{ESCAPE, any_escape, high, symbol};
+use super::Side;
+
+/// What the differences of one object are cut into.
+pub(super) struct Streams {
+    /// Tagged with their tables, as `rans::encode` takes them.
+    pub symbols: Vec<u16>,
+    /// How often each symbol of each table comes.
+    pub counts: Vec<[u32; 256]>,
+    pub low_bits: BitWriter,
+    /// High parts without a symbol.
+    pub escapes: Vec<u8>,
+}
+
+impl Streams {
+    #[inline(always)]
+    pub fn cut<W: Word, L: Lanes>(deltas: &Deltas<'_, W, L>, plan: &Plan<W>) -> Self {
+        let mut symbols = Vec::with_capacity(deltas.coded_groups() * GROUP);
+        let mut counts = Counts::new();
+        let (mut low_bits, mut escapes) = (BitWriter::default(), Vec::new());
+        let mut shifts = [0; MAX_TABLES];
+        shifts[..plan.shifts.len()].copy_from_slice(&plan.shifts);
+        let first_shifted = first_shifted(&shifts);
+        deltas.each_coded(1, |group| {
+            let len = group.len;
+            let tables = tables(&plan.contexts.scales(group.number, &group.base), &plan.scales.starts);
+            let mut highs = group.differences;
+            low_bits.make_room();
+            for lane in lanes_from(first_shifted, &tables, len) {
+                let shift = shifts[usize::from(tables[lane]) % MAX_TABLES];
+                low_bits.put(highs[lane].to_u64() & ((1 << shift) - 1), shift);
+                highs[lane] = highs[lane].sar(shift);
+            }
+            let own = highs.map(
+                #[inline(always)]
+                |high| symbol(high),
+            );
+            if any_escape(&own) {
+                for (high, _) in highs[..len].iter().zip(own).filter(|(_, symbol)| *symbol == ESCAPE) {
+                    escapes.extend_from_slice(&high.to_u64().to_le_bytes()[..W::BITS as usize / 8]);
+                }
+            }
+            let mut tagged = [0; GROUP];
+            for ((tagged, &table), &symbol) in tagged.iter_mut().zip(&tables).zip(&own) {
+                *tagged = rans::tagged(table, symbol);
+            }
+            counts.add(&tagged[..len]);
+            symbols.extend_from_slice(&tagged[..len]);
+        });
+        Self { symbols, counts: counts.by_table(plan.shifts.len()), low_bits, escapes }
+    }
+}
+
+/// How often each tagged symbol comes. Twice, because increments of one counter wait for each other.
+struct Counts([Vec<u32>; 2]);
+
+impl Counts {
+    fn new() -> Self {
+        Self(std::array::from_fn(|_| vec![0; MAX_TABLES * 256]))
+    }
+
+    #[inline(always)]
+    fn add(&mut self, tagged: &[u16]) {
+        let [even, odd] = &mut self.0;
+        let (pairs, rest) = tagged.as_chunks();
+        for [first, second] in pairs {
+            even[usize::from(*first)] += 1;
+            odd[usize::from(*second)] += 1;
+        }
+        rest.iter().for_each(|&symbol| even[usize::from(symbol)] += 1);
+    }
+
+    fn by_table(&self, tables: usize) -> Vec<[u32; 256]> {
+        let [even, odd] = &self.0;
+        let sum = |table: usize, symbol: usize| even[table << 8 | symbol] + odd[table << 8 | symbol];
+        (0..tables).map(|table| std::array::from_fn(|symbol| sum(table, symbol))).collect()
+    }
+}
+
+/// The first table that leaves low bits to their stream.
+fn first_shifted(shifts: &[u32; MAX_TABLES]) -> u8 {
+    shifts.iter().position(|&shift| shift > 0).unwrap_or(MAX_TABLES) as u8
+}
+
+/// The first `len` lanes whose table is `first` or a later one.
+#[inline(always)]
+fn lanes_from(first: u8, tables: &[u8; GROUP], len: usize) -> impl Iterator<Item = usize> {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    let mut lanes = 0u64;
+    for (eight, tables) in tables.as_chunks().0.iter().enumerate() {
+        // Sets the top bit of the bytes that are large enough; tables are below 16, so nothing carries.
+        let set = (u64::from_le_bytes(*tables) + EACH * u64::from(0x80 - first)) >> 7 & EACH;
+        // Moves bit 0 of byte `i` to bit `i` of the top byte.
+        lanes |= (set.wrapping_mul(0x0102_0408_1020_4080) >> 56) << (8 * eight);
+    }
+    lanes &= u64::MAX >> (GROUP - len);
+    std::iter::from_fn(
+        #[inline(always)]
+        move || {
+            let lane = lanes.trailing_zeros() as usize;
+            lanes &= lanes.wrapping_sub(1);
+            (lane < GROUP).then_some(lane)
+        },
+    )
+}
+
+/// Streams to put together again.
+pub(super) struct Undo<'a, W> {
+    pub order: Order<W>,
+    pub side: Side,
+    /// Set for the groups that changed; the others are copied.
+    pub bitmap: Option<&'a [u8]>,
+    pub symbols: rans::Decoder<'a>,
+    pub escapes: &'a [u8],
+    pub low_bits: &'a [u8],
+    pub base: &'a [u8],
+    /// As long as `base`.
+    pub out: &'a mut [u8],
+}
+
+impl<W: Word> Task for Undo<'_, W> {
+    type Output = Result<(), DecodeError>;
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, lanes: L) -> Result<(), DecodeError> {
+        let group_bytes = GROUP * W::BITS as usize / 8;
+        let mut groups = Groups {
+            lanes,
+            order: self.order,
+            contexts: Contexts::new(&self.order, self.side.scales.top, self.side.rows),
+            starts: self.side.scales.starts,
+            slots: Slots::new(&self.side.frequencies),
+            first_shifted: first_shifted(&self.side.shifts),
+            shifts: self.side.shifts,
+            symbols: self.symbols,
+            escapes: self.escapes.chunks_exact(W::BITS as usize / 8),
+            low_bits: BitReader::new(self.low_bits),
+        };
+        let pairs = self.base.chunks(group_bytes).zip(self.out.chunks_mut(group_bytes));
+        for (number, (base, out)) in pairs.enumerate() {
+            let ahead = (number + FETCH_AHEAD) * group_bytes;
+            lanes.fetch(self.base.get(ahead..ahead + group_bytes).unwrap_or_default());
+            let changed = self.bitmap.is_none_or(|bitmap| bitmap[number / 8] >> (number % 8) & 1 == 1);
+            if changed {
+                groups.undo(number, base, out)?;
+            } else if self.order.has_grid() {
+                groups.copy(base, out);
+            } else {
+                out.copy_from_slice(base);
+            }
+        }
+        groups.end()
+    }
+}
+
+/// Where the streams are while groups are read.
+struct Groups<'a, W, L> {
+    lanes: L,
+    order: Order<W>,
+    contexts: Contexts<W>,
+    starts: Vec<u8>,
+    slots: Slots,
+    shifts: [u32; MAX_TABLES],
+    first_shifted: u8,
+    symbols: rans::Decoder<'a>,
+    escapes: std::slice::ChunksExact<'a, u8>,
+    low_bits: BitReader<'a>,
+}
+
+impl<W: Word, L: Lanes> Groups<'_, W, L> {
+    #[inline(always)]
+    fn undo(&mut self, number: usize, base: &[u8], out: &mut [u8]) -> Result<(), DecodeError> {
+        let len = out.len() / (W::BITS as usize / 8);
+        let base = W::load_group(base);
+        let tables = tables(&self.contexts.scales(number, &base), &self.starts);
+        let mut symbols = [ESCAPE + 1; GROUP];
+        if len == GROUP {
+            self.symbols.group(self.lanes, &self.slots, &tables, &mut symbols)?;
+        } else {
+            self.symbols.part(&self.slots, &tables, &mut symbols, len)?;
+        }
+        let mut differences = symbols.map(
+            #[inline(always)]
+            |symbol| high::<W>(symbol),
+        );
+        if any_escape(&symbols) {
+            self.escapes(&symbols, &mut differences)?;
+        }
+        for lane in lanes_from(self.first_shifted, &tables, len) {
+            let shift = self.shifts[usize::from(tables[lane]) % MAX_TABLES];
+            let low = self.low_bits.take(shift);
+            differences[lane] = W::from_u64(differences[lane].to_u64() << shift | low);
+        }
+        W::store_group(&self.order.apply(&differences, &base), out);
+        Ok(())
+    }
+
+    #[cold]
+    fn escapes(&mut self, symbols: &[u8; GROUP], differences: &mut [W; GROUP]) -> Result<(), DecodeError> {
+        for (difference, _) in differences.iter_mut().zip(symbols).filter(|(_, symbol)| **symbol == ESCAPE) {
+            let missing = DecodeError::Truncated { what: "escapes", expected: 1, found: 0 };
+            *difference = W::load(self.escapes.next().ok_or(missing)?);
+        }
+        Ok(())
+    }
+
+    /// Weights that did not change, where the base had to be rounded.
+    fn copy(&self, base: &[u8], out: &mut [u8]) {
+        W::store_group(&self.order.apply(&[W::default(); GROUP], &W::load_group(base)), out);
+    }
+
+    fn end(mut self) -> Result<(), DecodeError> {
+        self.symbols.end()?;
+        self.low_bits.end()?;
+        match self.escapes.next() {
+            None => Ok(()),
+            Some(_) => Err(DecodeError::Invalid { what: "escapes that nothing refers to" }),
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! Numbers as differences to a base, in units of the last place.
+//!
+//! Each difference is taken between ordered integers (see `order`), given a table by its context
+//! (see `context`), and cut into a high part, which is coded with rANS, and low bits, which are
+//! noise and stored as they are. A high part that has no symbol is an escape and stored whole.
+//! Groups of 64 weights that did not change can be left out: they cost a bit, and a copy.
+//!
+//! Payload (docs/format.md, "Payloads"): dtypes, flags, top exponent, grid, row length; side
+//! information in one stream; the bitmap of changed groups; escapes; rANS; low bits; odd bytes.
+
+mod groups;
+
+use std::borrow::Cow;
+use std::marker::PhantomData;
+
+use crate::format::Dtype;
+
+use super::binary::{BinaryDecoder, BinaryEncoder, Bit, code_number};
+use super::bits::MAX_WIDTH;
+use super::context::{Rows, Scales};
+use super::deltas::Deltas;
+use super::fit::{MIN_ROW_LEN, Plan};
+use super::lanes::{self, GROUP, Lanes, MAX_LANE_BITS, MAX_TABLES, Task};
+use super::order::{Order, Word, converted};
+use super::payload::{Reader, put_count, put_stream};
+use super::table::{self, Frequencies, Levels, TableModels};
+use super::{Base, DecodeError, bytes, rans};
+
+use groups::{Streams, Undo};
+
+const LANE_BITS_MASK: u8 = 0x07;
+/// A bitmap says which groups changed; the others are left out.
+const SKIPS_GROUPS: u8 = 0x08;
+const HAS_ROWS: u8 = 0x10;
+const HAS_GRID: u8 = 0x20;
+const KNOWN_FLAGS: u8 = LANE_BITS_MASK | SKIPS_GROUPS | HAS_ROWS | HAS_GRID;
+/// log2 of the shifts that a table can have.
+const SHIFT_BITS: u32 = 6;
+
+/// Encodes `target` against `base`, or `None` when they are not as many numbers of related types.
+pub(super) fn encode(target: &[u8], dtype: Dtype, row_len: u64, base: Base<'_>) -> Option<Vec<u8>> {
+    if base.bytes.len() / base.dtype.width() != target.len() / dtype.width() {
+        return None;
+    }
+    let row_len = usize::try_from(row_len).ok()?;
+    let converted = converted(base.bytes, base.dtype, dtype)?;
+    let encoding = Encoding { target, dtype, base_dtype: base.dtype, row_len, base: &converted };
+    Some(match dtype.width() {
+        1 => lanes::run(encoding.of::<u8>()),
+        2 => lanes::run(encoding.of::<u16>()),
+        4 => lanes::run(encoding.of::<u32>()),
+        _ => lanes::run(encoding.of::<u64>()),
+    })
+}
+
+/// Decodes to `decoded_len` bytes.
+pub(super) fn decode(payload: &[u8], base: &[u8], decoded_len: usize) -> Result<Vec<u8>, DecodeError> {
+    let mut reader = Reader::new(payload);
+    let dtypes = reader.byte("dtypes")?;
+    let dtype = |tag| Dtype::from_tag(tag).ok_or(DecodeError::Invalid { what: "dtype" });
+    let (dtype, base_dtype) = (dtype(dtypes & 15)?, dtype(dtypes >> 4)?);
+    let (found, expected) = (base.len() / base_dtype.width(), decoded_len / dtype.width());
+    if found != expected {
+        return Err(DecodeError::Length { what: "elements of the base", expected, found });
+    }
+    let base = converted(base, base_dtype, dtype).ok_or(DecodeError::Invalid { what: "pair of dtypes" })?;
+    match dtype.width() {
+        1 => decode_words::<u8>(reader, dtype, &base, decoded_len),
+        2 => decode_words::<u16>(reader, dtype, &base, decoded_len),
+        4 => decode_words::<u32>(reader, dtype, &base, decoded_len),
+        _ => decode_words::<u64>(reader, dtype, &base, decoded_len),
+    }
+}
+
+/// Numbers, and the base as numbers of the same type.
+#[derive(Clone, Copy)]
+struct Encoding<'a> {
+    target: &'a [u8],
+    dtype: Dtype,
+    base_dtype: Dtype,
+    row_len: usize,
+    base: &'a [u8],
+}
+
+/// The same, of elements as wide as `W`.
+struct EncodingOf<'a, W>(Encoding<'a>, PhantomData<W>);
+
+impl<'a> Encoding<'a> {
+    fn of<W: Word>(self) -> EncodingOf<'a, W> {
+        EncodingOf(self, PhantomData)
+    }
+}
+
+impl<W: Word> Task for EncodingOf<'_, W> {
+    type Output = Vec<u8>;
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, lanes: L) -> Vec<u8> {
+        let Encoding { target, dtype, base_dtype, row_len, base } = self.0;
+        let width = dtype.width();
+        let (target, tail) = target.split_at(target.len() / width * width);
+        let grid_bits = grid_bits::<W>(target, dtype);
+        let order = Order::<W>::new(dtype, grid_bits);
+        let base = snapped(&base[..target.len()], &order, grid_bits);
+        let deltas = Deltas::new(lanes, &order, target, &base);
+        let plan = Plan::fit(&deltas, row_len);
+        let streams = Streams::cut(&deltas, &plan);
+        let tables: Vec<_> = streams.counts.iter().map(table::best).collect();
+
+        let lane_bits = rans::lane_bits(streams.symbols.len());
+        let flag = |set: bool, flag: u8| if set { flag } else { 0 };
+        let mut out = vec![
+            dtype as u8 | (base_dtype as u8) << 4,
+            lane_bits as u8
+                | flag(deltas.skips_groups(), SKIPS_GROUPS)
+                | flag(plan.rows().is_some(), HAS_ROWS)
+                | flag(grid_bits > 0, HAS_GRID),
+        ];
+        put_count(&mut out, plan.scales.top as usize);
+        if grid_bits > 0 {
+            out.push(grid_bits as u8);
+        }
+        if let Some(rows) = plan.rows() {
+            put_count(&mut out, rows.row_len);
+        }
+        put_stream(&mut out, &encode_side(&plan, &tables));
+        if deltas.skips_groups() {
+            bytes::encode(&deltas.bitmap(), &mut out);
+        }
+        put_count(&mut out, streams.escapes.len() / width);
+        out.extend_from_slice(&streams.escapes);
+        let frequencies: Vec<_> = tables.into_iter().map(|(_, frequencies)| frequencies).collect();
+        rans::encode(lanes, &streams.symbols, &frequencies, lane_bits, &mut out);
+        out.extend_from_slice(&streams.low_bits.finish());
+        out.extend_from_slice(tail);
+        out
+    }
+}
+
+fn decode_words<W: Word>(
+    mut reader: Reader,
+    dtype: Dtype,
+    base: &[u8],
+    decoded_len: usize,
+) -> Result<Vec<u8>, DecodeError> {
+    let width = dtype.width();
+    let elements = decoded_len / width;
+    let flags = reader.byte("flags")?;
+    let lane_bits = u32::from(flags & LANE_BITS_MASK);
+    if flags & !KNOWN_FLAGS != 0 || lane_bits > MAX_LANE_BITS {
+        return Err(DecodeError::Invalid { what: "flags" });
+    }
+    let top = reader.count("top exponent")? as u32;
+    let grid_bits = if flags & HAS_GRID != 0 { u32::from(reader.byte("grid")?) } else { 0 };
+    if grid_bits >= W::BITS {
+        return Err(DecodeError::Invalid { what: "grid" });
+    }
+    let order = Order::<W>::new(dtype, grid_bits);
+    let rows = (flags & HAS_ROWS != 0).then(|| read_row_len(&mut reader, elements)).transpose()?;
+    let side = decode_side(reader.stream("side information")?, top, rows)?;
+    let groups = elements.div_ceil(GROUP);
+    let bitmap =
+        (flags & SKIPS_GROUPS != 0).then(|| bytes::decode(&mut reader, groups.div_ceil(8))).transpose()?;
+    let escapes = reader.count("escape count")?;
+    let escapes = reader.take(escapes.saturating_mul(width), "escapes")?;
+    let symbols = rans::Decoder::new(&mut reader, lane_bits)?;
+    let tail_len = decoded_len - elements * width;
+    let low_len = reader.remaining().checked_sub(tail_len).ok_or(DecodeError::Truncated {
+        what: "odd bytes",
+        expected: tail_len,
+        found: reader.remaining(),
+    })?;
+    let low_bits = reader.take(low_len, "low bits")?;
+
+    let base = snapped(&base[..elements * width], &order, grid_bits);
+    let mut out = vec![0; decoded_len];
+    let (whole, tail) = out.split_at_mut(elements * width);
+    tail.copy_from_slice(reader.take(tail_len, "odd bytes")?);
+    reader.end()?;
+    let bitmap = bitmap.as_deref();
+    lanes::run(Undo { order, side, bitmap, symbols, escapes, low_bits, base: &base, out: whole })?;
+    Ok(out)
+}
+
+/// Low bits that are zero in all numbers: 16 in an f32 tensor that was bf16.
+fn grid_bits<W: Word>(target: &[u8], dtype: Dtype) -> u32 {
+    let ones = target.chunks_exact(dtype.width()).fold(0, |ones, element| ones | W::load(element).to_u64());
+    let most = match dtype {
+        Dtype::F64 => 52,
+        Dtype::F32 => 23,
+        Dtype::F16 => 10,
+        Dtype::Bf16 => 7,
+        _ => 0,
+    };
+    ones.trailing_zeros().min(most)
+}
+
+/// The base rounded to what the target can hold; this is how the target would have been rounded.
+fn snapped<'a, W: Word>(base: &'a [u8], order: &Order<W>, grid_bits: u32) -> Cow<'a, [u8]> {
+    if grid_bits == 0 {
+        return Cow::Borrowed(base);
+    }
+    let mut out = base.to_vec();
+    for element in out.chunks_exact_mut(W::BITS as usize / 8) {
+        order.snap(W::load(element)).store(element);
+    }
+    Cow::Owned(out)
+}
+
+/// The tables and rows, as `decode_side` reads them.
+struct Side {
+    scales: Scales,
+    frequencies: Vec<Frequencies>,
+    shifts: [u32; MAX_TABLES],
+    rows: Option<Rows>,
+}
+
+fn encode_side<W: Word>(plan: &Plan<W>, tables: &[(Levels, Frequencies)]) -> Vec<u8> {
+    let mut coder = BinaryEncoder::new();
+    let mut models = (TableModels::new(), [Bit::EVEN; 1 << SHIFT_BITS]);
+    plan.scales.clone().code(&mut coder).expect("because a plan has no more tables than may be");
+    for ((levels, _), &shift) in tables.iter().zip(&plan.shifts) {
+        code_number(&mut coder, &mut models.1, SHIFT_BITS, shift);
+        levels.clone().code(&mut coder, &mut models.0);
+    }
+    if let Some(rows) = plan.rows() {
+        rows.clone().code(&mut coder);
+    }
+    coder.finish()
+}
+
+fn decode_side(stream: &[u8], top: u32, mut rows: Option<Rows>) -> Result<Side, DecodeError> {
+    let mut coder = BinaryDecoder::new(stream);
+    let mut models = (TableModels::new(), [Bit::EVEN; 1 << SHIFT_BITS]);
+    let mut scales = Scales { top, starts: Vec::new() };
+    scales.code(&mut coder)?;
+    let mut shifts = [0; MAX_TABLES];
+    let mut frequencies = Vec::with_capacity(scales.tables());
+    for shift in &mut shifts[..scales.tables()] {
+        *shift = code_number(&mut coder, &mut models.1, SHIFT_BITS, 0);
+        if *shift > MAX_WIDTH {
+            return Err(DecodeError::Invalid { what: "shift" });
+        }
+        frequencies.push(table::read(&mut coder, &mut models.0)?);
+    }
+    if let Some(rows) = &mut rows {
+        rows.code(&mut coder);
+    }
+    Ok(Side { scales, frequencies, shifts, rows })
+}
+
+fn read_row_len(reader: &mut Reader, elements: usize) -> Result<Rows, DecodeError> {
+    let row_len = reader.count("row length")?;
+    // A row is at least a few weights, so that levels take a fraction of the memory of the result.
+    if row_len < MIN_ROW_LEN {
+        return Err(DecodeError::Invalid { what: "row length" });
+    }
+    Ok(Rows { row_len, levels: vec![0; elements.div_ceil(row_len)] })
+}
