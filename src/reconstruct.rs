@@ -1,5 +1,6 @@
 //! Recipe → file: decode the parts in parallel, write and hash them in order.
 //!
+//! The file's SHA-256 proves all of its objects at once; each by its own id would take half as long again.
 //! Memory is bounded by two batches whatever the file's size: one is decoded while the other is
 //! hashed and written.
 
@@ -40,6 +41,8 @@ pub fn reconstruct(
 ) -> Result<(), ReconstructError> {
     let found = rebuild(store, recipe, out, progress)?;
     if found != recipe.oid {
+        // Some object is not what its id says: name it.
+        recipe.parts.iter().try_for_each(|part| store.get(&part.object).map(drop))?;
         return Err(ReconstructError::Hash(RecipeError::Unproven { expected: recipe.oid, found }));
     }
     Ok(())
@@ -75,7 +78,7 @@ fn rebuild(
 
 fn decode_batch(store: &Store, parts: &[Part]) -> Result<Vec<Vec<u8>>, ReconstructError> {
     let decode = |part: &Part| {
-        let bytes = store.get(&part.object)?;
+        let bytes = store.get_unproven(&part.object)?;
         match bytes.len() == part.len as usize {
             true => Ok(bytes),
             false => {

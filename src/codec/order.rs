@@ -42,8 +42,8 @@ pub(super) trait Word: Copy + Default + Ord {
     fn store(self, bytes: &mut [u8]);
     /// Up to 64 numbers, with zeros behind.
     fn load_group(bytes: &[u8]) -> [Self; GROUP];
-    /// As many of them as `bytes` has room for.
-    fn store_group(group: &[Self; GROUP], bytes: &mut [u8]);
+    /// Appends the first `len` of them.
+    fn append_group(group: &[Self; GROUP], len: usize, out: &mut Vec<u8>);
     fn from_u64(value: u64) -> Self;
     fn to_u64(self) -> u64;
     /// As a signed number.
@@ -94,13 +94,12 @@ macro_rules! word {
                 group
             }
             #[inline(always)]
-            fn store_group(group: &[Self; GROUP], bytes: &mut [u8]) {
-                let elements = bytes.as_chunks_mut().0;
-                match elements.first_chunk_mut::<GROUP>() {
-                    Some(whole) => {
-                        whole.iter_mut().zip(group).for_each(|(to, from)| *to = from.to_le_bytes())
-                    }
-                    None => elements.iter_mut().zip(group).for_each(|(to, from)| *to = from.to_le_bytes()),
+            fn append_group(group: &[Self; GROUP], len: usize, out: &mut Vec<u8>) {
+                let mut elements = [[0; Self::BITS as usize / 8]; GROUP];
+                elements.iter_mut().zip(group).for_each(|(to, from)| *to = from.to_le_bytes());
+                match len {
+                    GROUP => out.extend_from_slice(elements.as_flattened()),
+                    _ => out.extend_from_slice(elements[..len].as_flattened()),
                 }
             }
             #[inline(always)]

@@ -83,34 +83,34 @@ pub(super) fn decode(payload: &[u8], decoded_len: usize) -> Result<Vec<u8>, Deco
     let (width, rotated) = (dtype.width(), is_float(dtype));
     let elements = decoded_len / width;
     let planes = (0..width).map(|_| Source::open(&mut reader, elements)).collect::<Result<Vec<_>, _>>()?;
-    let mut out = vec![0; decoded_len];
-    let (numbers, tail) = out.split_at_mut(elements * width);
-    tail.copy_from_slice(reader.take(tail.len(), "odd bytes")?);
+    let tail = reader.take(decoded_len - elements * width, "odd bytes")?;
     reader.end()?;
+    let mut out = Vec::with_capacity(decoded_len);
     match width {
-        1 => lanes::run(Join::<u8>(planes, rotated, numbers, PhantomData))?,
-        2 => lanes::run(Join::<u16>(planes, rotated, numbers, PhantomData))?,
-        4 => lanes::run(Join::<u32>(planes, rotated, numbers, PhantomData))?,
-        _ => lanes::run(Join::<u64>(planes, rotated, numbers, PhantomData))?,
+        1 => lanes::run(Join::<u8>(planes, rotated, elements, &mut out, PhantomData))?,
+        2 => lanes::run(Join::<u16>(planes, rotated, elements, &mut out, PhantomData))?,
+        4 => lanes::run(Join::<u32>(planes, rotated, elements, &mut out, PhantomData))?,
+        _ => lanes::run(Join::<u64>(planes, rotated, elements, &mut out, PhantomData))?,
     }
+    out.extend_from_slice(tail);
     Ok(out)
 }
 
-/// Planes to join, whether they were rotated before, and where the numbers go.
-struct Join<'a, W>(Vec<Source<'a>>, bool, &'a mut [u8], PhantomData<W>);
+/// Planes to join, whether they were rotated before, how many numbers they are, and where these go.
+struct Join<'a, W>(Vec<Source<'a>>, bool, usize, &'a mut Vec<u8>, PhantomData<W>);
 
 impl<W: Word> Task for Join<'_, W> {
     type Output = Result<(), DecodeError>;
 
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) -> Result<(), DecodeError> {
-        let Self(mut planes, rotated, numbers, _) = self;
-        let width = W::BITS as usize / 8;
-        for group in numbers.chunks_mut(GROUP * width) {
+        let Self(mut planes, rotated, elements, out, _) = self;
+        for start in (0..elements).step_by(GROUP) {
+            let len = GROUP.min(elements - start);
             let mut words = [W::default(); GROUP];
             for (shift, plane) in (0..W::BITS).step_by(8).zip(&mut planes) {
                 let mut bytes = [0; GROUP];
-                plane.next(lanes, group.len() / width, &mut bytes)?;
+                plane.next(lanes, len, &mut bytes)?;
                 for (word, &byte) in words.iter_mut().zip(&bytes) {
                     *word = word.or(W::from_u64(u64::from(byte)).shl(shift));
                 }
@@ -118,7 +118,7 @@ impl<W: Word> Task for Join<'_, W> {
             if rotated {
                 words.iter_mut().for_each(|word| *word = word.shr(1).or(word.shl(W::BITS - 1)));
             }
-            W::store_group(&words, group);
+            W::append_group(&words, len, out);
         }
         planes.into_iter().try_for_each(Source::end)
     }

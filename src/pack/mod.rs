@@ -7,7 +7,7 @@
 mod reader;
 mod writer;
 
-pub use reader::{PackError, read_payload, read_trailer, salvage_trailer};
+pub use reader::{PackError, check_payload, read_payload, read_trailer, read_unchecked, salvage_trailer};
 pub use writer::PackWriter;
 
 use crate::codec::Codec;

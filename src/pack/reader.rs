@@ -73,16 +73,27 @@ pub fn salvage_trailer(backend: &dyn Backend, pack: PackId) -> Result<Vec<Record
 
 /// The payload of one record, after its checksum was found right.
 pub fn read_payload(backend: &dyn Backend, pack: PackId, record: &Record) -> Result<Vec<u8>, PackError> {
+    let payload = read_unchecked(backend, pack, record)?;
+    check_payload(pack, record, &payload)?;
+    Ok(payload)
+}
+
+/// Reads the payload of one record, for a caller who checks what it decodes to.
+pub fn read_unchecked(backend: &dyn Backend, pack: PackId, record: &Record) -> Result<Vec<u8>, PackError> {
     let end = record.offset.checked_add(u64::from(record.payload_len));
     let end = end.ok_or_else(|| PackError::Damaged { pack, what: "offset out of range".into() })?;
     let read = backend.read(Name::Pack(pack), record.offset..end);
-    let payload = read.map_err(|error| PackError::Io { pack, error })?;
-    if checksum(&payload) != record.checksum {
-        let what =
-            format!("payload of object {} at offset {} has a wrong checksum", record.object, record.offset);
-        return Err(PackError::Damaged { pack, what });
+    read.map_err(|error| PackError::Io { pack, error })
+}
+
+/// Checks a payload against its record.
+pub fn check_payload(pack: PackId, record: &Record, payload: &[u8]) -> Result<(), PackError> {
+    if checksum(payload) == record.checksum {
+        return Ok(());
     }
-    Ok(payload)
+    let what =
+        format!("payload of object {} at offset {} has a wrong checksum", record.object, record.offset);
+    Err(PackError::Damaged { pack, what })
 }
 
 fn check_record(pack: PackId, raw: &[u8], payloads_end: u64) -> Result<Record, PackError> {

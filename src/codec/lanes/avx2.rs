@@ -104,9 +104,10 @@ fn round(round: Round<'_>, symbols: &mut [u8; GROUP]) -> usize {
     let mut read = 0;
     let mut slots = [_mm256_setzero_si256(); GROUP / ABREAST];
     for (eight, (slots, tables)) in slots.iter_mut().zip(tables).enumerate() {
-        let states = &mut states[eight & (round.mask / ABREAST)];
-        // Every step before this one read eight words at most.
-        let words = round.words[2 * read..].first_chunk().expect("because 64 words are there");
+        let states = &mut states[eight & (round.mask / ABREAST) & (GROUP / ABREAST - 1)];
+        // Every step before this one read eight words at most; saying so spares a check.
+        let at = 2 * read.min(GROUP - ABREAST);
+        let words = round.words[at..].first_chunk().expect("because 64 words are there");
         let (found, next, due) = pop(loaded(states), tables, round.slots, words);
         (*slots, *states) = (found, stored(next));
         read += due;
@@ -151,7 +152,7 @@ fn push(push: Push<'_>, words: &mut [u16; GROUP]) -> usize {
     let symbols = push.symbols.as_chunks::<ABREAST>().0;
     let mut unused = GROUP;
     for (eight, symbols) in symbols.iter().enumerate().rev() {
-        let states = &mut states[eight & (push.mask / ABREAST)];
+        let states = &mut states[eight & (push.mask / ABREAST) & (GROUP / ABREAST - 1)];
         let (next, given, due) = push_eight(loaded(states), symbols, push.steps);
         *states = stored(next);
         // Every step before this one gave eight words at most.

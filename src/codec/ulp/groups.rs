@@ -124,8 +124,8 @@ pub(super) struct Undo<'a, W> {
     pub escapes: &'a [u8],
     pub low_bits: &'a [u8],
     pub base: &'a [u8],
-    /// As long as `base`.
-    pub out: &'a mut [u8],
+    /// Grows by the length of `base`.
+    pub out: &'a mut Vec<u8>,
 }
 
 impl<W: Word> Task for Undo<'_, W> {
@@ -146,17 +146,16 @@ impl<W: Word> Task for Undo<'_, W> {
             escapes: self.escapes.chunks_exact(W::BITS as usize / 8),
             low_bits: BitReader::new(self.low_bits),
         };
-        let pairs = self.base.chunks(group_bytes).zip(self.out.chunks_mut(group_bytes));
-        for (number, (base, out)) in pairs.enumerate() {
+        for (number, base) in self.base.chunks(group_bytes).enumerate() {
             let ahead = (number + FETCH_AHEAD) * group_bytes;
             lanes.fetch(self.base.get(ahead..ahead + group_bytes).unwrap_or_default());
             let changed = self.bitmap.is_none_or(|bitmap| bitmap[number / 8] >> (number % 8) & 1 == 1);
             if changed {
-                groups.undo(number, base, out)?;
+                groups.undo(number, base, self.out)?;
             } else if self.order.has_grid() {
-                groups.copy(base, out);
+                groups.copy(base, self.out);
             } else {
-                out.copy_from_slice(base);
+                self.out.extend_from_slice(base);
             }
         }
         groups.end()
@@ -179,8 +178,8 @@ struct Groups<'a, W, L> {
 
 impl<W: Word, L: Lanes> Groups<'_, W, L> {
     #[inline(always)]
-    fn undo(&mut self, number: usize, base: &[u8], out: &mut [u8]) -> Result<(), DecodeError> {
-        let len = out.len() / (W::BITS as usize / 8);
+    fn undo(&mut self, number: usize, base: &[u8], out: &mut Vec<u8>) -> Result<(), DecodeError> {
+        let len = base.len() / (W::BITS as usize / 8);
         let base = W::load_group(base);
         let tables = tables(&self.contexts.scales(number, &base), &self.starts);
         let mut symbols = [ESCAPE + 1; GROUP];
@@ -201,7 +200,7 @@ impl<W: Word, L: Lanes> Groups<'_, W, L> {
             let low = self.low_bits.take(shift);
             differences[lane] = W::from_u64(differences[lane].to_u64() << shift | low);
         }
-        W::store_group(&self.order.apply(&differences, &base), out);
+        W::append_group(&self.order.apply(&differences, &base), len, out);
         Ok(())
     }
 
@@ -215,8 +214,9 @@ impl<W: Word, L: Lanes> Groups<'_, W, L> {
     }
 
     /// Weights that did not change, where the base had to be rounded.
-    fn copy(&self, base: &[u8], out: &mut [u8]) {
-        W::store_group(&self.order.apply(&[W::default(); GROUP], &W::load_group(base)), out);
+    fn copy(&self, base: &[u8], out: &mut Vec<u8>) {
+        let len = base.len() / (W::BITS as usize / 8);
+        W::append_group(&self.order.apply(&[W::default(); GROUP], &W::load_group(base)), len, out);
     }
 
     fn end(mut self) -> Result<(), DecodeError> {

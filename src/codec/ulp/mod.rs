@@ -173,12 +173,12 @@ fn decode_words<W: Word>(
     let low_bits = reader.take(low_len, "low bits")?;
 
     let base = snapped(&base[..elements * width], &order, grid_bits);
-    let mut out = vec![0; decoded_len];
-    let (whole, tail) = out.split_at_mut(elements * width);
-    tail.copy_from_slice(reader.take(tail_len, "odd bytes")?);
+    let tail = reader.take(tail_len, "odd bytes")?;
     reader.end()?;
+    let mut out = Vec::with_capacity(decoded_len);
     let bitmap = bitmap.as_deref();
-    lanes::run(Undo { order, side, bitmap, symbols, escapes, low_bits, base: &base, out: whole })?;
+    lanes::run(Undo { order, side, bitmap, symbols, escapes, low_bits, base: &base, out: &mut out })?;
+    out.extend_from_slice(tail);
     Ok(out)
 }
 
