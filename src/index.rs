@@ -104,7 +104,13 @@ impl Index {
 
     /// Puts a pack's objects in, then marks the pack as known.
     pub fn put_pack(&self, pack: PackId, records: &[Record]) {
-        records.iter().for_each(|record| self.put_object(&Found { pack, record: *record }));
+        self.put_pack_where(pack, records, |_| true);
+    }
+
+    /// Puts in those objects of a pack for which `better` says so, and that the pack is known.
+    pub fn put_pack_where(&self, pack: PackId, records: &[Record], better: impl Fn(&Record) -> bool) {
+        let chosen = records.iter().filter(|record| better(record));
+        chosen.for_each(|record| self.put_object(&Found { pack, record: *record }));
         self.write(Kind::Pack, pack.as_bytes(), records.len().to_le_bytes().to_vec());
     }
 

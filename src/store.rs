@@ -223,6 +223,21 @@ impl Store {
         Ok(pack)
     }
 
+    /// Takes a pack of another store without a copy and makes its objects known; false where that can't be.
+    pub fn link(&self, from: &dyn Backend, pack: PackId, records: &[Record]) -> Result<bool, StoreError> {
+        let name = Name::Pack(pack);
+        let Some(file) = from.file(name) else { return Ok(false) };
+        // One that was set aside here is as damaged there: copying it will say so.
+        if self.backend.len(Name::Bad(pack))?.is_some() || !self.backend.link(&file, name)? {
+            return Ok(false);
+        }
+        // Of two copies the shallower one: these always fit each other.
+        let better =
+            |record: &Record| self.present(&record.object).is_none_or(|old| record.depth < old.record.depth);
+        self.index.put_pack_where(pack, records, better);
+        Ok(true)
+    }
+
     /// Reads the trailers of packs that the index doesn't know; damaged packs are left to fsck.
     pub fn refresh(&self) -> Result<(), StoreError> {
         for pack in self.packs()? {

@@ -172,6 +172,9 @@ pub fn fetch(
         found => found?,
     };
     let mut moved = Moved { bytes: 0, objects: lacking.len() as u64 };
+    if link(store, remote, &lacking)? {
+        return Ok((recipe, moved));
+    }
     let mut writer: Option<PackWriter<'_>> = None;
     let mut depths = HashMap::new();
     for found in &lacking {
@@ -196,6 +199,37 @@ pub fn fetch(
     }
     admit(store, writer)?;
     Ok((recipe, moved))
+}
+
+/// Takes over whole packs of a remote on the same file system; false when that does not give all objects.
+///
+/// Each object in these packs must find its base in them, or here and not as deep.
+fn link(store: &Store, remote: &Remote, lacking: &[Found]) -> Result<bool, SyncError> {
+    let packs: HashSet<PackId> = lacking.iter().map(|found| found.pack).collect();
+    let read = |pack: PackId| Ok((pack, pack::read_trailer(&*remote.backend, pack)?));
+    let packs: Result<Vec<_>, PackError> = packs.into_iter().map(read).collect();
+    let packs = packs.map_err(|error| remote.there(error))?;
+    let mut depths: HashMap<ObjectId, u8> = HashMap::new();
+    for record in packs.iter().flat_map(|(_, records)| records) {
+        let depth = depths.entry(record.object).or_insert(record.depth);
+        *depth = record.depth.min(*depth);
+    }
+    let here =
+        |base: &ObjectId| store.probe(base).filter(|_| store.holds(base)).map(|found| found.record.depth);
+    let fits = |record: &Record| {
+        let Some(base) = record.base else { return true };
+        let found = depths.get(&base).copied().into_iter().chain(here(&base)).min();
+        found.is_some_and(|depth| depth < record.depth)
+    };
+    if !packs.iter().flat_map(|(_, records)| records).all(fits) {
+        return Ok(false);
+    }
+    for (pack, records) in &packs {
+        if !store.link(&*remote.backend, *pack, records)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 fn is_full(writer: &PackWriter<'_>) -> bool {

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{self, Write};
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
 use git_sparse::backend::{Area, Backend, Local, Memory, Name, Privacy, Taken};
 use git_sparse::id::{Oid, PackId};
@@ -242,6 +242,34 @@ fn modes_are_exact() {
         assert_eq!(below(&private, folder), 0o700, "{folder:?}");
     }
     assert_eq!((below(&private, &file), below(&shared, &file)), (0o400, 0o444));
+}
+
+/// A file of another store is taken without a copy, and never in the place of one that is here.
+#[test]
+fn a_link_is_another_name_for_the_same_file() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (there, here) = (
+        Local::new(dir.path().join("there"), Privacy::Shared),
+        Local::new(dir.path().join("here"), Privacy::Private),
+    );
+    let name = Name::Pack(pack(1));
+    overwrite(&there, name, b"theirs");
+    let file = there.file(name).expect("a directory's files can be reached");
+    assert!(here.link(&file, name).expect("a link"));
+    assert_eq!(read(&here, name), b"theirs");
+    let linked = fs::metadata(here.file(name).expect("a file")).expect("its metadata");
+    assert_eq!(linked.ino(), fs::metadata(&file).expect("its metadata").ino());
+
+    let taken = Name::Pack(pack(2));
+    overwrite(&here, taken, b"ours");
+    assert!(!here.link(&file, taken).expect("a refusal"));
+    assert_eq!(read(&here, taken), b"ours");
+
+    let pointing = dir.path().join("link");
+    symlink(&file, &pointing).expect("a symbolic link");
+    here.link(&pointing, Name::Pack(pack(3))).expect_err("it could point anywhere");
+    let memory = Memory::default();
+    assert!(memory.file(name).is_none() && !memory.link(&file, name).expect("a refusal"));
 }
 
 /// What a dead process staged goes when it is old, and what a live one stages stays.

@@ -1,14 +1,18 @@
 //! Objects that lie elsewhere at another depth: what travels fits the place where it arrives.
 
-use git_sparse::backend::{Backend, Memory};
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+use git_sparse::backend::{Backend, Local, Memory, Name, Privacy};
 use git_sparse::codec::{self, Base, Codec, Effort};
 use git_sparse::format::{Dtype, Format};
+use git_sparse::fsck;
 use git_sparse::id::{ObjectId, Oid};
 use git_sparse::pack::MAX_DEPTH;
 use git_sparse::progress::unwatched;
 use git_sparse::recipe::{Part, Recipe};
 use git_sparse::store::{self, Store, record_for};
-use git_sparse::sync::{self, Remote};
+use git_sparse::sync::{self, Remote, SyncError};
 
 use crate::support::random::Random;
 use crate::support::samples::{assert_clean, fresh, give_back};
@@ -27,8 +31,13 @@ fn revisions(count: usize) -> Vec<Vec<u8>> {
 
 /// Stores `revisions`, each as a patch of the one before it.
 fn keep_chain(store: &Store, revisions: &[Vec<u8>]) {
+    keep_links(store, revisions, 0);
+}
+
+/// Stores those from `first` on, each as a patch of the one before it.
+fn keep_links(store: &Store, revisions: &[Vec<u8>], first: usize) {
     let mut writer = store.begin_pack().expect("a pack");
-    for (depth, bytes) in revisions.iter().enumerate() {
+    for (depth, bytes) in revisions.iter().enumerate().skip(first) {
         let base = depth.checked_sub(1).map(|before| &revisions[before]);
         let with = base.map(|bytes| Base { bytes, dtype: Dtype::Bytes });
         let encoded = codec::encode(bytes, Dtype::Bytes, 0, with, Effort::Push);
@@ -80,4 +89,64 @@ fn what_would_lie_too_deep_goes_whole() {
         assert_eq!(give_back(&store, oid).expect("the file"), last_two[1]);
         assert_clean(&store, "after it travelled");
     }
+}
+
+/// From a remote on the same file system a clone takes packs as they are: no second copy on disk. But
+/// not when an object in them would then lie on a base that is here too deep, or not at all.
+#[test]
+fn packs_on_the_same_file_system_are_not_copied() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let there = || Local::new(dir.path().join("there"), Privacy::Shared);
+    let here = || Local::new(dir.path().join("here"), Privacy::Private);
+    let revisions = revisions(4);
+    // Two packs there: revisions 1 and 2, and 3 on top of them.
+    keep_chain(&fresh(there()), &revisions[1..3]);
+    keep_links(&fresh(there()), &revisions[1..], 2);
+    let oid = publish(&there(), &revisions[3]);
+    let fetch = |store: &Store| {
+        let mut remote = Remote::new(Box::new(there()));
+        let (recipe, _) = sync::fetch(store, &mut remote, oid, &unwatched).expect("a fetch");
+        store.publish(&recipe.prove(oid).expect("its own hash")).expect("a recipe");
+    };
+    fetch(&fresh(here()));
+    let store = fresh(here());
+    let packs = store.packs().expect("a list");
+    assert_eq!(packs.len(), 2);
+    for pack in packs {
+        let names = fs::metadata(here().file(Name::Pack(pack)).expect("a file")).expect("its metadata");
+        assert_eq!(names.nlink(), 2, "pack {pack} was copied");
+    }
+    assert_eq!(give_back(&store, oid).expect("the file"), revisions[3]);
+    assert_clean(&store, "after a fetch by links");
+
+    // Revision 2 lies as deep here as revision 3 does there.
+    let other = || Local::new(dir.path().join("other"), Privacy::Private);
+    keep_chain(&fresh(other()), &revisions[..3]);
+    fetch(&fresh(other()));
+    assert_eq!(give_back(&fresh(other()), oid).expect("the file"), revisions[3]);
+    assert_clean(&fresh(other()), "after a fetch on top of what was here");
+}
+
+/// A pack that a link made damaged here as well is fetched as a copy, and the remote is blamed.
+#[test]
+fn a_damaged_pack_is_not_linked_twice() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let there = || Local::new(dir.path().join("there"), Privacy::Shared);
+    let revisions = revisions(1);
+    keep_chain(&fresh(there()), &revisions);
+    let oid = publish(&there(), &revisions[0]);
+    let pack = there().file(Name::Pack(fresh(there()).packs().expect("a list")[0])).expect("a file");
+    let mut bytes = fs::read(&pack).expect("the pack");
+    bytes[100] ^= 1;
+    fs::set_permissions(&pack, fs::Permissions::from_mode(0o600)).expect("a mode");
+    fs::write(&pack, bytes).expect("damage");
+
+    let store = fresh(Local::new(dir.path().join("here"), Privacy::Private));
+    let mut remote = Remote::new(Box::new(there()));
+    let (recipe, _) = sync::fetch(&store, &mut remote, oid, &unwatched).expect("a link asks no questions");
+    let damaged = fsck::damaged_packs(&store, &recipe);
+    assert_eq!(damaged.len(), 1);
+    damaged.into_iter().for_each(|pack| fsck::set_aside(&store, pack).expect("set aside"));
+    let error = sync::fetch(&store, &mut remote, oid, &unwatched).expect_err("it is damaged there");
+    assert!(matches!(error, SyncError::There { .. }), "{error}");
 }

@@ -9,6 +9,7 @@ mod memory;
 use std::fmt;
 use std::io::{self, Write};
 use std::ops::Range;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 pub use local::{Local, Privacy};
@@ -73,6 +74,16 @@ pub trait Backend: Send + Sync {
     fn delete(&self, name: Name) -> io::Result<()>;
     /// Where this is, for messages.
     fn place(&self) -> String;
+
+    /// The file with this name, where others on this machine can reach it.
+    fn file(&self, _name: Name) -> Option<PathBuf> {
+        None
+    }
+
+    /// Gives a file of another store a name here, durably and without a copy; false where that can't be.
+    fn link(&self, _file: &Path, _name: Name) -> io::Result<bool> {
+        Ok(false)
+    }
 }
 
 impl fmt::Display for Name {
