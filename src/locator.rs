@@ -8,6 +8,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::git::command::Git;
+use crate::git::settings::Settings;
 
 /// The configuration key with the locators that the user trusts.
 pub const TRUST_KEY: &str = "gitsparse.trust";
@@ -75,7 +76,7 @@ pub fn resolve(git: &Git, remote: &str, pushing: bool) -> Result<PathBuf, Locato
         Locator::Origin => beside_remote(git, remote, pushing),
         Locator::Directory(path) if !from_repository => Ok(path),
         Locator::Directory(path) => {
-            let trusted = git.config_all(TRUST_KEY).contains(&text);
+            let trusted = git.settings().all(TRUST_KEY).any(|trusted| trusted == text);
             if trusted { Ok(path) } else { Err(LocatorError::Untrusted(text)) }
         }
     }
@@ -90,8 +91,9 @@ fn configured(git: &Git, remote: &str, pushing: bool) -> Option<(String, bool)> 
         keys.extend([format!("remote.{remote}.lfspushurl"), "lfs.pushurl".to_owned()]);
     }
     keys.extend([format!("remote.{remote}.lfsurl"), "lfs.url".to_owned()]);
-    let user = keys.iter().find_map(|key| git.config(key)).map(|text| (text, false));
-    user.or_else(|| keys.iter().find_map(|key| git.lfsconfig(key)).map(|text| (text, true)))
+    let first = |settings: &Settings| keys.iter().find_map(|key| settings.get(key).map(str::to_owned));
+    let user = first(&git.settings()).map(|text| (text, false));
+    user.or_else(|| first(&git.lfsconfig()).map(|text| (text, true)))
 }
 
 /// `<remote>/sparse` for a bare repository, `<remote>/.git/sparse` for one with a work tree.
@@ -106,7 +108,7 @@ fn beside_remote(git: &Git, remote: &str, pushing: bool) -> Result<PathBuf, Loca
     if path.is_empty() || url.contains("://") && !url.starts_with("file://") {
         return Err(not_local());
     }
-    let top = git.run(&["rev-parse", "--show-toplevel"]).map_or_else(|_| git.dir().to_owned(), PathBuf::from);
+    let top = git.top().unwrap_or_else(|_| git.dir().to_owned());
     let found = [top.join(path), top.join(format!("{path}.git")), git.dir().join(path)];
     let repository = found.iter().find_map(|path| git_dir_at(path));
     match repository {

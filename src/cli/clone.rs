@@ -49,7 +49,7 @@ impl Clone {
         if files.is_empty() {
             return Ok(());
         }
-        let top = git.run(&["rev-parse", "--show-toplevel"]).map_err(fatal)?;
+        let top = git.top().map_err(fatal)?;
         let remote_name = git.run(&["remote"]).unwrap_or_default();
         let remote = match locator::resolve(&git, remote_name.lines().next().unwrap_or("origin"), false) {
             Ok(remote) => remote,

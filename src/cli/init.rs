@@ -1,7 +1,7 @@
 //! `git sparse init`: what a repository needs to use the store.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use clap::Args;
 
@@ -51,10 +51,9 @@ impl Init {
         let locator =
             Locator::parse(&self.store).map_err(|error| Failure::new(Kind::Usage, error.to_string()))?;
         let git = Git::at(".");
-        let top = git.run(&["rev-parse", "--show-toplevel"]).map_err(|_| {
+        let top = git.top().map_err(|_| {
             Failure::new(Kind::Fatal, "this is not a git repository with a work tree").fix("git init")
         })?;
-        let top = PathBuf::from(top);
         set(&git, &top, "lfs.url", &locator.to_string())?;
         if self.allow_pointers {
             set(&git, &top, "lfs.skipdownloaderrors", "true")?;

@@ -19,13 +19,14 @@ pub struct Trust {
 impl Trust {
     pub fn run(self) -> Result<(), Failure> {
         let git = Git::at(".");
-        let trusted = git.config_all(TRUST_KEY);
+        let settings = git.settings();
+        let trusted: Vec<_> = settings.all(TRUST_KEY).collect();
         let Some(locator) = self.locator else {
             trusted.iter().for_each(|locator| println!("{locator}"));
             return Ok(());
         };
         Locator::parse(&locator).map_err(|error| Failure::new(Kind::Usage, error.to_string()))?;
-        let known = trusted.contains(&locator);
+        let known = trusted.contains(&locator.as_str());
         let done = match (self.remove, known) {
             (true, _) => {
                 git.run(&["config", "--global", "--fixed-value", "--unset-all", TRUST_KEY, &locator])

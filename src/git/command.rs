@@ -3,6 +3,9 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
+
+use super::settings::Settings;
 
 /// Why git did not answer.
 #[derive(Debug, thiserror::Error)]
@@ -17,11 +20,13 @@ pub enum GitError {
 #[derive(Debug, Clone)]
 pub struct Git {
     dir: PathBuf,
+    top: OnceLock<PathBuf>,
+    common: OnceLock<PathBuf>,
 }
 
 impl Git {
     pub fn at(dir: impl Into<PathBuf>) -> Git {
-        Git { dir: dir.into() }
+        Git { dir: dir.into(), top: OnceLock::new(), common: OnceLock::new() }
     }
 
     pub fn dir(&self) -> &Path {
@@ -42,32 +47,43 @@ impl Git {
         Ok(text.strip_suffix('\n').unwrap_or(&text).to_owned())
     }
 
-    /// One value of git's configuration, from any of its files.
+    /// Git's configuration, from all of its files.
+    pub fn settings(&self) -> Settings {
+        Settings::parse(&self.run(&["config", "--list", "-z"]).unwrap_or_default())
+    }
+
+    /// One value of it.
     pub fn config(&self, key: &str) -> Option<String> {
-        self.run(&["config", "--get", key]).ok().filter(|value| !value.is_empty())
+        self.settings().get(key).map(str::to_owned)
     }
 
-    /// All values of a key.
-    pub fn config_all(&self, key: &str) -> Vec<String> {
-        let values = self.run(&["config", "--get-all", key]).unwrap_or_default();
-        values.lines().map(str::to_owned).collect()
+    /// `.lfsconfig`, as git-lfs reads it: from the work tree, the index, or HEAD.
+    pub fn lfsconfig(&self) -> Settings {
+        let list = |from: &[&str]| self.run(&[&["config", "--list", "-z"], from].concat()).ok();
+        let file = self.top().ok().map(|top| top.join(".lfsconfig")).filter(|file| file.is_file());
+        let listing = match file.as_deref().and_then(Path::to_str) {
+            Some(file) => list(&["--file", file]),
+            None => list(&["--blob", ":.lfsconfig"]).or_else(|| list(&["--blob", "HEAD:.lfsconfig"])),
+        };
+        Settings::parse(&listing.unwrap_or_default())
     }
 
-    /// One value of `.lfsconfig`, as git-lfs reads it: from the work tree, the index, or HEAD.
-    pub fn lfsconfig(&self, key: &str) -> Option<String> {
-        if let Ok(top) = self.run(&["rev-parse", "--show-toplevel"]) {
-            let file = Path::new(&top).join(".lfsconfig");
-            if file.is_file() {
-                return self.run(&["config", "-f", file.to_str()?, "--get", key]).ok();
-            }
-        }
-        let blob = |blob: &str| self.run(&["config", "--blob", blob, "--get", key]).ok();
-        blob(":.lfsconfig").or_else(|| blob("HEAD:.lfsconfig"))
+    /// The top directory of the work tree.
+    pub fn top(&self) -> Result<PathBuf, GitError> {
+        self.once(&self.top, "--show-toplevel")
     }
 
     /// The directory with objects and refs, which all work trees of a repository share.
     pub fn common_dir(&self) -> Result<PathBuf, GitError> {
-        self.run(&["rev-parse", "--path-format=absolute", "--git-common-dir"]).map(PathBuf::from)
+        self.once(&self.common, "--git-common-dir")
+    }
+
+    fn once(&self, known: &OnceLock<PathBuf>, what: &str) -> Result<PathBuf, GitError> {
+        if let Some(path) = known.get() {
+            return Ok(path.clone());
+        }
+        let found = self.run(&["rev-parse", "--path-format=absolute", what]).map(PathBuf::from)?;
+        Ok(known.get_or_init(|| found).clone())
     }
 
     /// Where git-lfs keeps its objects and temporary files.

@@ -7,6 +7,7 @@ pub mod command;
 pub mod history;
 pub mod lineage;
 pub mod pointer;
+pub mod settings;
 
 pub use history::{History, HistoryError, Tips, Version};
 pub use pointer::Pointer;
