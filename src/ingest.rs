@@ -3,11 +3,11 @@
 //! The file is cut, each new segment is encoded against its counterpart in the base or alone, and
 //! before the recipe is published everything is read back from the store and hashed.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 
-use rayon::prelude::*;
+use crossbeam_skiplist::SkipSet;
 use sha2::{Digest, Sha256};
 
 use crate::base::{self, Hints};
@@ -15,14 +15,17 @@ use crate::codec::{self, Effort, Encoded};
 use crate::format::{self, Cut, Dtype, Segment, Source};
 use crate::id::{ObjectId, Oid};
 use crate::pack::PackWriter;
+use crate::pipeline::in_order;
 use crate::progress::{Cancelled, Progress};
 use crate::recipe::{Part, Reason, Recipe, RecipeError, Tensor};
 use crate::reconstruct::{ReconstructError, rehash};
 use crate::sketch;
 use crate::store::{Store, StoreError, record_for};
 
-/// File bytes that are read and encoded together.
-const BATCH_BYTES: u64 = 32 << 20;
+/// File bytes that are read and encoded at a time; one encoder holds a few times as many.
+const AHEAD_BYTES: u64 = 32 << 20;
+/// Small segments are read and encoded together up to this.
+const STRETCH_BYTES: u64 = 1 << 20;
 /// A pack that reached this size is finished and another begun.
 const PACK_BYTES: u64 = 1 << 30;
 /// Deltas are stacked this deep by a push: deeper chains cost every later read.
@@ -76,99 +79,116 @@ pub fn ingest(
     let layout = format::layout_of(cut.segments());
     let sketch = sketch::of(source, &cut).map_err(IngestError::Read)?;
     let base = base::choose(store, oid, layout.as_ref(), &sketch, hints)?;
-    let mut work = Ingest::new(store, base.as_ref().map(|choice| &choice.recipe), effort)?;
-    let found = work.run(source, &cut, progress)?;
+    let encoder = Encoder {
+        store,
+        counterparts: base.as_ref().map(|choice| Counterparts::of(&choice.recipe)).unwrap_or_default(),
+        effort,
+        pending: SkipSet::new(),
+    };
+    let mut packer = Packer::new(&encoder);
+    let found = run(&encoder, &mut packer, source, &cut, progress)?;
     if found != oid {
         return Err(IngestError::WrongOid { expected: oid, found });
     }
-    let parts = work.finish_packs()?;
+    packer.finish_pack()?;
+    let Packer { objects, stored, new_objects, known_objects, .. } = packer;
     let base = base.map(|choice| (choice.recipe.oid, choice.reason));
-    let (tensors, parts) = name_parts(&cut, parts);
+    let (tensors, parts) = name_parts(&cut, objects);
     let size = source.len();
     let recipe = Recipe { oid, size, format: cut.format(), base, layout, sketch, tensors, parts };
     let found = rehash(store, &recipe, &|_| progress(0)).map_err(IngestError::ReadBack)?;
     store.publish(&recipe.prove(found).map_err(IngestError::Unproven)?)?;
-    Ok(Ingested {
-        size,
-        stored: work.stored,
-        new_objects: work.new_objects,
-        known_objects: work.known_objects,
-        base,
-    })
+    Ok(Ingested { size, stored, new_objects, known_objects, base })
 }
 
-struct Ingest<'a> {
+/// Reads, hashes, encodes and packs the whole file; returns its SHA-256.
+fn run(
+    encoder: &Encoder<'_>,
+    packer: &mut Packer<'_>,
+    source: &dyn Source,
+    cut: &Cut,
+    progress: &Progress<'_>,
+) -> Result<Oid, IngestError> {
+    let mut hasher = Sha256::new();
+    let stretches = stretches(cut.segments());
+    let take = |_: &&[Segment], Stretch { bytes, outcomes }: Stretch| {
+        hasher.update(&bytes);
+        outcomes.into_iter().try_for_each(|outcome| packer.add(outcome))?;
+        progress(bytes.len() as u64)?;
+        Ok(())
+    };
+    in_order(&stretches, |segments| len_of(segments), AHEAD_BYTES, |s| encoder.encode(source, s), take)?;
+    Ok(Oid::from_bytes(hasher.finalize().into()))
+}
+
+/// Neighbouring segments that are worth a task: one, or some small ones.
+fn stretches(segments: &[Segment]) -> Vec<&[Segment]> {
+    let mut start = segments.first().map_or(0, |segment| segment.range.start);
+    let together = |_: &Segment, next: &Segment| {
+        let fits = next.range.end - start <= STRETCH_BYTES;
+        if !fits {
+            start = next.range.start;
+        }
+        fits
+    };
+    segments.chunk_by(together).collect()
+}
+
+fn len_of(segments: &[Segment]) -> u64 {
+    segments.last().map_or(0, |last| last.range.end - segments[0].range.start)
+}
+
+/// Neighbouring segments after the parallel part.
+struct Stretch {
+    bytes: Vec<u8>,
+    outcomes: Vec<Outcome>,
+}
+
+/// A segment that is known already, or encoded.
+struct Outcome {
+    object: ObjectId,
+    /// Its length in bytes.
+    len: u32,
+    new: Option<New>,
+}
+
+struct New {
+    encoded: Encoded,
+    base: Option<(ObjectId, u8)>,
+}
+
+/// Encodes segments, many at a time.
+struct Encoder<'a> {
     store: &'a Store,
     counterparts: Counterparts,
     effort: Effort,
-    writer: Option<PackWriter<'a>>,
     /// Objects in the unfinished pack: the index doesn't know them yet.
-    pending: HashSet<ObjectId>,
-    objects: Vec<ObjectId>,
-    stored: u64,
-    new_objects: u64,
-    known_objects: u64,
+    pending: SkipSet<ObjectId>,
 }
 
-/// A segment after the parallel part: known already, or encoded.
-enum Outcome {
-    Known,
-    New { encoded: Encoded, base: Option<(ObjectId, u8)> },
-}
-
-impl<'a> Ingest<'a> {
-    fn new(store: &'a Store, base: Option<&Recipe>, effort: Effort) -> Result<Ingest<'a>, IngestError> {
-        Ok(Ingest {
-            store,
-            counterparts: base.map(Counterparts::of).unwrap_or_default(),
-            effort,
-            writer: None,
-            pending: HashSet::new(),
-            objects: Vec::new(),
-            stored: 0,
-            new_objects: 0,
-            known_objects: 0,
-        })
+impl Encoder<'_> {
+    fn encode(&self, source: &dyn Source, segments: &[Segment]) -> Result<Stretch, IngestError> {
+        let start = segments.first().map_or(0, |segment| segment.range.start);
+        let mut bytes = vec![0; len_of(segments) as usize];
+        source.read_at(&mut bytes, start).map_err(IngestError::Read)?;
+        let outcome = |segment: &Segment| {
+            let range = (segment.range.start - start) as usize..(segment.range.end - start) as usize;
+            self.encode_one(segment, &bytes[range])
+        };
+        let outcomes = segments.iter().map(outcome).collect();
+        Ok(Stretch { bytes, outcomes })
     }
 
-    /// Reads, hashes and encodes the whole file; returns its SHA-256.
-    fn run(&mut self, source: &dyn Source, cut: &Cut, progress: &Progress<'_>) -> Result<Oid, IngestError> {
-        let mut hasher = Sha256::new();
-        let mut rest = cut.segments();
-        while let Some(first) = rest.first() {
-            let start = first.range.start;
-            let count = rest.iter().take_while(|segment| segment.range.start - start < BATCH_BYTES).count();
-            let (batch, tail) = rest.split_at(count);
-            rest = tail;
-            let end = batch[count - 1].range.end;
-            let mut bytes = vec![0; (end - start) as usize];
-            source.read_at(&mut bytes, start).map_err(IngestError::Read)?;
-            let slice = |segment: &Segment| {
-                &bytes[(segment.range.start - start) as usize..(segment.range.end - start) as usize]
-            };
-            let (_, outcomes) = rayon::join(
-                || hasher.update(&bytes),
-                || batch.par_iter().map(|segment| self.encode(segment, slice(segment))).collect::<Vec<_>>(),
-            );
-            for (segment, outcome) in batch.iter().zip(outcomes) {
-                let (object, outcome) = outcome?;
-                self.add(object, slice(segment).len(), outcome)?;
-            }
-            progress(end - start)?;
-        }
-        Ok(Oid::from_bytes(hasher.finalize().into()))
-    }
-
-    fn encode(&self, segment: &Segment, bytes: &[u8]) -> Result<(ObjectId, Outcome), StoreError> {
-        let object = ObjectId::of(bytes);
+    fn encode_one(&self, segment: &Segment, bytes: &[u8]) -> Outcome {
+        let (object, len) = (ObjectId::of(bytes), bytes.len() as u32);
         if self.pending.contains(&object) || self.store.holds(&object) {
-            return Ok((object, Outcome::Known));
+            return Outcome { object, len, new: None };
         }
         let base = self.base_of(segment);
         let with = base.as_ref().map(|base| codec::Base { bytes: &base.bytes, dtype: base.dtype });
         let encoded = codec::encode(bytes, segment.dtype, segment.row_len, with, self.effort);
         let base = base.filter(|_| encoded.codec.needs_base()).map(|base| (base.object, base.depth));
-        Ok((object, Outcome::New { encoded, base }))
+        Outcome { object, len, new: Some(New { encoded, base }) }
     }
 
     /// The counterpart's bytes; none when there is none, or when it can't be read (fsck tells).
@@ -181,41 +201,52 @@ impl<'a> Ingest<'a> {
         let bytes = self.store.get_base(&found.record.object).ok()?;
         Some(BaseBytes { object: found.record.object, depth: found.record.depth, dtype, bytes })
     }
+}
 
-    fn add(&mut self, object: ObjectId, len: usize, outcome: Outcome) -> Result<(), IngestError> {
+/// Puts what is encoded into packs, one after the other.
+struct Packer<'a> {
+    encoder: &'a Encoder<'a>,
+    writer: Option<PackWriter<'a>>,
+    objects: Vec<ObjectId>,
+    stored: u64,
+    new_objects: u64,
+    known_objects: u64,
+}
+
+impl<'a> Packer<'a> {
+    fn new(encoder: &'a Encoder<'a>) -> Packer<'a> {
+        Packer { encoder, writer: None, objects: Vec::new(), stored: 0, new_objects: 0, known_objects: 0 }
+    }
+
+    fn add(&mut self, outcome: Outcome) -> Result<(), IngestError> {
+        let Outcome { object, len, new } = outcome;
         self.objects.push(object);
-        let Outcome::New { encoded, base } = outcome else {
+        // Another segment with the same bytes may have come first.
+        let Some(New { encoded, base }) = new.filter(|_| !self.encoder.pending.contains(&object)) else {
             self.known_objects += 1;
             return Ok(());
         };
-        if !self.pending.insert(object) {
-            self.known_objects += 1;
-            return Ok(());
-        }
         if self.writer.as_ref().is_some_and(|writer| writer.len() > PACK_BYTES) {
             self.finish_pack()?;
         }
         let writer = match &mut self.writer {
             Some(writer) => writer,
-            None => self.writer.insert(self.store.begin_pack()?),
+            None => self.writer.insert(self.encoder.store.begin_pack()?),
         };
-        writer.add(record_for(object, base, encoded.codec, len as u32), &encoded.payload)?;
+        writer.add(record_for(object, base, encoded.codec, len), &encoded.payload)?;
+        self.encoder.pending.insert(object);
         self.stored += encoded.payload.len() as u64;
         self.new_objects += 1;
         Ok(())
     }
 
+    /// Makes the objects so far durable, and known to the index.
     fn finish_pack(&mut self) -> Result<(), IngestError> {
         if let Some(writer) = self.writer.take() {
-            self.store.admit(writer)?;
-            self.pending.clear();
+            self.encoder.store.admit(writer)?;
+            self.encoder.pending.clear();
         }
         Ok(())
-    }
-
-    fn finish_packs(&mut self) -> Result<Vec<ObjectId>, IngestError> {
-        self.finish_pack()?;
-        Ok(std::mem::take(&mut self.objects))
     }
 }
 

@@ -11,6 +11,8 @@ pub mod id;
 
 pub mod progress;
 
+pub mod pipeline;
+
 pub mod format;
 
 pub mod codec;

@@ -1,0 +1,140 @@
+//! Work on many things at once whose results are taken in order, with a bound on what is under way.
+//!
+//! Files are larger than memory, and a hash over one can't be had in parallel: the things that are
+//! ahead are worked on by all threads while one takes what is done. No thread waits for a batch to end.
+
+use std::collections::HashMap;
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+use std::time::Duration;
+
+/// How long a thread with nothing to do rests before it looks again.
+const REST: Duration = Duration::from_micros(50);
+
+/// Does `work` on all items by the threads of rayon's pool and hands the results to `take` in order.
+///
+/// Items of `limit_bytes` in all, or one, are under way at a time. The first error ends it; work that
+/// has begun is waited for.
+pub fn in_order<T: Sync, R: Send, E: Send>(
+    items: &[T],
+    bytes: impl Fn(&T) -> u64 + Sync,
+    limit_bytes: u64,
+    work: impl Fn(&T) -> Result<R, E> + Sync,
+    mut take: impl FnMut(&T, R) -> Result<(), E> + Send,
+) -> Result<(), E> {
+    rayon::scope(|scope| {
+        let (done, results) = mpsc::channel();
+        let mut results = Results { results, early: HashMap::new() };
+        let (mut begun, mut under_way) = (0, 0);
+        for (number, item) in items.iter().enumerate() {
+            while begun < items.len() && (begun == number || under_way < limit_bytes) {
+                under_way += bytes(&items[begun]);
+                let (at, done, work) = (begun, done.clone(), &work);
+                // Nobody listens after an error, and then nobody needs the result.
+                scope.spawn(move |_| drop(done.send((at, work(&items[at])))));
+                begun += 1;
+            }
+            take(item, results.wait_for(number)?)?;
+            under_way -= bytes(item);
+        }
+        Ok(())
+    })
+}
+
+/// Results as they come, and those that came before their turn.
+struct Results<R> {
+    results: Receiver<(usize, R)>,
+    early: HashMap<usize, R>,
+}
+
+impl<R> Results<R> {
+    fn wait_for(&mut self, number: usize) -> R {
+        loop {
+            self.early.extend(self.results.try_iter());
+            if let Some(result) = self.early.remove(&number) {
+                return result;
+            }
+            // This thread is one of the pool: it works on something else, also when it is the only one.
+            if rayon::yield_now() != Some(rayon::Yield::Executed) {
+                thread::sleep(REST);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::*;
+
+    /// A file's bytes are written as they are taken: out of order would be another file.
+    #[test]
+    fn results_come_in_order_on_any_number_of_threads() {
+        for threads in [1, 2, 5] {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let items: Vec<u64> = (0..200).collect();
+            let mut taken = Vec::new();
+            let work = |item: &u64| {
+                thread::sleep(Duration::from_micros(item * 7919 % 300));
+                Ok::<_, ()>(item * 2)
+            };
+            pool.install(|| {
+                in_order(
+                    &items,
+                    |_| 1,
+                    8,
+                    work,
+                    |item, twice| {
+                        assert_eq!(item * 2, twice);
+                        taken.push(*item);
+                        Ok(())
+                    },
+                )
+            })
+            .unwrap();
+            assert_eq!(taken, items);
+        }
+    }
+
+    /// Memory is bounded by this: no more than the limit, or one item, is under way.
+    #[test]
+    fn no_more_than_the_limit_is_under_way() {
+        let (now, most) = (AtomicU64::new(0), AtomicU64::new(0));
+        let items = [3u64, 1, 50, 4, 4, 4, 9, 1, 1, 1, 1, 1, 1, 2, 20, 3];
+        let work = |item: &u64| {
+            most.fetch_max(now.fetch_add(*item, Ordering::SeqCst) + item, Ordering::SeqCst);
+            Ok::<_, ()>(())
+        };
+        in_order(
+            &items,
+            |item| *item,
+            10,
+            work,
+            |item, ()| {
+                now.fetch_sub(*item, Ordering::SeqCst);
+                Ok(())
+            },
+        )
+        .unwrap();
+        assert!(most.into_inner() < 10 + 50, "an item is begun while less than the limit is under way");
+    }
+
+    /// The first error is the one that is told, and what comes behind it is not taken.
+    #[test]
+    fn an_error_ends_it() {
+        let work = |item: &u64| if *item == 3 { Err("three") } else { Ok(()) };
+        let mut taken = 0;
+        let found = in_order(
+            &[1, 2, 3, 4, 5],
+            |_| 1,
+            2,
+            work,
+            |_, ()| {
+                taken += 1;
+                Ok(())
+            },
+        );
+        assert_eq!((found, taken), (Err("three"), 2));
+    }
+}
