@@ -3,13 +3,14 @@
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use git_sparse::daemon::message::{self, Event, Reply, Request};
+use git_sparse::daemon::message::{self, Event, RemotePlace, Reply, Request};
+use git_sparse::id::Oid;
 use xtask::home::said;
 
 use crate::support::home::{Home, Mode};
@@ -202,7 +203,7 @@ fn a_daemon_of_another_version_is_replaced() {
     let home = Home::new(Mode::Daemon);
     home.run("git-sparse", &home.path(""), &["daemon", "start"]);
     let first = answering(&home);
-    let mut stream = std::os::unix::net::UnixStream::connect(socket(&home)).expect("a daemon");
+    let mut stream = UnixStream::connect(socket(&home)).expect("a daemon");
     message::write(&mut stream, &Request::Hello { version: "0.0.0-other".into() }).expect("a greeting");
     let answer: Option<Event> = message::read(&mut stream).expect("an answer");
     assert!(matches!(answer, Some(Event::Done(Reply::Hello { version })) if version == git_sparse::VERSION));
@@ -232,6 +233,56 @@ fn a_client_outlives_a_daemon_of_another_version() {
     assert!(answering(&home).is_some());
 }
 
+/// While git-lfs is busy with one file, the daemon rebuilds the next into the same directory: asking for
+/// that costs nothing. What nobody asked for goes when the caller does.
+#[test]
+fn the_next_file_is_rebuilt_before_it_is_asked_for() {
+    let home = Home::new(Mode::Daemon);
+    let repo = Repo::init(&home, "work");
+    repo.commit(
+        "models",
+        tree_of(&[("a", "tiny-base"), ("b", "tiny-sft"), ("c", "tiny-sft-2"), ("d", "tiny-lora")]),
+    );
+    repo.push();
+    let clone = Repo::clone(&home, text(&repo.remote()), "clone", &["--no-checkout"]);
+    let into = clone.path.join(".git/lfs/tmp");
+    fs::create_dir_all(&into).expect("a directory");
+    let rebuilt = || -> Vec<PathBuf> {
+        let entries = fs::read_dir(&into).expect("a directory").flatten();
+        let size = |path: &PathBuf| fs::metadata(path).map_or(0, |found| found.len());
+        entries.map(|entry| entry.path()).filter(|path| size(path) > 0).collect()
+    };
+
+    let mut stream = UnixStream::connect(socket(&home)).expect("a daemon");
+    let mut ask = |oid: &str| -> PathBuf {
+        let request = Request::Download {
+            oid: oid.parse().expect("an oid"),
+            into: into.clone(),
+            repo: Some(clone.path.join(".git")),
+            remote: RemotePlace::Directory(repo.remote().join("sparse")),
+        };
+        message::write(&mut stream, &request).expect("a daemon that reads");
+        loop {
+            match message::read(&mut stream).expect("an answer") {
+                Some(Event::Progress(_)) => {}
+                Some(Event::Done(Reply::Downloaded { path })) => return path,
+                other => panic!("{other:?}"),
+            }
+        }
+    };
+    let first = ask(&repo.oids(&["HEAD"])[0]);
+    wait_until("another file is there", || rebuilt().iter().any(|path| *path != first));
+    let ahead = rebuilt().into_iter().find(|path| *path != first).expect("the one that was waited for");
+    let oid = text(&ahead).rsplit('-').next().expect("a name that ends with an oid").to_owned();
+    assert_eq!(ask(&oid), ahead);
+    assert_eq!(Oid::of(&fs::read(&ahead).expect("the file")).to_string(), oid);
+    drop(stream);
+    wait_until("only what was given is left", || {
+        rebuilt().iter().all(|path| *path == first || *path == ahead)
+    });
+    assert!(first.exists() && ahead.exists());
+}
+
 /// Garbage and lies on the socket end that conversation, and no other.
 #[test]
 fn garbage_on_the_socket_harms_nobody_else() {
@@ -243,7 +294,7 @@ fn garbage_on_the_socket_harms_nobody_else() {
     for garbage in
         [b"GET / HTTP/1.1\r\n\r\n".to_vec(), long, deep, b"\x02\0\0\0{}".to_vec(), b"\x05".to_vec()]
     {
-        let mut stream = std::os::unix::net::UnixStream::connect(socket(&home)).expect("a daemon");
+        let mut stream = UnixStream::connect(socket(&home)).expect("a daemon");
         stream.write_all(&garbage).expect("a daemon that reads");
     }
     assert_eq!(answering(&home), first);

@@ -4,6 +4,7 @@
 //! where store, socket and lock are. With `GIT_SPARSE_NO_DAEMON=1` the client calls the same
 //! handler in its own process, under the same lock.
 
+mod ahead;
 pub mod cache;
 pub mod client;
 mod flight;

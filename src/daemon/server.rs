@@ -3,18 +3,20 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Notify, mpsc};
 
+use super::ahead::Caller;
 use super::client;
 use super::handle::Handler;
 use super::lock;
 use super::message::{self, Event, Failure, Kind, Reply, Request, Status};
 use super::place::Place;
+use crate::id::Oid;
 use crate::progress::Cancelled;
 
 /// A new daemon waits this long for the one that it replaces to finish its work.
@@ -26,6 +28,7 @@ struct Server {
     handler: Handler,
     running: AtomicUsize,
     stop: Notify,
+    stopping: AtomicBool,
     started: Instant,
 }
 
@@ -37,8 +40,13 @@ pub fn run(place: &Place, idle: Duration) -> Result<(), Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::new(Kind::Fatal, format!("can't start threads: {error}")))?;
-    let server =
-        Server { handler, running: AtomicUsize::new(0), stop: Notify::new(), started: Instant::now() };
+    let server = Server {
+        handler,
+        running: AtomicUsize::new(0),
+        stop: Notify::new(),
+        stopping: AtomicBool::new(false),
+        started: Instant::now(),
+    };
     let outcome = runtime.block_on(Arc::new(server).serve(&place.socket, idle));
     // Work in `spawn_blocking` is waited for: what runs is never broken off.
     drop(runtime);
@@ -94,7 +102,8 @@ impl Server {
                 }
             }
         }
-        // Nobody new gets in; whoever is in gets an answer.
+        // Nobody new gets in; whoever is in gets an answer, and nothing is rebuilt ahead of a question.
+        self.stopping.store(true, Ordering::SeqCst);
         drop(listener);
         let _ = std::fs::remove_file(socket);
         while self.running.load(Ordering::SeqCst) > 0 {
@@ -107,14 +116,28 @@ impl Server {
         if !same_user(&stream) {
             return;
         }
+        let caller = Arc::new(Caller::default());
         while let Ok(Some(request)) = receive(&mut stream).await {
             self.running.fetch_add(1, Ordering::SeqCst);
+            self.handler.meet(&caller, &request);
+            let given = if let Request::Download { oid, .. } = &request { Some(*oid) } else { None };
             let sent = self.clone().answer(request, &mut stream).await;
             self.running.fetch_sub(1, Ordering::SeqCst);
             if sent.is_err() {
-                return;
+                break;
+            }
+            if let Some(oid) = given {
+                self.clone().foresee(caller.clone(), oid);
             }
         }
+        self.handler.leave(&caller);
+    }
+
+    /// Uses the time that git-lfs takes over what it was given.
+    fn foresee(self: Arc<Self>, caller: Arc<Caller>, oid: Oid) {
+        tokio::task::spawn_blocking(move || {
+            self.handler.foresee(&caller, oid, &|| self.stopping.load(Ordering::SeqCst))
+        });
     }
 
     async fn answer(self: Arc<Self>, request: Request, stream: &mut UnixStream) -> std::io::Result<()> {

@@ -1,5 +1,6 @@
 //! Does what a request asks. The one place that holds a `Store`.
 
+mod foresee;
 mod inspect;
 mod maintain;
 mod transfer;
@@ -9,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
+use super::ahead::{Ahead, Caller};
 use super::cache::{self, Cache};
 use super::flight::Flights;
 use super::lock::{self, Lock};
@@ -36,6 +38,7 @@ pub struct Handler {
     cache: Cache,
     remotes: Flights<RemotePlace, Mutex<Remote>>,
     files: Flights<Oid, Mutex<()>>,
+    ahead: Ahead,
     /// The history that was read last: all files of a push ask for the same one.
     history: Mutex<Option<(PathBuf, Tips, Arc<History>)>>,
     /// Verbs that take packs away run alone.
@@ -60,6 +63,7 @@ impl Handler {
             cache: Cache::new(&place.cache, limit.unwrap_or(cache::DEFAULT_LIMIT)),
             remotes: Flights::default(),
             files: Flights::default(),
+            ahead: Ahead::default(),
             history: Mutex::new(None),
             alone: RwLock::new(()),
             rebuilt: AtomicU64::new(0),
@@ -70,6 +74,15 @@ impl Handler {
 
     pub fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// Notes what a connection asks for, and that it is gone.
+    pub fn meet(&self, caller: &Caller, request: &Request) {
+        self.ahead.meet(caller, request);
+    }
+
+    pub fn leave(&self, caller: &Caller) {
+        self.ahead.leave(caller);
     }
 
     pub fn place(&self) -> &Place {

@@ -109,25 +109,29 @@ impl Handler {
         remote: &RemotePlace,
         progress: &Progress<'_>,
     ) -> Result<Reply, Failure> {
-        let path = self.new_path(into, oid);
-        if self.cache.take(oid, &path) {
+        let wanted = self.ahead.ask(into, oid);
+        let flight = self.files.get(&oid, || Mutex::new(()));
+        let _turn = flight.lock().unwrap_or_else(PoisonError::into_inner);
+        // It may be ready by now: another connection was at it.
+        if let Some(path) = wanted.or_else(|| self.ahead.ask(into, oid)) {
             return Ok(Reply::Downloaded { path });
         }
-        self.rebuild_here(oid, &path, remote, progress)?;
-        self.cache.offer(oid, &path);
+        let path = self.new_path(into, oid);
+        if !self.cache.take(oid, &path) {
+            self.rebuild_here(oid, &path, remote, progress)?;
+            self.cache.offer(oid, &path);
+        }
         Ok(Reply::Downloaded { path })
     }
 
-    /// Rebuilds a file, fetching what the store lacks.
-    fn rebuild_here(
+    /// Rebuilds a file, fetching what the store lacks. The caller holds the file's flight.
+    pub(super) fn rebuild_here(
         &self,
         oid: Oid,
         path: &Path,
         remote: &RemotePlace,
         progress: &Progress<'_>,
     ) -> Result<(), Failure> {
-        let flight = self.files.get(&oid, || Mutex::new(()));
-        let _turn = flight.lock().unwrap_or_else(PoisonError::into_inner);
         if let Ok(Some(recipe)) = self.store.recipe(&oid) {
             match self.write_new(&recipe, path, progress) {
                 // Objects went missing: they are fetched like those of a file that was never here.

@@ -1,0 +1,56 @@
+//! Rebuilds the file that a connection will probably ask for next.
+
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+use super::Handler;
+use crate::daemon::ahead::{Caller, Target};
+use crate::git::History;
+use crate::git::command::Git;
+use crate::id::Oid;
+use crate::progress::Cancelled;
+
+impl Handler {
+    /// Rebuilds one file of the revision of `oid`, which the caller was just given, unless it hangs up
+    /// or `stop` says so. Nobody waits for this: what fails here fails again, and is told, when asked for.
+    pub fn foresee(&self, caller: &Caller, oid: Oid, stop: &(dyn Fn() -> bool + Sync)) {
+        let Some(target) = caller.target() else { return };
+        let Some(_alone_ahead) = self.ahead.begin() else { return };
+        let _shared = self.shared();
+        let list = || self.revision_of(oid, target).unwrap_or_default();
+        let Some(next) = self.ahead.next(&target.into, list) else { return };
+        let flight = self.files.get(&next, || Mutex::new(()));
+        let _turn = flight.lock().unwrap_or_else(PoisonError::into_inner);
+        let path = self.new_path(&target.into, next);
+        let progress = |_| if caller.is_gone() || stop() { Err(Cancelled) } else { Ok(()) };
+        if self.rebuild_here(next, &path, &target.remote, &progress).is_ok() {
+            self.ahead.put(&target.into, next, path);
+        }
+    }
+
+    /// The files of the revision that is checked out, as far as one can tell: HEAD, or else the newest
+    /// commit with this file. Without those that are there, and none where only some are wanted.
+    fn revision_of(&self, oid: Oid, target: &Target) -> Option<Vec<Oid>> {
+        let settings = Git::at(&target.repo).settings();
+        if settings.get("lfs.fetchinclude").or(settings.get("lfs.fetchexclude")).is_some() {
+            return None;
+        }
+        let files = |revision: &str| History::files_at(&target.repo, revision).ok();
+        let has_it =
+            |files: &Vec<_>| files.iter().any(|(_, pointer): &(_, crate::git::Pointer)| pointer.oid == oid);
+        let files = files("HEAD").filter(has_it).or_else(|| {
+            let history = self.history(&target.repo);
+            let commit = history.places(oid).next().map(|(_, version)| version.commit.clone());
+            files(&commit?)
+        })?;
+        let objects = target.into.parent()?.join("objects");
+        let lacking =
+            files.into_iter().map(|(_, pointer)| pointer.oid).filter(|oid| !is_there(&objects, *oid));
+        Some(lacking.collect())
+    }
+}
+
+fn is_there(objects: &Path, oid: Oid) -> bool {
+    let name = oid.to_string();
+    objects.join(&name[..2]).join(&name[2..4]).join(&name).is_file()
+}
