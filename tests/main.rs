@@ -19,3 +19,5 @@ mod sync;
 mod processes;
 
 mod powercut;
+
+mod golden;

@@ -46,7 +46,7 @@ pub fn samples_of(seed: u64) -> Vec<Sample> {
     found
 }
 
-fn sample(bytes: Vec<u8>, earlier: Vec<Oid>) -> Sample {
+pub fn sample(bytes: Vec<u8>, earlier: Vec<Oid>) -> Sample {
     Sample { oid: Oid::of(&bytes), bytes, earlier }
 }
 

@@ -1,0 +1,159 @@
+//! Stores of each format version, written once and kept: what an old version wrote, a new one reads.
+//!
+//! The files in a golden store are made here anew from their seeds, and must come back. A new format
+//! version gets a store of its own by `cargo test --test all -- --ignored write_the_golden_store`; the
+//! old ones stay as they are.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use git_sparse::backend::{Local, Privacy};
+use git_sparse::pack;
+use git_sparse::store::FORMAT_VERSION;
+
+use crate::support::random::Random;
+use crate::support::samples::{Sample, assert_clean, assert_gives_back, fresh, keep_all, sample};
+
+/// Numbers of the long tensors: enough for streams of all 64 lanes.
+const LONG: usize = 1_100_000;
+/// The safetensors name of each type, and the bytes of an element.
+const DTYPES: [(&str, usize); 15] = [
+    ("BOOL", 1),
+    ("U8", 1),
+    ("I8", 1),
+    ("F8_E4M3", 1),
+    ("F8_E5M2", 1),
+    ("U16", 2),
+    ("I16", 2),
+    ("F16", 2),
+    ("BF16", 2),
+    ("U32", 4),
+    ("I32", 4),
+    ("F32", 4),
+    ("U64", 8),
+    ("I64", 8),
+    ("F64", 8),
+];
+
+fn golden(version: u32) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/{version}"))
+}
+
+/// Everything that is in a golden store, in the order in which it was stored.
+fn files() -> Vec<Sample> {
+    let mut random = Random::seeded(1);
+    let mut files = Vec::new();
+    for (dtype, width) in DTYPES {
+        // An odd number of groups, and a row that ends in the middle of one.
+        let base = numbers(&mut random, width, 75 * 40);
+        let tuned = stepped(&mut random, &base, width, 75);
+        let again = stepped(&mut random, &tuned, width, 75);
+        add_line(&mut files, &[(dtype, &base), (dtype, &tuned), (dtype, &again)], [40, 75]);
+    }
+    let base: Vec<u8> =
+        (0..LONG).flat_map(|at| (0x3c40 | at % 50 / 49 * (at & 0x3f)).to_le_bytes()[..2].to_vec()).collect();
+    let step = |(at, element): (usize, &[u8])| {
+        let bits = u16::from_le_bytes(element.try_into().expect("two bytes")) + 1 + u16::from(at % 61 == 0);
+        bits.to_le_bytes()
+    };
+    let tuned: Vec<u8> = base.chunks(2).enumerate().flat_map(step).collect();
+    add_line(&mut files, &[("BF16", &base), ("BF16", &tuned)], [LONG / 1000, 1000]);
+    let wide: Vec<u8> = tuned.chunks(2).take(4000).flat_map(|bits| [0, 0, bits[0], bits[1]]).collect();
+    add_line(&mut files, &[("BF16", &base[..8000]), ("F32", &wide)], [40, 100]);
+
+    let mut text = (0..400).map(|line| format!("line {line}: {}\n", random.below(1000))).collect::<String>();
+    let mut earlier = Vec::new();
+    for revision in 0..3 {
+        text = text.replace(&format!("line {revision}:"), "changed:");
+        let file = sample(text.clone().into_bytes(), earlier.clone());
+        earlier.insert(0, file.oid);
+        files.push(file);
+    }
+    files.push(sample((0..3000).map(|_| random.number() as u8).collect(), Vec::new()));
+    files.push(sample(npy(&base[..6000]), Vec::new()));
+    let archive = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/zip/python.zip");
+    files.push(sample(fs::read(archive).expect("the archive"), Vec::new()));
+    files.push(sample(Vec::new(), Vec::new()));
+    files
+}
+
+/// Numbers whose high bits are nearly the same, as weights are.
+fn numbers(random: &mut Random, width: usize, count: usize) -> Vec<u8> {
+    let bits = 8 * width as u32;
+    let number =
+        |_| (0x3c << (bits - 8) ^ random.number() % (1 << (bits - 4))).to_le_bytes()[..width].to_vec();
+    (0..count).flat_map(number).collect()
+}
+
+/// The same after a step: small ones, wild ones, rows that stay.
+fn stepped(random: &mut Random, base: &[u8], width: usize, row_len: usize) -> Vec<u8> {
+    let step = |(at, element): (usize, &[u8])| {
+        let mut number = [0; 8];
+        number[..width].copy_from_slice(element);
+        let step = match (at / row_len % 7, random.below(200)) {
+            (3, _) => 0,
+            (_, 0) => random.number(),
+            (row, _) => (random.below(2 * row + 3) as u64).wrapping_sub(row as u64 + 1),
+        };
+        u64::from_le_bytes(number).wrapping_add(step).to_le_bytes()[..width].to_vec()
+    };
+    base.chunks(width).enumerate().flat_map(step).collect()
+}
+
+/// Adds models, each of which was made from those before it.
+fn add_line(files: &mut Vec<Sample>, models: &[(&str, &[u8])], shape: [usize; 2]) {
+    let mut earlier = Vec::new();
+    for (dtype, numbers) in models {
+        let file = sample(safetensors(dtype, numbers, shape), earlier.clone());
+        earlier.insert(0, file.oid);
+        files.push(file);
+    }
+}
+
+fn safetensors(dtype: &str, numbers: &[u8], [rows, columns]: [usize; 2]) -> Vec<u8> {
+    let header = format!(
+        "{{\"w\":{{\"dtype\":\"{dtype}\",\"shape\":[{rows},{columns}],\"data_offsets\":[0,{}]}}}}",
+        numbers.len()
+    );
+    [&(header.len() as u64).to_le_bytes(), header.as_bytes(), numbers].concat()
+}
+
+fn npy(numbers: &[u8]) -> Vec<u8> {
+    let header = format!("{{'descr': '<u2', 'fortran_order': False, 'shape': ({},), }}\n", numbers.len() / 2);
+    [b"\x93NUMPY\x01\x00", &(header.len() as u16).to_le_bytes()[..], header.as_bytes(), numbers].concat()
+}
+
+/// Every version that ever wrote stores: nobody loses a model to an update.
+#[test]
+fn stores_of_all_versions_are_read() {
+    let files = files();
+    for version in 1..=FORMAT_VERSION {
+        let root = golden(version);
+        assert!(root.join("config").is_file(), "{}: the golden store is missing", root.display());
+        let store = fresh(Local::new(&root, Privacy::Private));
+        assert_gives_back(&store, &files, &format!("version {version}"));
+        assert_clean(&store, &format!("version {version}"));
+        let packs = store.packs().expect("a list of packs");
+        let records =
+            packs.iter().flat_map(|pack| pack::read_trailer(store.backend(), *pack).expect("a trailer"));
+        let (codecs, depths): (BTreeSet<u8>, BTreeSet<u8>) =
+            records.map(|record| (record.codec as u8, record.depth)).unzip();
+        assert_eq!(codecs, (0..=4).collect(), "version {version}: a codec is not in the golden store");
+        assert!(depths.contains(&2), "version {version}: no chain in the golden store");
+    }
+}
+
+/// Writes what this version writes, where nothing was written yet: a golden store is never changed.
+#[test]
+#[ignore = "writes into the source tree, once a format version"]
+fn write_the_golden_store() {
+    let root = golden(FORMAT_VERSION);
+    if root.exists() {
+        return;
+    }
+    let backend = Local::new(&root, Privacy::Shared);
+    git_sparse::store::check_config(&backend).expect("a new store");
+    keep_all(&fresh(backend), &files());
+    let _ = fs::remove_dir(root.join("tmp"));
+}
