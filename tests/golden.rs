@@ -51,8 +51,9 @@ fn files() -> Vec<Sample> {
         let again = stepped(&mut random, &tuned, width, 75);
         add_line(&mut files, &[(dtype, &base), (dtype, &tuned), (dtype, &again)], [40, 75]);
     }
-    let base: Vec<u8> =
-        (0..LONG).flat_map(|at| (0x3c40 | at % 50 / 49 * (at & 0x3f)).to_le_bytes()[..2].to_vec()).collect();
+    let base: Vec<u8> = (0..LONG)
+        .flat_map(|at| (0x3c40 | (at % 50 / 49 * (at & 0x3f))).to_le_bytes()[..2].to_vec())
+        .collect();
     let step = |(at, element): (usize, &[u8])| {
         let bits = u16::from_le_bytes(element.try_into().expect("two bytes")) + 1 + u16::from(at % 61 == 0);
         bits.to_le_bytes()
