@@ -13,6 +13,8 @@ pub mod progress;
 
 pub mod pipeline;
 
+pub mod heap;
+
 pub mod format;
 
 pub mod codec;

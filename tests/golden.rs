@@ -83,7 +83,7 @@ fn files() -> Vec<Sample> {
 fn numbers(random: &mut Random, width: usize, count: usize) -> Vec<u8> {
     let bits = 8 * width as u32;
     let number =
-        |_| (0x3c << (bits - 8) ^ random.number() % (1 << (bits - 4))).to_le_bytes()[..width].to_vec();
+        |_| ((0x3c << (bits - 8)) ^ (random.number() % (1 << (bits - 4)))).to_le_bytes()[..width].to_vec();
     (0..count).flat_map(number).collect()
 }
 
