@@ -76,7 +76,8 @@ fn stop(place: &Place) -> Result<(), Failure> {
         println!("the daemon does not run");
         return Ok(());
     };
-    client.call(&Request::Stop, &unwatched)?;
+    // One that is going already gives no answer; what counts is that it goes.
+    let _ = client.call(&Request::Stop, &unwatched);
     let start = Instant::now();
     while Client::existing(place).is_some() || crate::daemon::lock::is_held(&place.store) {
         if start.elapsed() > STOP_PATIENCE {
@@ -89,12 +90,10 @@ fn stop(place: &Place) -> Result<(), Failure> {
 }
 
 fn status(place: &Place, json: bool) -> Result<(), Failure> {
-    let reply = match Client::existing(place) {
-        None => None,
-        Some(mut client) => Some(client.call(&Request::Status, &unwatched)?),
-    };
-    let status = match reply {
-        Some(Reply::Status(status)) => Some(status),
+    let status = match Client::existing(place).map(|mut client| client.call(&Request::Status, &unwatched)) {
+        Some(Ok(Reply::Status(status))) => Some(status),
+        // One that is lost while it is asked was going.
+        Some(Err(failure)) if Client::existing(place).is_some() => return Err(failure),
         _ => None,
     };
     if json {

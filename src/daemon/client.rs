@@ -4,7 +4,8 @@ use std::fs::DirBuilder;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::os::unix::net::UnixStream;
-use std::process::{Command, Stdio};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,8 @@ use crate::progress::Progress;
 
 /// A daemon that starts opens its store first, and rebuilds a lost index before that.
 const START_PATIENCE: Duration = Duration::from_secs(120);
+/// A daemon that finds another one exits before that one answers; longer than this, it had a reason.
+const YIELD_PATIENCE: Duration = Duration::from_secs(5);
 /// In-process runs take turns.
 const TURN_PATIENCE: Duration = Duration::from_secs(600);
 
@@ -58,27 +61,38 @@ impl Client {
 
     fn greet(&self) -> Result<UnixStream, Failure> {
         let start = Instant::now();
-        let mut started = false;
-        loop {
+        let mut started: Option<Child> = None;
+        let mut gave_up: Option<(Instant, ExitStatus)> = None;
+        while start.elapsed() < START_PATIENCE {
             if let Ok(mut stream) = UnixStream::connect(&self.place.socket) {
                 match hello(&mut stream) {
                     Ok(version) if version == crate::VERSION => return Ok(stream),
                     // It finishes what it does and goes; a new one waits for its lock.
-                    _ => started = false,
+                    _ => started = None,
                 }
             }
-            if !started {
-                start_daemon(&self.place)?;
-                started = true;
-            }
-            if start.elapsed() > START_PATIENCE {
-                return Err(Failure::new(Kind::Fatal, "the daemon does not answer").fix(format!(
-                    "see {} and git sparse daemon run; or set GIT_SPARSE_NO_DAEMON=1",
-                    self.place.log.display()
-                )));
+            match started.as_mut().map(Child::try_wait) {
+                None => started = Some(start_daemon(&self.place)?),
+                // One that was killed, as by a lack of memory, says nothing about the next.
+                Some(Ok(Some(status))) if status.signal().is_some() || status.success() => started = None,
+                // One that gives up may do so for another that begins to answer.
+                Some(Ok(Some(status))) => {
+                    let (since, status) = *gave_up.get_or_insert((Instant::now(), status));
+                    if since.elapsed() > YIELD_PATIENCE {
+                        return Err(self.silent(&format!("the daemon gave up ({status})")));
+                    }
+                }
+                Some(_) => {}
             }
             thread::sleep(Duration::from_millis(15));
         }
+        Err(self.silent("the daemon does not answer"))
+    }
+
+    fn silent(&self, what: &str) -> Failure {
+        let log = self.place.log.display();
+        let fix = format!("see {log} and git sparse daemon run; or set GIT_SPARSE_NO_DAEMON=1");
+        Failure::new(Kind::Fatal, what).fix(fix)
     }
 }
 
@@ -126,7 +140,7 @@ fn lost(error: &io::Error) -> Failure {
 }
 
 /// Detached, in a session of its own, with no stream of ours: git waits for whoever holds its pipes.
-fn start_daemon(place: &Place) -> Result<(), Failure> {
+fn start_daemon(place: &Place) -> Result<Child, Failure> {
     let failed = |what: String, error: io::Error| {
         Failure::new(Kind::Fatal, format!("can't start the daemon: {what}: {error}"))
             .fix("set GIT_SPARSE_NO_DAEMON=1 to work without it")
@@ -140,7 +154,7 @@ fn start_daemon(place: &Place) -> Result<(), Failure> {
         command.env_remove(variable);
     }
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-    command.spawn().map(drop).map_err(|error| failed(program.display().to_string(), error))
+    command.spawn().map_err(|error| failed(program.display().to_string(), error))
 }
 
 fn open_log(place: &Place) -> io::Result<std::fs::File> {
