@@ -4,6 +4,7 @@
 //! ahead are worked on by all threads while one takes what is done. No thread waits for a batch to end.
 
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::Duration;
@@ -17,12 +18,13 @@ const REST: Duration = Duration::from_micros(50);
 /// has begun is waited for.
 pub fn in_order<T: Sync, R: Send, E: Send>(
     items: &[T],
-    bytes: impl Fn(&T) -> u64 + Sync,
+    bytes: impl Fn(&T) -> u64,
     limit_bytes: u64,
     work: impl Fn(&T) -> Result<R, E> + Sync,
-    mut take: impl FnMut(&T, R) -> Result<(), E> + Send,
+    mut take: impl FnMut(&T, R) -> Result<(), E>,
 ) -> Result<(), E> {
-    rayon::scope(|scope| {
+    // In place: on a thread of the pool, this work would have to wait for other work that it took up.
+    rayon::in_place_scope(|scope| {
         let (done, results) = mpsc::channel();
         let mut results = Results { results, early: HashMap::new() };
         let (mut begun, mut under_way) = (0, 0);
@@ -30,11 +32,16 @@ pub fn in_order<T: Sync, R: Send, E: Send>(
             while begun < items.len() && (begun == number || under_way < limit_bytes) {
                 under_way += bytes(&items[begun]);
                 let (at, done, work) = (begun, done.clone(), &work);
-                // Nobody listens after an error, and then nobody needs the result.
-                scope.spawn(move |_| drop(done.send((at, work(&items[at])))));
+                scope.spawn(move |_| {
+                    let result = catch_unwind(AssertUnwindSafe(|| work(&items[at])));
+                    // Nobody listens after an error, and then nobody needs the result.
+                    let _ = done.send((at, result));
+                });
                 begun += 1;
             }
-            take(item, results.wait_for(number)?)?;
+            // A panic is passed on: the result would never come.
+            let result = results.wait_for(number).unwrap_or_else(|panic| resume_unwind(panic));
+            take(item, result?)?;
             under_way -= bytes(item);
         }
         Ok(())
@@ -54,9 +61,11 @@ impl<R> Results<R> {
             if let Some(result) = self.early.remove(&number) {
                 return result;
             }
-            // This thread is one of the pool: it works on something else, also when it is the only one.
-            if rayon::yield_now() != Some(rayon::Yield::Executed) {
-                thread::sleep(REST);
+            match rayon::yield_now() {
+                // A thread of the pool works on something else; it may be the only one.
+                Some(rayon::Yield::Executed) => {}
+                Some(rayon::Yield::Idle) => thread::sleep(REST),
+                None => self.early.extend(self.results.recv()),
             }
         }
     }
@@ -136,5 +145,13 @@ mod tests {
             },
         );
         assert_eq!((found, taken), (Err("three"), 2));
+    }
+
+    /// A panic in a worker must not leave its caller waiting.
+    #[test]
+    fn a_panic_is_passed_on() {
+        let work = |item: &u64| if *item == 3 { panic!("three") } else { Ok::<_, ()>(()) };
+        let found = catch_unwind(|| in_order(&[1, 2, 3, 4, 5], |_| 1, 2, work, |_, ()| Ok(())));
+        assert_eq!(found.unwrap_err().downcast_ref(), Some(&"three"));
     }
 }
