@@ -8,7 +8,7 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 use crate::codec;
-use crate::format::{Dtype, Format};
+use crate::format::{Dtype, Format, MAX_ARRAYS};
 use crate::id::{ObjectId, Oid};
 
 const MAGIC: &[u8; 8] = b"GSRECIPE";
@@ -244,10 +244,11 @@ fn decode_body(
         .chunks_exact(4)
         .map(|raw| f32::from_le_bytes(raw.try_into().expect("because chunks have 4 bytes")))
         .collect();
-    let tensors = fields.counted(12, decode_tensor)?;
+    // A tensor takes ten times its bytes on disk in memory: no more than a cut can have.
+    let tensors = fields.counted(12, MAX_ARRAYS, decode_tensor)?;
     let tensor_count = tensors.len() as u32;
     // Each part also has an id, behind all parts.
-    let mut parts = fields.counted(12 + 32, |fields| {
+    let mut parts = fields.counted(12 + 32, usize::MAX, |fields| {
         let (len, tensor, slice) = (fields.u32()?, fields.u32()?, fields.u32()?);
         if tensor != NO_TENSOR && tensor >= tensor_count {
             return Err(RecipeError::Malformed("part of a tensor that is not listed"));
@@ -342,11 +343,15 @@ impl<'a> Fields<'a> {
     fn counted<T>(
         &mut self,
         min_bytes: usize,
+        most: usize,
         mut item: impl FnMut(&mut Self) -> Result<T, RecipeError>,
     ) -> Result<Vec<T>, RecipeError> {
         let count = self.u32()? as usize;
         if count.saturating_mul(min_bytes) > self.rest.len() {
             return Err(RecipeError::Malformed("count is larger than the bytes that follow"));
+        }
+        if count > most {
+            return Err(RecipeError::Malformed("more tensors than a file can have"));
         }
         (0..count).map(|_| item(self)).collect()
     }

@@ -59,7 +59,7 @@ impl<W: Word> Plan<W> {
 /// Half octaves that each row moved less than the one that moved most; none when rows don't apply.
 #[inline(always)]
 fn row_levels<W: Word, L: Lanes>(deltas: &Deltas<'_, W, L>, row_len: usize) -> Option<Rows> {
-    if row_len < MIN_ROW_LEN || deltas.count() < 2 * row_len {
+    if row_len < MIN_ROW_LEN || deltas.count() / 2 < row_len {
         return None;
     }
     let contexts = Contexts::new(deltas.order(), deltas.top(), None);

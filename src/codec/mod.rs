@@ -129,8 +129,9 @@ fn candidates(
     offer: &mut dyn FnMut(Codec, Vec<u8>) -> f64,
 ) {
     if dtype == Dtype::Bytes {
-        if let Some(base) = base.filter(|base| base.bytes.len() <= zstd::MAX_DICTIONARY_BYTES) {
-            offer(Codec::ZstdPatch, zstd::compress_patch(bytes, base.bytes, effort));
+        let base = base.filter(|base| base.bytes.len() <= zstd::MAX_DICTIONARY_BYTES);
+        if let Some(patch) = base.and_then(|base| zstd::compress_patch(bytes, base.bytes, effort)) {
+            offer(Codec::ZstdPatch, patch);
         }
         offer(Codec::Zstd, zstd::compress(bytes, zstd::level(effort)));
         return;
@@ -150,7 +151,8 @@ fn candidates(
     }
 }
 
-/// Decodes to exactly `decoded_len` bytes; allocates no more than that and a little.
+/// Decodes to exactly `decoded_len` bytes; allocates that, twice as much more where the base has to be
+/// converted and rounded first, and a little.
 pub fn decode(
     codec: Codec,
     payload: &[u8],

@@ -96,6 +96,14 @@ proptest! {
         }
     }
 
+    /// A base may begin like a dictionary of zstd, and a tensor may claim rows of any length.
+    #[test]
+    fn no_base_and_no_row_panics(rest in prop::collection::vec(any::<u8>(), 0..600), row_len: u64, dtype in any_dtype()) {
+        let base = [&[0x37, 0xa4, 0x30, 0xec], &rest[..]].concat();
+        let bytes: Vec<u8> = base.iter().map(|byte| byte ^ u8::from(byte % 7 == 0)).collect();
+        comes_back(&bytes, dtype, row_len, Some(Base { bytes: &base, dtype }));
+    }
+
     /// A payload from outside may be anything: an error, or bytes that the store's hash then judges.
     #[test]
     fn no_payload_panics(

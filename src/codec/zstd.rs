@@ -1,5 +1,7 @@
 //! zstd: for what is no array of numbers, alone or with the base as a dictionary.
 
+use ::zstd::zstd_safe::{self, CCtx, CParameter, DCtx, DParameter};
+
 use super::{DecodeError, Effort};
 
 /// log2 of the largest window that a frame may ask for: memory of the decoder.
@@ -15,13 +17,21 @@ pub fn compress(bytes: &[u8], level: i32) -> Vec<u8> {
 /// Exactly `decoded_len` bytes, or an error.
 pub fn decompress(frame: &[u8], decoded_len: usize) -> Result<Vec<u8>, DecodeError> {
     let mut decompressor = ::zstd::bulk::Decompressor::new().map_err(|_| failed())?;
-    run(&mut decompressor, frame, decoded_len)
+    decompressor.window_log_max(MAX_WINDOW_BITS).map_err(|_| failed())?;
+    let bytes = decompressor.decompress(frame, decoded_len).map_err(|_| failed())?;
+    of_length(bytes, decoded_len)
 }
 
-pub(super) fn compress_patch(bytes: &[u8], base: &[u8], effort: Effort) -> Vec<u8> {
-    let compressor = ::zstd::bulk::Compressor::with_dictionary(level(effort), base);
-    let frame = compressor.and_then(|mut compressor| compressor.compress(bytes));
-    frame.expect("because compression into memory can't fail")
+/// One frame that continues the base, or none where zstd would not.
+///
+/// The base is a prefix and not a dictionary: one that begins like a trained dictionary would be parsed.
+pub(super) fn compress_patch(bytes: &[u8], base: &[u8], effort: Effort) -> Option<Vec<u8>> {
+    let mut context = CCtx::create();
+    context.set_parameter(CParameter::CompressionLevel(level(effort))).ok()?;
+    context.ref_prefix(base).ok()?;
+    let mut frame = Vec::with_capacity(zstd_safe::compress_bound(bytes.len()));
+    context.compress2(&mut frame, bytes).ok()?;
+    Some(frame)
 }
 
 pub(super) fn decompress_patch(
@@ -29,8 +39,12 @@ pub(super) fn decompress_patch(
     base: &[u8],
     decoded_len: usize,
 ) -> Result<Vec<u8>, DecodeError> {
-    let mut decompressor = ::zstd::bulk::Decompressor::with_dictionary(base).map_err(|_| failed())?;
-    run(&mut decompressor, frame, decoded_len)
+    let mut context = DCtx::create();
+    context.set_parameter(DParameter::WindowLogMax(MAX_WINDOW_BITS)).map_err(|_| failed())?;
+    context.ref_prefix(base).map_err(|_| failed())?;
+    let mut bytes = Vec::with_capacity(decoded_len);
+    context.decompress(&mut bytes, frame).map_err(|_| failed())?;
+    of_length(bytes, decoded_len)
 }
 
 /// Compression levels: a push waits for it, a repack has time.
@@ -41,16 +55,10 @@ pub(super) fn level(effort: Effort) -> i32 {
     }
 }
 
-fn run(
-    decompressor: &mut ::zstd::bulk::Decompressor<'_>,
-    frame: &[u8],
-    decoded_len: usize,
-) -> Result<Vec<u8>, DecodeError> {
-    decompressor.window_log_max(MAX_WINDOW_BITS).map_err(|_| failed())?;
-    let bytes = decompressor.decompress(frame, decoded_len).map_err(|_| failed())?;
-    match bytes.len() == decoded_len {
+fn of_length(bytes: Vec<u8>, expected: usize) -> Result<Vec<u8>, DecodeError> {
+    match bytes.len() == expected {
         true => Ok(bytes),
-        false => Err(DecodeError::Length { what: "zstd frame", expected: decoded_len, found: bytes.len() }),
+        false => Err(DecodeError::Length { what: "zstd frame", expected, found: bytes.len() }),
     }
 }
 

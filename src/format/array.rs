@@ -20,7 +20,7 @@ pub(super) const MAX_NAME_BYTES: usize = 4096;
 pub(super) const MAX_RANK: usize = 32;
 /// Most arrays in one file. A parser gives up beyond, so that the table of a file whose header repeats
 /// one short line stays small.
-pub(super) const MAX_ARRAYS: usize = 1 << 20;
+pub const MAX_ARRAYS: usize = 1 << 20;
 /// Keeps slice numbers far below 2^32; no file system holds such a file.
 const MAX_ARRAY_BYTES: u64 = 1 << 48;
 

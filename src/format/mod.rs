@@ -24,6 +24,8 @@ pub use file::OpenFile;
 pub use layout::layout_of;
 pub use tiling::{Cut, MAX_SEGMENT_BYTES, TilingError};
 
+pub use array::MAX_ARRAYS;
+
 use array::Array;
 
 /// Largest number of elements in one numeric segment: a tensor with more is sliced at row borders.
