@@ -76,7 +76,7 @@ pub fn repair(
             Problem::Pack { pack, .. } => set_aside(store, *pack)?,
             Problem::Index { pack, .. } => {
                 if let Ok(records) = pack::read_trailer(store.backend(), *pack) {
-                    store.index().put_pack(*pack, &records);
+                    store.note(*pack, &records);
                 }
             }
             Problem::File { oid, .. } => {

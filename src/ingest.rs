@@ -181,7 +181,7 @@ impl Encoder<'_> {
 
     fn encode_one(&self, segment: &Segment, bytes: &[u8]) -> Outcome {
         let (object, len) = (ObjectId::of(bytes), bytes.len() as u32);
-        if self.pending.contains(&object) || self.store.holds(&object) {
+        if self.pending.contains(&object) || self.store.holds_whole(&object) {
             return Outcome { object, len, new: None };
         }
         let base = self.base_of(segment);

@@ -29,8 +29,14 @@ pub struct Store {
 /// Keeps decoded bases for a while, so that many deltas on one base decode it once.
 pub trait Shelf: Send + Sync {
     /// The base's bytes: the ones at hand, or those that `make` decodes now.
-    fn base(&self, object: ObjectId, make: &mut Make<'_>) -> Result<Arc<Vec<u8>>, StoreError>;
+    ///
+    /// Whoever makes may need another base of a smaller depth for it, and waits for that one. So depth is
+    /// a part of the key: an object that lies in the store twice must not wait for itself.
+    fn base(&self, key: BaseKey, make: &mut Make<'_>) -> Result<Arc<Vec<u8>>, StoreError>;
 }
+
+/// A base, and how deep the copy of it lies that is decoded.
+pub type BaseKey = (ObjectId, u8);
 
 /// Decodes an object.
 pub type Make<'a> = dyn FnMut() -> Result<Vec<u8>, StoreError> + 'a;
@@ -39,7 +45,7 @@ pub type Make<'a> = dyn FnMut() -> Result<Vec<u8>, StoreError> + 'a;
 pub struct NoShelf;
 
 impl Shelf for NoShelf {
-    fn base(&self, _object: ObjectId, make: &mut Make<'_>) -> Result<Arc<Vec<u8>>, StoreError> {
+    fn base(&self, _key: BaseKey, make: &mut Make<'_>) -> Result<Arc<Vec<u8>>, StoreError> {
         make().map(Arc::new)
     }
 }
@@ -118,6 +124,17 @@ impl Store {
         self.present(object).is_some()
     }
 
+    /// The same for an object and all of its bases: it can be decoded, as far as the index can tell.
+    pub fn holds_whole(&self, object: &ObjectId) -> bool {
+        let mut next = Some(*object);
+        for _ in 0..=MAX_DEPTH {
+            let Some(object) = next else { return true };
+            let Some(found) = self.present(&object) else { return false };
+            next = found.record.base;
+        }
+        next.is_none()
+    }
+
     fn present(&self, object: &ObjectId) -> Option<Found> {
         let there = |pack| matches!(self.backend.len(Name::Pack(pack)), Ok(Some(_)));
         self.probe(object).filter(|found| there(found.pack))
@@ -157,7 +174,8 @@ impl Store {
 
     /// The same as `get`, where the object is the base of others and may be wanted again soon.
     pub fn get_base(&self, object: &ObjectId) -> Result<Arc<Vec<u8>>, StoreError> {
-        self.shelf.base(*object, &mut || self.get(object))
+        let chain = self.chain(object)?;
+        self.shelf.base(key(&chain[0]), &mut || self.decode_chain(&chain))
     }
 
     fn decode_chain(&self, chain: &[Found]) -> Result<Vec<u8>, StoreError> {
@@ -168,7 +186,7 @@ impl Store {
     /// The base of the first link of a chain, if it has one.
     fn base_in(&self, chain: &[Found]) -> Result<Option<Arc<Vec<u8>>>, StoreError> {
         let Some(below) = chain.get(1..).filter(|below| !below.is_empty()) else { return Ok(None) };
-        self.shelf.base(below[0].record.object, &mut || self.decode_chain(below)).map(Some)
+        self.shelf.base(key(&below[0]), &mut || self.decode_chain(below)).map(Some)
     }
 
     /// From an object down to the one that needs no base.
@@ -231,11 +249,16 @@ impl Store {
         if self.backend.len(Name::Bad(pack))?.is_some() || !self.backend.link(&file, name)? {
             return Ok(false);
         }
-        // Of two copies the shallower one: these always fit each other.
+        self.note(pack, records);
+        Ok(true)
+    }
+
+    /// Makes known where a pack's objects are. Of two copies the shallower one counts: these always fit
+    /// each other.
+    pub fn note(&self, pack: PackId, records: &[Record]) {
         let better =
             |record: &Record| self.present(&record.object).is_none_or(|old| record.depth < old.record.depth);
         self.index.put_pack_where(pack, records, better);
-        Ok(true)
     }
 
     /// Reads the trailers of packs that the index doesn't know; damaged packs are left to fsck.
@@ -245,7 +268,7 @@ impl Store {
                 continue;
             }
             if let Ok(records) = pack::read_trailer(self.backend(), pack) {
-                self.index.put_pack(pack, &records);
+                self.note(pack, &records);
             }
         }
         Ok(())
@@ -295,6 +318,10 @@ impl Store {
         }
         Ok(())
     }
+}
+
+fn key(found: &Found) -> BaseKey {
+    (found.record.object, found.record.depth)
 }
 
 fn decode_payload(found: &Found, payload: &[u8], base: Option<&[u8]>) -> Result<Vec<u8>, StoreError> {

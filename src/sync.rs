@@ -6,6 +6,8 @@
 use std::collections::{HashMap, HashSet};
 use std::io;
 
+use rayon::prelude::*;
+
 use crate::backend::{Backend, Name};
 use crate::codec::{self, Effort};
 use crate::format::Dtype;
@@ -224,6 +226,12 @@ fn link(store: &Store, remote: &Remote, lacking: &[Found]) -> Result<bool, SyncE
     if !packs.iter().flat_map(|(_, records)| records).all(fits) {
         return Ok(false);
     }
+    // Only payloads whose checksums were found right come into a store, in whatever way.
+    let payloads: Vec<_> =
+        packs.iter().flat_map(|(pack, records)| records.iter().map(|r| (*pack, r))).collect();
+    let check =
+        |(pack, record): &(PackId, &Record)| pack::read_payload(&*remote.backend, *pack, record).map(drop);
+    payloads.par_iter().try_for_each(check).map_err(|error| remote.there(error))?;
     for (pack, records) in &packs {
         if !store.link(&*remote.backend, *pack, records)? {
             return Ok(false);
@@ -278,7 +286,7 @@ fn lacking_here(store: &Store, remote: &Remote, recipe: &Recipe) -> Result<Vec<F
     for part in &recipe.parts {
         let mut object = part.object;
         for _ in 0..=MAX_DEPTH {
-            if lacking.contains_key(&object) || store.holds(&object) {
+            if lacking.contains_key(&object) || store.holds_whole(&object) {
                 break;
             }
             let hole = || SyncError::Hole { place: remote.backend.place(), oid: recipe.oid, object };

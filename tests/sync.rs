@@ -1,12 +1,11 @@
 //! Objects that lie elsewhere at another depth: what travels fits the place where it arrives.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::MetadataExt;
 
 use git_sparse::backend::{Backend, Local, Memory, Name, Privacy};
 use git_sparse::codec::{self, Base, Codec, Effort};
 use git_sparse::format::{Dtype, Format};
-use git_sparse::fsck;
 use git_sparse::id::{ObjectId, Oid};
 use git_sparse::pack::MAX_DEPTH;
 use git_sparse::progress::unwatched;
@@ -127,26 +126,42 @@ fn packs_on_the_same_file_system_are_not_copied() {
     assert_clean(&fresh(other()), "after a fetch on top of what was here");
 }
 
-/// A pack that a link made damaged here as well is fetched as a copy, and the remote is blamed.
+/// What gc may leave of packs that were linked: an object that nothing needs, without its base. When
+/// something needs it again, the base is fetched as well.
 #[test]
-fn a_damaged_pack_is_not_linked_twice() {
+fn an_object_without_its_base_does_not_count_as_here() {
+    let revisions = revisions(2);
+    let (there, here) = (Memory::default(), Memory::default());
+    keep_chain(&fresh(there.clone()), &revisions);
+    keep_links(&fresh(here.clone()), &revisions, 1);
+    let oid = publish(&there, &revisions[1]);
+    let (store, mut remote) = (fresh(here), Remote::new(Box::new(there)));
+    sync::fetch(&store, &mut remote, oid, &unwatched).expect("a fetch");
+    store.get(&ObjectId::of(&revisions[1])).expect("the object with its base");
+}
+
+/// A damaged pack is not linked: the remote is blamed, and nothing of it is here when it is mended.
+#[test]
+fn a_damaged_pack_is_not_linked() {
     let dir = tempfile::tempdir().expect("a directory");
     let there = || Local::new(dir.path().join("there"), Privacy::Shared);
     let revisions = revisions(1);
     keep_chain(&fresh(there()), &revisions);
     let oid = publish(&there(), &revisions[0]);
     let pack = there().file(Name::Pack(fresh(there()).packs().expect("a list")[0])).expect("a file");
-    let mut bytes = fs::read(&pack).expect("the pack");
-    bytes[100] ^= 1;
-    fs::set_permissions(&pack, fs::Permissions::from_mode(0o600)).expect("a mode");
-    fs::write(&pack, bytes).expect("damage");
-
+    let flip = || {
+        let mut bytes = fs::read(&pack).expect("the pack");
+        bytes[100] ^= 1;
+        fs::remove_file(&pack).expect("a file that can be removed");
+        fs::write(&pack, bytes).expect("a pack");
+    };
+    flip();
     let store = fresh(Local::new(dir.path().join("here"), Privacy::Private));
     let mut remote = Remote::new(Box::new(there()));
-    let (recipe, _) = sync::fetch(&store, &mut remote, oid, &unwatched).expect("a link asks no questions");
-    let damaged = fsck::damaged_packs(&store, &recipe);
-    assert_eq!(damaged.len(), 1);
-    damaged.into_iter().for_each(|pack| fsck::set_aside(&store, pack).expect("set aside"));
     let error = sync::fetch(&store, &mut remote, oid, &unwatched).expect_err("it is damaged there");
     assert!(matches!(error, SyncError::There { .. }), "{error}");
+    assert!(store.packs().expect("a list").is_empty());
+    flip();
+    sync::fetch(&store, &mut remote, oid, &unwatched).expect("it is mended");
+    assert_eq!(store.get(&ObjectId::of(&revisions[0])).expect("the object"), revisions[0]);
 }

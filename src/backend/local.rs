@@ -1,4 +1,4 @@
-//! A store in a directory. All writes go through one function, `StagedFile::publish`.
+//! A store in a directory. All bytes are written by one function, `StagedFile::publish`.
 //!
 //! The order there is what makes "acknowledged" mean "survives a power cut": file fsync, rename,
 //! directory fsync, and the parent's fsync when the directory is new.
@@ -168,9 +168,9 @@ impl Backend for Local {
 
     fn link(&self, file: &Path, name: Name) -> io::Result<bool> {
         let source = open(file)?;
-        // A file of somebody else could change its owner's mind, and its bytes.
-        let owner = source.metadata().map_err(|e| at(file, "stat", e))?.uid();
-        if owner != rustix::process::geteuid().as_raw() {
+        let found = source.metadata().map_err(|e| at(file, "stat", e))?;
+        // A file that others may write to could change its bytes.
+        if found.uid() != rustix::process::geteuid().as_raw() || found.mode() & 0o022 != 0 {
             return Ok(false);
         }
         source.sync_all().map_err(|e| at(file, "fsync", e))?;
@@ -179,6 +179,12 @@ impl Backend for Local {
         self.make_dir(dir)?;
         // Another file system, one without links, or a name that is taken: the caller copies.
         if fs::hard_link(file, &target).is_err() {
+            return Ok(false);
+        }
+        let linked = fs::symlink_metadata(&target).map_err(|e| at(&target, "stat", e))?;
+        if (linked.dev(), linked.ino()) != (found.dev(), found.ino()) {
+            // Somebody put another file in its place meanwhile.
+            fs::remove_file(&target).map_err(|e| at(&target, "delete", e))?;
             return Ok(false);
         }
         sync_dir(dir)?;

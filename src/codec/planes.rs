@@ -1,7 +1,7 @@
 //! Numbers without a base: each byte of an element in a plane of its own.
 //!
-//! The exponents of weights are few and far from equally likely, their mantissas are noise. Floats
-//! are rotated left by one bit, so that the exponent of an 8-bit-exponent type fills the top byte
+//! The exponents of weights are few and far from equally likely, their mantissas are noise. Floats of
+//! more than one byte are rotated left by one bit, so that the exponent of an 8-bit-exponent type fills the top byte
 //! and the sign joins the mantissa. A bf16 tensor comes to two thirds; an f32 tensor that was bf16
 //! has two planes of zeros, which cost two bytes each.
 //!
@@ -23,7 +23,7 @@ const SAMPLE_BYTES: usize = 64 << 10;
 /// Encodes numbers of `dtype`.
 pub(super) fn encode(numbers: &[u8], dtype: Dtype) -> Vec<u8> {
     let (whole, tail) = numbers.split_at(numbers.len() / dtype.width() * dtype.width());
-    let rotate = is_float(dtype);
+    let rotate = is_rotated(dtype);
     let planes = match dtype.width() {
         1 => lanes::run(Split::<u8>(whole, rotate, PhantomData)),
         2 => lanes::run(Split::<u16>(whole, rotate, PhantomData)),
@@ -35,6 +35,11 @@ pub(super) fn encode(numbers: &[u8], dtype: Dtype) -> Vec<u8> {
     planes.iter().for_each(|plane| bytes::encode(plane, &mut out));
     out.extend_from_slice(tail);
     out
+}
+
+/// Floats are; those of one byte have one plane, whatever the order of its bits.
+fn is_rotated(dtype: Dtype) -> bool {
+    is_float(dtype) && dtype.width() > 1
 }
 
 /// About what `encode` would take, from a sample.
@@ -80,7 +85,7 @@ impl<W: Word> Task for Split<'_, W> {
 pub(super) fn decode(payload: &[u8], decoded_len: usize) -> Result<Vec<u8>, DecodeError> {
     let mut reader = Reader::new(payload);
     let dtype = Dtype::from_tag(reader.byte("dtype")?).ok_or(DecodeError::Invalid { what: "dtype" })?;
-    let (width, rotated) = (dtype.width(), is_float(dtype));
+    let (width, rotated) = (dtype.width(), is_rotated(dtype));
     let elements = decoded_len / width;
     let planes = (0..width).map(|_| Source::open(&mut reader, elements)).collect::<Result<Vec<_>, _>>()?;
     let tail = reader.take(decoded_len - elements * width, "odd bytes")?;

@@ -90,7 +90,6 @@ pub(super) struct Slots(Box<lanes::Slots>);
 
 impl Slots {
     pub fn new(tables: &[Frequencies]) -> Self {
-        // Zeroed pages are only touched where there is a table.
         let mut slots = vec![0u32; MAX_TABLES << FREQUENCY_BITS];
         for (table, slots) in tables.iter().zip(slots.chunks_exact_mut(TOTAL as usize)) {
             let mut rest = slots;

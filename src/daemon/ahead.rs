@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 
 use super::message::{RemotePlace, Request};
 use crate::id::Oid;
@@ -60,7 +60,11 @@ impl Caller {
 impl Ahead {
     /// The right to rebuild a file ahead, unless somebody does that now.
     pub fn begin(&self) -> Option<MutexGuard<'_, ()>> {
-        self.working.try_lock().ok()
+        match self.working.try_lock() {
+            Ok(begun) => Some(begun),
+            Err(TryLockError::Poisoned(broken)) => Some(broken.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 
     /// Notes where a connection wants its files, at its first download.
@@ -93,9 +97,18 @@ impl Ahead {
         revision.ready.remove(&oid)
     }
 
-    /// The next file that nobody has asked for. `list` gives all of the revision, the first time.
+    /// The next file that nobody has asked for. `list` gives all of the revision, the first time. None
+    /// before a second file was asked for: who wants one file may not want the others.
     pub fn next(&self, into: &Path, list: impl FnOnce() -> Vec<Oid>) -> Option<Oid> {
-        if !std::mem::replace(&mut self.lock().get_mut(into)?.listed, true) {
+        let must_list = {
+            let mut directories = self.lock();
+            let revision = directories.get_mut(into)?;
+            if revision.asked.len() < 2 {
+                return None;
+            }
+            !std::mem::replace(&mut revision.listed, true)
+        };
+        if must_list {
             // Reading a large tree takes a while: not under the lock.
             let oids = list();
             self.lock().get_mut(into)?.waiting.extend(oids);
@@ -108,6 +121,17 @@ impl Ahead {
                 return Some(oid);
             }
         }
+    }
+
+    /// Whether a file was asked for since it was the next.
+    pub fn is_asked(&self, into: &Path, oid: Oid) -> bool {
+        self.lock().get(into).is_none_or(|revision| revision.asked.contains(&oid))
+    }
+
+    /// Forgets all connections, when the daemon goes.
+    pub fn leave_all(&self) {
+        let revisions = std::mem::take(&mut *self.lock());
+        revisions.into_values().for_each(|revision| revision.ready.into_values().for_each(discard));
     }
 
     /// Takes in a file that was rebuilt ahead.
@@ -150,6 +174,8 @@ mod tests {
         let (ahead, [a, b, c]) = (Ahead::default(), [b"a", b"b", b"c"].map(|name| Oid::of(name)));
         let callers = [caller(&ahead, dir.path()), caller(&ahead, dir.path())];
         assert_eq!(ahead.ask(dir.path(), a), None);
+        assert_eq!(ahead.next(dir.path(), || panic!("one file was asked for")), None);
+        assert_eq!(ahead.ask(dir.path(), Oid::of(b"d")), None);
         let all = || vec![a, b, c];
         assert_eq!(ahead.next(dir.path(), all), Some(b));
         assert_eq!(ahead.next(dir.path(), || panic!("it is listed already")), Some(c));
@@ -160,6 +186,7 @@ mod tests {
         ahead.put(dir.path(), c, paths[1].clone());
         assert_eq!(ahead.ask(dir.path(), b), Some(paths[0].clone()));
         assert_eq!(ahead.ask(dir.path(), b), None);
+        assert!(ahead.is_asked(dir.path(), b) && !ahead.is_asked(dir.path(), c));
         ahead.leave(&callers[0]);
         assert!(callers[0].is_gone() && paths[1].exists());
         ahead.leave(&callers[1]);

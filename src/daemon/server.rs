@@ -47,9 +47,11 @@ pub fn run(place: &Place, idle: Duration) -> Result<(), Failure> {
         stopping: AtomicBool::new(false),
         started: Instant::now(),
     };
-    let outcome = runtime.block_on(Arc::new(server).serve(&place.socket, idle));
+    let server = Arc::new(server);
+    let outcome = runtime.block_on(server.clone().serve(&place.socket, idle));
     // Work in `spawn_blocking` is waited for: what runs is never broken off.
     drop(runtime);
+    server.handler.leave_all();
     outcome
 }
 

@@ -2,6 +2,8 @@
 //!
 //! Specification: git-lfs `docs/spec.md`. Anything that is not exactly a pointer is ordinary content.
 
+use std::path::{Path, PathBuf};
+
 use crate::id::Oid;
 
 /// A pointer is shorter than this.
@@ -50,6 +52,12 @@ impl std::fmt::Display for Pointer {
 fn parse_size(text: &str) -> Option<u64> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     text.parse().ok().filter(|size| digits && *size <= i64::MAX as u64)
+}
+
+/// Where git-lfs keeps a file below its directory `objects`: `ab/cd/<oid>`.
+pub fn object_path(objects: &Path, oid: Oid) -> PathBuf {
+    let name = oid.to_string();
+    objects.join(&name[..2]).join(&name[2..4]).join(&name)
 }
 
 #[cfg(test)]

@@ -1,12 +1,13 @@
 //! Rebuilds the file that a connection will probably ask for next.
 
-use std::path::Path;
+use std::fs;
 use std::sync::{Mutex, PoisonError};
 
 use super::Handler;
 use crate::daemon::ahead::{Caller, Target};
-use crate::git::History;
 use crate::git::command::Git;
+use crate::git::settings::Settings;
+use crate::git::{History, Pointer, pointer};
 use crate::id::Oid;
 use crate::progress::Cancelled;
 
@@ -21,36 +22,39 @@ impl Handler {
         let Some(next) = self.ahead.next(&target.into, list) else { return };
         let flight = self.files.get(&next, || Mutex::new(()));
         let _turn = flight.lock().unwrap_or_else(PoisonError::into_inner);
+        // A wait for the flight was a wait for whoever asked.
+        if self.ahead.is_asked(&target.into, next) {
+            return;
+        }
         let path = self.new_path(&target.into, next);
         let progress = |_| if caller.is_gone() || stop() { Err(Cancelled) } else { Ok(()) };
-        if self.rebuild_here(next, &path, &target.remote, &progress).is_ok() {
-            self.ahead.put(&target.into, next, path);
+        match self.provide(next, &path, &target.remote, &progress) {
+            Ok(()) => self.ahead.put(&target.into, next, path),
+            Err(_) => drop(fs::remove_file(path)),
         }
     }
 
     /// The files of the revision that is checked out, as far as one can tell: HEAD, or else the newest
-    /// commit with this file. Without those that are there, and none where only some are wanted.
+    /// commit with this file. Without those that are there, and none where the configuration says that
+    /// only some are wanted.
     fn revision_of(&self, oid: Oid, target: &Target) -> Option<Vec<Oid>> {
-        let settings = Git::at(&target.repo).settings();
-        if settings.get("lfs.fetchinclude").or(settings.get("lfs.fetchexclude")).is_some() {
+        let git = Git::at(&target.repo);
+        let chooses = |settings: &Settings| {
+            let keys = ["lfs.fetchinclude", "lfs.fetchexclude", "core.sparsecheckout"];
+            keys.iter().any(|key| settings.get(key).is_some_and(|value| value != "false"))
+        };
+        if chooses(&git.settings()) || chooses(&git.lfsconfig()) {
             return None;
         }
         let files = |revision: &str| History::files_at(&target.repo, revision).ok();
-        let has_it =
-            |files: &Vec<_>| files.iter().any(|(_, pointer): &(_, crate::git::Pointer)| pointer.oid == oid);
+        let has_it = |files: &Vec<_>| files.iter().any(|(_, pointer): &(_, Pointer)| pointer.oid == oid);
         let files = files("HEAD").filter(has_it).or_else(|| {
             let history = self.history(&target.repo);
             let commit = history.places(oid).next().map(|(_, version)| version.commit.clone());
             files(&commit?)
         })?;
         let objects = target.into.parent()?.join("objects");
-        let lacking =
-            files.into_iter().map(|(_, pointer)| pointer.oid).filter(|oid| !is_there(&objects, *oid));
-        Some(lacking.collect())
+        let oids = files.into_iter().map(|(_, pointer)| pointer.oid);
+        Some(oids.filter(|oid| !pointer::object_path(&objects, *oid).is_file()).collect())
     }
-}
-
-fn is_there(objects: &Path, oid: Oid) -> bool {
-    let name = oid.to_string();
-    objects.join(&name[..2]).join(&name[2..4]).join(&name).is_file()
 }

@@ -85,6 +85,11 @@ impl Handler {
         self.ahead.leave(caller);
     }
 
+    /// Takes away what no connection came for; the daemon goes.
+    pub fn leave_all(&self) {
+        self.ahead.leave_all();
+    }
+
     pub fn place(&self) -> &Place {
         &self.place
     }

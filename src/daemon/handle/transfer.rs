@@ -11,7 +11,7 @@ use crate::daemon::message::{Failure, Kind, RemotePlace, Reply};
 use crate::daemon::words;
 use crate::format::OpenFile;
 use crate::fsck;
-use crate::git::{History, lineage};
+use crate::git::{History, lineage, pointer};
 use crate::id::Oid;
 use crate::ingest::ingest;
 use crate::progress::Progress;
@@ -117,15 +117,27 @@ impl Handler {
             return Ok(Reply::Downloaded { path });
         }
         let path = self.new_path(into, oid);
-        if !self.cache.take(oid, &path) {
-            self.rebuild_here(oid, &path, remote, progress)?;
-            self.cache.offer(oid, &path);
-        }
+        self.provide(oid, &path, remote, progress)?;
         Ok(Reply::Downloaded { path })
     }
 
-    /// Rebuilds a file, fetching what the store lacks. The caller holds the file's flight.
-    pub(super) fn rebuild_here(
+    /// Makes a file at a new path, from the cache or anew. The caller holds the file's flight.
+    pub(super) fn provide(
+        &self,
+        oid: Oid,
+        path: &Path,
+        remote: &RemotePlace,
+        progress: &Progress<'_>,
+    ) -> Result<(), Failure> {
+        if !self.cache.take(oid, path) {
+            self.rebuild_here(oid, path, remote, progress)?;
+            self.cache.offer(oid, path);
+        }
+        Ok(())
+    }
+
+    /// Rebuilds a file, fetching what the store lacks.
+    fn rebuild_here(
         &self,
         oid: Oid,
         path: &Path,
@@ -188,9 +200,8 @@ fn hints(repo: Option<&Path>, history: &History, oid: Oid) -> Hints {
     Hints { earlier: history.earlier(oid), declared }
 }
 
-/// Where git-lfs keeps `other`, given where it keeps the file at `path` (`objects/ab/cd/<oid>`).
+/// Where git-lfs keeps `other`, given where it keeps the file at `path`.
 fn beside(path: &Path, other: Oid) -> Option<PathBuf> {
     let objects = path.parent()?.parent()?.parent()?;
-    let other = other.to_string();
-    Some(objects.join(&other[..2]).join(&other[2..4]).join(&other))
+    Some(pointer::object_path(objects, other))
 }
