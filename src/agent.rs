@@ -132,6 +132,7 @@ pub fn in_words(error: &LocatorError) -> Failure {
         }
         LocatorError::NotLocal { .. } => failure(Kind::Usage)
             .fix("name a directory that you can reach: git config lfs.url sparse::file:///PATH"),
-        LocatorError::NoRepository { .. } => failure(Kind::NotFound).fix("check git remote -v"),
+        LocatorError::NoRepository { .. } => failure(Kind::NotFound)
+            .fix("is there a remote of that name, and is its path right? see git remote -v"),
     }
 }

@@ -1,8 +1,8 @@
 //! Freed memory is kept for the next object instead of being given back to the kernel.
 //!
 //! Objects of some MiB come and go all the time. By default glibc asks the kernel for many of them, and
-//! the kernel clears the pages first: a tenth of a rebuild and of an ingest on two cores
-//! (docs/benchmarks.md). Elsewhere the allocator is left as it is.
+//! the kernel clears the pages first, which shows in `cargo bench` where there are two cores. Elsewhere
+//! the allocator is left as it is.
 
 /// Freed memory at the top of the heap that is kept, in bytes: the most that a rebuild has under way.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]

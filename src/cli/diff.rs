@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::repo::Repo;
 use super::{report, watch};
-use crate::daemon::message::{Failure, Reply, Request};
+use crate::daemon::message::{Failure, Kind, Reply, Request};
 use crate::id::Oid;
 use crate::model::{Change, TensorDiff};
 
@@ -79,6 +79,10 @@ impl Diff {
         let mut paths: Vec<_> = old.iter().chain(&new).map(|place| place.path.clone()).collect();
         paths.sort();
         paths.dedup();
+        if let Some(path) = self.path.as_ref().filter(|_| !paths.iter().any(|path| wants(path))) {
+            let nowhere = format!("{path}: no large file there in {} or {}", self.old, self.new);
+            return Err(Failure::new(Kind::NotFound, nowhere));
+        }
         let pairs = paths.into_iter().filter(|path| wants(path)).map(|path| {
             let (before, after) = (find(&old, &path), find(&new, &path));
             (path, before, after)

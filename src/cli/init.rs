@@ -5,16 +5,18 @@ use std::path::Path;
 
 use clap::Args;
 
+use super::report::say;
 use crate::daemon::message::{Failure, Kind};
 use crate::git::command::Git;
-use crate::locator::Locator;
+use crate::locator::{Locator, TRUST_KEY};
 
 /// Prepare this repository: .lfsconfig names the store, .gitattributes the files
 #[derive(Debug, Args)]
 pub struct Init {
     /// Where the large files go: sparse::origin (beside the git remote) or sparse::file:///PATH
-    #[arg(long, value_name = "LOCATOR", default_value = "sparse::origin")]
-    store: String,
+    /// [default: what .lfsconfig says already, or sparse::origin]
+    #[arg(long, value_name = "LOCATOR")]
+    store: Option<String>,
     /// Let clones without git sparse check out pointers; also hides real download errors
     #[arg(long)]
     allow_pointers: bool,
@@ -48,13 +50,18 @@ const TEXTCONV: [(&str, &str); 2] =
 
 impl Init {
     pub fn run(self) -> Result<(), Failure> {
-        let locator =
-            Locator::parse(&self.store).map_err(|error| Failure::new(Kind::Usage, error.to_string()))?;
         let git = Git::at(".");
         let top = git.top().map_err(|_| {
             Failure::new(Kind::Fatal, "this is not a git repository with a work tree").fix("git init")
         })?;
-        set(&git, &top, "lfs.url", &locator.to_string())?;
+        let present = git.lfsconfig().get("lfs.url").map(str::to_owned).filter(|_| self.store.is_none());
+        let locator = self.store.or(present.clone()).unwrap_or_else(|| Locator::Origin.to_string());
+        let locator =
+            Locator::parse(&locator).map_err(|error| Failure::new(Kind::Usage, error.to_string()))?;
+        match present {
+            Some(url) => say(&format!(".lfsconfig: lfs.url = {url}, as it was; --store changes it")),
+            None => set(&git, &top, "lfs.url", &locator.to_string())?,
+        }
         if self.allow_pointers {
             set(&git, &top, "lfs.skipdownloaderrors", "true")?;
         }
@@ -62,10 +69,15 @@ impl Init {
             git.run(&["config", "--local", key, value])
                 .map_err(|error| Failure::new(Kind::Fatal, error.to_string()))?;
         }
-        println!("git diff shows what changed in a model (diff.sparse.textconv, in this clone)");
+        say("git diff shows what changed in a model (diff.sparse.textconv, in this clone)");
         let added = add_patterns(&top.join(".gitattributes"))?;
-        println!(".gitattributes: {added} patterns added for model and data files");
-        println!("next: git add .lfsconfig .gitattributes, then your files; git push sends what changed");
+        say(&format!(".gitattributes: {added} patterns added for model and data files"));
+        if locator != Locator::Origin
+            && !git.settings().all(TRUST_KEY).any(|known| known == locator.to_string())
+        {
+            say(&format!("next, here and wherever this is cloned: git sparse trust {locator}"));
+        }
+        say("next: git add .lfsconfig .gitattributes, then your files; git push sends what changed");
         Ok(())
     }
 }
@@ -76,7 +88,7 @@ fn set(git: &Git, top: &Path, key: &str, value: &str) -> Result<(), Failure> {
         file.to_str().ok_or_else(|| Failure::new(Kind::Usage, "the repository's path is not UTF-8"))?;
     git.run(&["config", "-f", text, key, value])
         .map_err(|error| Failure::new(Kind::Fatal, error.to_string()))?;
-    println!(".lfsconfig: {key} = {value}");
+    say(&format!(".lfsconfig: {key} = {value}"));
     Ok(())
 }
 

@@ -27,6 +27,9 @@ impl Trust {
         };
         Locator::parse(&locator).map_err(|error| Failure::new(Kind::Usage, error.to_string()))?;
         let known = trusted.contains(&locator.as_str());
+        if self.remove && !known {
+            return Err(Failure::new(Kind::NotFound, format!("{locator} is not trusted")));
+        }
         let done = match (self.remove, known) {
             (true, _) => {
                 git.run(&["config", "--global", "--fixed-value", "--unset-all", TRUST_KEY, &locator])

@@ -5,6 +5,7 @@ use clap::Args;
 use super::repo::Repo;
 use super::{report, watch};
 use crate::daemon::message::{Failure, Kind, Reply, Request};
+use crate::daemon::words;
 
 /// Rebuild the files of a revision, or one file, and compare their SHA-256
 #[derive(Debug, Args)]
@@ -40,12 +41,14 @@ impl Verify {
                 ));
             }
         }
-        match bad {
-            0 => Ok(()),
-            bad => {
-                Err(Failure::new(Kind::Corrupt, format!("{bad} of {} files did not come back", files.len()))
-                    .fix("git sparse fsck --repair"))
-            }
+        let failures = || files.iter().filter_map(|file| file.failure.as_ref());
+        let told = format!("{bad} of {} files did not come back", files.len());
+        if bad == 0 {
+            Ok(())
+        } else if failures().all(|failure| failure.kind == Kind::NotFound) {
+            Err(Failure::new(Kind::NotFound, told).fix(words::FETCH))
+        } else {
+            Err(Failure::new(Kind::Corrupt, told).fix("git sparse fsck --repair"))
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::progress::Progress;
 /// A daemon that starts opens its store first, and rebuilds a lost index before that.
 const START_PATIENCE: Duration = Duration::from_secs(120);
 /// A daemon that finds another one exits before that one answers; longer than this, it had a reason.
-const YIELD_PATIENCE: Duration = Duration::from_secs(5);
+const YIELD_PATIENCE: Duration = Duration::from_secs(3);
 /// In-process runs take turns.
 const TURN_PATIENCE: Duration = Duration::from_secs(600);
 
@@ -79,7 +79,9 @@ impl Client {
                 Some(Ok(Some(status))) => {
                     let (since, status) = *gave_up.get_or_insert((Instant::now(), status));
                     if since.elapsed() > YIELD_PATIENCE {
-                        return Err(self.silent(&format!("the daemon gave up ({status})")));
+                        return Err(
+                            self.silent(&format!("the daemon gave up ({status}){}", self.last_words()))
+                        );
                     }
                 }
                 Some(_) => {}
@@ -87,6 +89,13 @@ impl Client {
             thread::sleep(Duration::from_millis(15));
         }
         Err(self.silent("the daemon does not answer"))
+    }
+
+    /// The last error in the daemon's log, with its fix.
+    fn last_words(&self) -> String {
+        let log = std::fs::read_to_string(&self.place.log).unwrap_or_default();
+        log.rfind("error: ")
+            .map_or_else(String::new, |at| format!("; its log ends with:\n{}", log[at..].trim_end()))
     }
 
     fn silent(&self, what: &str) -> Failure {

@@ -14,4 +14,4 @@ pub mod message;
 pub mod place;
 pub mod server;
 mod shelf;
-mod words;
+pub mod words;

@@ -12,6 +12,9 @@ use crate::reconstruct::ReconstructError;
 use crate::store::StoreError;
 use crate::sync::SyncError;
 
+/// How a file of any revision comes into the store.
+pub const FETCH: &str = "fetch it: git lfs pull, or for an earlier revision: git lfs fetch origin REVISION";
+
 pub fn store(error: &StoreError) -> Failure {
     let failure = Failure::new(store_kind(error), error.to_string());
     match (error, io_kind(error)) {
@@ -20,7 +23,7 @@ pub fn store(error: &StoreError) -> Failure {
         (StoreError::Config { .. }, _) => {
             failure.fix("set GIT_SPARSE_DIR to a directory that is a store, or empty")
         }
-        (StoreError::NoFile(_), _) => failure.fix("fetch it: git lfs pull"),
+        (StoreError::NoFile(_), _) => failure.fix(FETCH),
         _ => failure.fix("git sparse fsck --repair, in a repository whose remote has the file"),
     }
 }
@@ -95,7 +98,7 @@ fn with_io_fix(failure: Failure, kind: io::ErrorKind) -> Failure {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => failure
             .fix("free some space (git sparse gc, git sparse cache prune), then try again; nothing was lost"),
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-            failure.fix("make that directory writable for you, then try again")
+            failure.fix("give yourself the right to do that, or name another directory, then try again")
         }
         io::ErrorKind::NotFound => failure.fix("check that the path exists"),
         _ => failure,
