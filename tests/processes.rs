@@ -155,6 +155,24 @@ fn of_twenty_daemons_one_serves_and_the_others_go() {
     winner.wait().expect("a child");
 }
 
+/// Daemons that wait for the lock take it over when its owner stops: who said "stop" meant them too.
+#[test]
+fn stop_stops_those_that_waited_for_their_turn() {
+    let home = Home::new(Mode::Daemon);
+    fs::create_dir_all(store(&home)).expect("a directory");
+    let owner = fs::File::create(store(&home).join("lock")).expect("a file");
+    owner.lock().expect("a lock");
+    let mut daemons: Vec<Child> = (0..5).map(|_| daemon(&home)).collect();
+    // All have looked around once and wait.
+    thread::sleep(Duration::from_millis(1000));
+    drop(owner);
+    wait_until("one daemon answers", || answering(&home).is_some());
+    home.run("git-sparse", &home.path(""), &["daemon", "stop"]);
+    wait_until("all daemons have ended", || {
+        daemons.iter_mut().all(|daemon| daemon.try_wait().expect("a child").is_some())
+    });
+}
+
 /// A socket that a dead daemon left, or a file in its place, is in nobody's way.
 #[test]
 fn a_stale_socket_is_replaced() {

@@ -46,6 +46,8 @@ enum Action {
 const IDLE_KEY: &str = "gitsparse.daemonidle";
 const DEFAULT_IDLE: Duration = Duration::from_secs(15 * 60);
 const STOP_PATIENCE: Duration = Duration::from_secs(600);
+/// A daemon that waits for another one's lock has it after this time, and answers or holds it.
+const SUCCESSION: Duration = Duration::from_millis(100);
 const LOG_LINES: usize = 40;
 
 impl Daemon {
@@ -72,14 +74,20 @@ fn start(place: &Place) -> Result<(), Failure> {
 }
 
 fn stop(place: &Place) -> Result<(), Failure> {
-    let Some(mut client) = Client::existing(place) else {
+    let runs = || Client::existing(place).is_some() || crate::daemon::lock::is_held(&place.store);
+    if !runs() {
         println!("the daemon does not run");
         return Ok(());
-    };
-    // One that is going already gives no answer; what counts is that it goes.
-    let _ = client.call(&Request::Stop, &unwatched);
+    }
     let start = Instant::now();
-    while Client::existing(place).is_some() || crate::daemon::lock::is_held(&place.store) {
+    // Another one may have waited for its turn, started by a client that met none: it goes as well.
+    let is_over = || {
+        std::thread::sleep(SUCCESSION);
+        !runs()
+    };
+    while runs() || !is_over() {
+        // One that is going already gives no answer; what counts is that it goes.
+        let _ = Client::existing(place).map(|mut client| client.call(&Request::Stop, &unwatched));
         if start.elapsed() > STOP_PATIENCE {
             return Err(Failure::new(Kind::Fatal, "the daemon is still finishing its work"));
         }

@@ -18,6 +18,8 @@ use crate::progress::Progress;
 const START_PATIENCE: Duration = Duration::from_secs(120);
 /// A daemon that finds another one exits before that one answers; longer than this, it had a reason.
 const YIELD_PATIENCE: Duration = Duration::from_secs(3);
+/// Between two looks for a daemon that answers.
+const POLL: Duration = Duration::from_millis(15);
 /// In-process runs take turns.
 const TURN_PATIENCE: Duration = Duration::from_secs(600);
 
@@ -65,8 +67,14 @@ impl Client {
         let mut gave_up: Option<(Instant, ExitStatus)> = None;
         while start.elapsed() < START_PATIENCE {
             if let Ok(mut stream) = UnixStream::connect(&self.place.socket) {
+                // One that hangs must not make its clients hang.
+                let patience = START_PATIENCE.saturating_sub(start.elapsed()).max(POLL);
+                let _ = stream.set_read_timeout(Some(patience));
                 match hello(&mut stream) {
-                    Ok(version) if version == crate::VERSION => return Ok(stream),
+                    Ok(version) if version == crate::VERSION => {
+                        let _ = stream.set_read_timeout(None);
+                        return Ok(stream);
+                    }
                     // It finishes what it does and goes; a new one waits for its lock.
                     _ => started = None,
                 }
@@ -86,7 +94,7 @@ impl Client {
                 }
                 Some(_) => {}
             }
-            thread::sleep(Duration::from_millis(15));
+            thread::sleep(POLL);
         }
         Err(self.silent("the daemon does not answer"))
     }
