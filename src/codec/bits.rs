@@ -72,13 +72,25 @@ impl<'a> BitReader<'a> {
     /// The next `width` bits, at most `MAX_WIDTH`; zeros behind the end, which `end` reports.
     #[inline(always)]
     pub fn take(&mut self, width: u32) -> u64 {
+        let bits = self.peek() & ((1u64 << width) - 1);
+        self.skip(width);
+        bits
+    }
+
+    /// The next `MAX_WIDTH` bits and perhaps more.
+    #[inline(always)]
+    pub fn peek(&self) -> u64 {
         let (byte, bit) = (self.position >> 3, self.position & 7);
-        self.position += width as usize;
         let word = match self.bytes.get(byte..byte + 8) {
             Some(word) => u64::from_le_bytes(word.try_into().expect("because it has 8 bytes")),
             None => self.tail_word(byte),
         };
-        (word >> bit) & ((1u64 << width) - 1)
+        word >> bit
+    }
+
+    #[inline(always)]
+    pub fn skip(&mut self, width: u32) {
+        self.position += width as usize;
     }
 
     #[cold]

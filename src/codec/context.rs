@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use super::DecodeError;
 use super::binary::{Bit, BitCoder, code_number};
-use super::lanes::{GROUP, MAX_TABLES};
+use super::lanes::{GROUP, Lanes, MAX_TABLES};
 use super::order::{Order, Word};
 
 /// Exponents below the top one that are told apart; smaller weights count as the last.
@@ -85,26 +85,22 @@ impl<W: Word> Contexts<W> {
         buckets
     }
 
-    /// The scales of the weights of the group with this number.
+    /// What `map` has for the weights of the group with this number.
     #[inline(always)]
-    pub fn scales(&self, group: usize, base: &[W; GROUP]) -> [u8; GROUP] {
-        const LOWEST_LEVEL: u8 = LEVELS as u8 - 1;
-        let mut scales = self.buckets(base).map(
-            #[inline(always)]
-            |bucket| 2 * bucket + LOWEST_LEVEL,
-        );
-        let Some(rows) = &self.rows else { return scales };
+    pub fn map<L: Lanes>(&self, lanes: L, map: &ScaleMap, group: usize, base: &[W; GROUP]) -> [u8; GROUP] {
+        let buckets = self.buckets(base);
+        let Some(rows) = &self.rows else { return lanes.look_up(&map.0[0], &buckets) };
+        let mut found = [0; GROUP];
         for (row, weights) in row_parts(group, rows.row_len) {
             // The last group may reach behind the last row.
-            let level = rows.levels.get(row).map_or(0, |&level| level.min(LOWEST_LEVEL));
+            let level = rows.levels.get(row).map_or(0, |&level| usize::from(level) % LEVELS);
+            let own = lanes.look_up(&map.0[level], &buckets);
             if weights.len() == GROUP {
-                // The common case by itself: a loop of known length is a few instructions.
-                scales.iter_mut().for_each(|scale| *scale -= level);
-            } else {
-                scales[weights].iter_mut().for_each(|scale| *scale -= level);
+                return own;
             }
+            found[weights.clone()].copy_from_slice(&own[weights]);
         }
-        scales
+        found
     }
 
     pub fn rows(&self) -> Option<&Rows> {
@@ -129,14 +125,19 @@ pub(super) fn row_parts(group: usize, row_len: usize) -> impl Iterator<Item = (u
     )
 }
 
-/// The table of each scale: how many tables start at it or below.
-#[inline(always)]
-pub(super) fn tables(scales: &[u8; GROUP], starts: &[u8]) -> [u8; GROUP] {
-    let mut tables = [0; GROUP];
-    for &start in starts {
-        for (table, &scale) in tables.iter_mut().zip(scales) {
-            *table += u8::from(scale >= start);
-        }
+/// Something about each scale: by the level of a row, and by the octaves below the top exponent.
+pub(super) struct ScaleMap([[u8; BUCKETS]; LEVELS]);
+
+impl ScaleMap {
+    /// The scales themselves.
+    pub fn scales() -> Self {
+        let scale = |level, bucket| (2 * bucket + LEVELS - 1 - level) as u8;
+        Self(std::array::from_fn(|level| std::array::from_fn(|bucket| scale(level, bucket))))
     }
-    tables
+
+    /// The table of each scale: how many tables start at it or below.
+    pub fn tables(starts: &[u8]) -> Self {
+        let table = |scale| starts.iter().filter(|&&start| start <= scale).count() as u8;
+        Self(Self::scales().0.map(|level| level.map(table)))
+    }
 }

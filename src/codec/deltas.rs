@@ -62,6 +62,10 @@ impl<'a, W: Word, L: Lanes> Deltas<'a, W, L> {
         &self.order
     }
 
+    pub fn lanes(&self) -> L {
+        self.lanes
+    }
+
     /// Numbers in all.
     pub fn count(&self) -> usize {
         self.target.len() / Self::WIDTH

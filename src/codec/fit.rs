@@ -1,6 +1,6 @@
 //! Which tables serve the differences of one object best, and whether its rows help to choose.
 
-use super::context::{Contexts, LEVELS, Rows, Scales, row_parts};
+use super::context::{Contexts, LEVELS, Rows, ScaleMap, Scales, row_parts};
 use super::deltas::Deltas;
 use super::lanes::{GROUP, Lanes};
 use super::order::Word;
@@ -42,8 +42,9 @@ impl<W: Word> Plan<W> {
         let step = (deltas.coded_groups() * GROUP).div_ceil(SAMPLE).max(1);
         let mut samples = Samples::new(W::BITS, step);
         let contexts = Contexts::new(deltas.order(), deltas.top(), rows);
+        let map = ScaleMap::scales();
         deltas.each_coded(step, |group| {
-            let scales = contexts.scales(group.number, &group.base);
+            let scales = contexts.map(deltas.lanes(), &map, group.number, &group.base);
             for (difference, scale) in group.differences[..group.len].iter().zip(scales) {
                 samples.add(usize::from(scale), difference.to_i64());
             }

@@ -15,6 +15,7 @@ mod payload;
 mod planes;
 mod rans;
 mod samples;
+mod shifts;
 mod sniff;
 mod symbol;
 mod table;

@@ -38,12 +38,18 @@ pub(super) fn is_float(dtype: Dtype) -> bool {
 /// An unsigned integer as wide as an element, with what the codecs do to it.
 pub(super) trait Word: Copy + Default + Ord {
     const BITS: u32;
+    /// How many times 64 bits a group is.
+    const WORDS: usize = GROUP * Self::BITS as usize / u64::BITS as usize;
     fn load(bytes: &[u8]) -> Self;
     fn store(self, bytes: &mut [u8]);
     /// Up to 64 numbers, with zeros behind.
     fn load_group(bytes: &[u8]) -> [Self; GROUP];
     /// Appends the first `len` of them.
     fn append_group(group: &[Self; GROUP], len: usize, out: &mut Vec<u8>);
+    /// 64 bits of a group, the first number lowest.
+    fn packed(group: &[Self; GROUP], at: usize) -> u64;
+    /// The reverse.
+    fn unpack(word: u64, at: usize, group: &mut [Self; GROUP]);
     fn from_u64(value: u64) -> Self;
     fn to_u64(self) -> u64;
     /// As a signed number.
@@ -53,6 +59,7 @@ pub(super) trait Word: Copy + Default + Ord {
     fn magnitude(self) -> f32;
     fn plus(self, other: Self) -> Self;
     fn minus(self, other: Self) -> Self;
+    fn times(self, other: Self) -> Self;
     fn xor(self, other: Self) -> Self;
     fn and(self, other: Self) -> Self;
     fn or(self, other: Self) -> Self;
@@ -103,6 +110,18 @@ macro_rules! word {
                 }
             }
             #[inline(always)]
+            fn packed(group: &[Self; GROUP], at: usize) -> u64 {
+                const EACH: usize = GROUP / <$unsigned as Word>::WORDS;
+                let numbers = group.as_chunks::<EACH>().0[at].iter().rev();
+                numbers.fold(0, |word, number| word.unbounded_shl(Self::BITS) | u64::from(*number))
+            }
+            #[inline(always)]
+            fn unpack(word: u64, at: usize, group: &mut [Self; GROUP]) {
+                const EACH: usize = GROUP / <$unsigned as Word>::WORDS;
+                let numbers = group.as_chunks_mut::<EACH>().0[at].iter_mut();
+                numbers.zip(0..).for_each(|(to, place)| *to = (word >> (place * Self::BITS)) as $unsigned);
+            }
+            #[inline(always)]
             fn from_u64(value: u64) -> Self {
                 value as $unsigned
             }
@@ -129,6 +148,10 @@ macro_rules! word {
             #[inline(always)]
             fn minus(self, other: Self) -> Self {
                 self.wrapping_sub(other)
+            }
+            #[inline(always)]
+            fn times(self, other: Self) -> Self {
+                self.wrapping_mul(other)
             }
             #[inline(always)]
             fn xor(self, other: Self) -> Self {

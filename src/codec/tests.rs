@@ -96,6 +96,27 @@ proptest! {
         }
     }
 
+    /// So they do where differences of any type leave low bits to their own stream, few or many.
+    #[test]
+    fn low_bits_are_the_same_on_every_machine(
+        steps in prop::collection::vec((any::<u64>(), any::<i64>()), 1..600),
+        widths in prop::collection::vec(0u32..64, 1..5),
+        dtype in any_dtype(),
+    ) {
+        let width = dtype.width();
+        let step = |at: usize| steps[at].1 >> widths[at % widths.len()].max(64 - 8 * width as u32);
+        let base: Vec<u8> = steps.iter().flat_map(|(bits, _)| bits.to_le_bytes()[..width].to_vec()).collect();
+        let near = |at: usize| steps[at].0.wrapping_add(step(at) as u64).to_le_bytes()[..width].to_vec();
+        let bytes: Vec<u8> = (0..steps.len()).flat_map(near).collect();
+        let encode = || ulp::encode(&bytes, dtype, 0, Base { bytes: &base, dtype }).unwrap();
+        let payload = encode();
+        PORTABLE.set(true);
+        prop_assert_eq!(&payload, &encode());
+        prop_assert_eq!(&decode(Codec::Ulp, &payload, Some(&base), bytes.len()).unwrap(), &bytes);
+        PORTABLE.set(false);
+        prop_assert_eq!(&decode(Codec::Ulp, &payload, Some(&base), bytes.len()).unwrap(), &bytes);
+    }
+
     /// A base may begin like a dictionary of zstd, and a tensor may claim rows of any length.
     #[test]
     fn no_base_and_no_row_panics(rest in prop::collection::vec(any::<u8>(), 0..600), row_len: u64, dtype in any_dtype()) {

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{FREQUENCY_BITS, GROUP, Lanes, MAX_TABLES, Portable, Push, Round, Slots, Step, Steps, Task};
+use super::{FREQUENCY_BITS, GROUP, Lanes, Portable, Push, Round, Step, Steps, Task};
 
 /// Proof that this machine has AVX2 and the bit instructions that came with it.
 #[derive(Clone, Copy)]
@@ -69,6 +69,26 @@ fn compiled<T: Task>(task: T, lanes: Avx2) -> T::Output {
 }
 
 impl Lanes for Avx2 {
+    const MOVES_BITS: bool = true;
+
+    #[inline(always)]
+    fn deposit(self, bits: u64, mask: u64) -> u64 {
+        // SAFETY: `self` proves that the machine has this instruction.
+        unsafe { _pdep_u64(bits, mask) }
+    }
+
+    #[inline(always)]
+    fn extract(self, bits: u64, mask: u64) -> u64 {
+        // SAFETY: `self` proves that the machine has this instruction.
+        unsafe { _pext_u64(bits, mask) }
+    }
+
+    #[inline(always)]
+    fn look_up(self, table: &[u8; 16], indices: &[u8; GROUP]) -> [u8; GROUP] {
+        // SAFETY: `self` proves that the machine has what `look_up` is compiled for.
+        unsafe { self::look_up(table, indices) }
+    }
+
     #[inline(always)]
     fn round(self, round: Round<'_>, symbols: &mut [u8; GROUP]) -> usize {
         if round.mask < ABREAST - 1 {
@@ -98,42 +118,72 @@ impl Lanes for Avx2 {
 
 #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
 #[inline]
+fn look_up(table: &[u8; 16], indices: &[u8; GROUP]) -> [u8; GROUP] {
+    let table = _mm256_broadcastsi128_si256(loaded_half(table));
+    let mut found = [0; GROUP];
+    for (found, indices) in found.as_chunks_mut().0.iter_mut().zip(indices.as_chunks().0) {
+        *found = stored_bytes(_mm256_shuffle_epi8(table, loaded_bytes(indices)));
+    }
+    found
+}
+
+#[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
+#[inline]
 fn round(round: Round<'_>, symbols: &mut [u8; GROUP]) -> usize {
-    let states = round.states.as_chunks_mut::<ABREAST>().0;
-    let tables = round.tables.as_chunks::<ABREAST>().0;
+    match round.mask {
+        63 => abreast::<8>(round, symbols),
+        31 => abreast::<4>(round, symbols),
+        15 => abreast::<2>(round, symbols),
+        _ => abreast::<1>(round, symbols),
+    }
+}
+
+/// A round of `8 · N` lanes.
+#[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
+#[inline]
+fn abreast<const N: usize>(round: Round<'_>, symbols: &mut [u8; GROUP]) -> usize {
+    let states: &mut [[u32; ABREAST]; N] =
+        round.states.as_chunks_mut().0.first_chunk_mut().expect("because there are 64");
     let mut read = 0;
     let mut slots = [_mm256_setzero_si256(); GROUP / ABREAST];
-    for (eight, (slots, tables)) in slots.iter_mut().zip(tables).enumerate() {
-        let states = &mut states[eight & (round.mask / ABREAST) & (GROUP / ABREAST - 1)];
-        // Every step before this one read eight words at most; saying so spares a check.
-        let at = 2 * read.min(GROUP - ABREAST);
-        let words = round.words[at..].first_chunk().expect("because 64 words are there");
-        let (found, next, due) = pop(loaded(states), tables, round.slots, words);
-        (*slots, *states) = (found, stored(next));
-        read += due;
+    let tables = round.tables.as_chunks::<ABREAST>().0.as_chunks::<N>().0;
+    for (slots, tables) in slots.as_chunks_mut::<N>().0.iter_mut().zip(tables) {
+        // Through memory: to take numbers out of a register one by one takes twice as many instructions.
+        let mut indices = [[0; ABREAST]; N];
+        for ((indices, state), tables) in indices.iter_mut().zip(&*states).zip(tables) {
+            *indices = self::indices(loaded(state), tables);
+        }
+        for ((slots, state), indices) in slots.iter_mut().zip(&mut *states).zip(&indices) {
+            // Eight loads are faster than the instruction that gathers.
+            let eight = indices.map(|index| round.slots[usize::from(index)]);
+            // Every step before this one read eight words at most; saying so spares a check.
+            let at = 2 * read.min(GROUP - ABREAST);
+            let words = round.words[at..].first_chunk().expect("because 64 words are there");
+            let (next, due) = pop(loaded(state), loaded(&eight), words);
+            (*slots, *state) = (loaded(&eight), stored(next));
+            read += due;
+        }
     }
     let halves = symbols.as_chunks_mut().0;
     halves.iter_mut().zip(slots.as_chunks().0).for_each(|(half, slots)| *half = low_bytes(slots));
     read
 }
 
-/// Takes one symbol off eight states: their slots, the new states, and how many took a word.
+/// Where the slots of eight states are.
 #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
 #[inline]
-fn pop(
-    state: __m256i,
-    tables: &[u8; ABREAST],
-    slots: &Slots,
-    words: &[u8; 2 * ABREAST],
-) -> (__m256i, __m256i, usize) {
-    let slot_mask = _mm256_set1_epi32(SLOT_MASK);
+fn indices(state: __m256i, tables: &[u8; ABREAST]) -> [u16; ABREAST] {
     let tables = _mm256_slli_epi32::<{ FREQUENCY_BITS as i32 }>(widened(tables));
-    let index = stored(_mm256_or_si256(tables, _mm256_and_si256(state, slot_mask)));
-    // Eight loads are faster than the instruction that gathers.
-    let slot = loaded(&index.map(|index| slots[index as usize % (MAX_TABLES << FREQUENCY_BITS)]));
+    let indices = _mm256_or_si256(tables, _mm256_and_si256(state, _mm256_set1_epi32(SLOT_MASK)));
+    stored_half(low_halves(indices))
+}
 
+/// Takes one symbol off eight states, given their slots: the new states, and how many took a word.
+#[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
+#[inline]
+fn pop(state: __m256i, slot: __m256i, words: &[u8; 2 * ABREAST]) -> (__m256i, usize) {
     let frequency = _mm256_add_epi32(_mm256_srli_epi32::<20>(slot), _mm256_set1_epi32(1));
-    let offset = _mm256_and_si256(_mm256_srli_epi32::<8>(slot), slot_mask);
+    let offset = _mm256_and_si256(_mm256_srli_epi32::<8>(slot), _mm256_set1_epi32(SLOT_MASK));
     let rest = _mm256_srli_epi32::<{ FREQUENCY_BITS as i32 }>(state);
     let next = _mm256_add_epi32(_mm256_mullo_epi32(frequency, rest), offset);
 
@@ -142,7 +192,7 @@ fn pop(
     let words = _mm256_cvtepu16_epi32(loaded_half(words));
     let words = _mm256_permutevar8x32_epi32(words, widened(&SPREAD[due]));
     let filled = _mm256_or_si256(_mm256_slli_epi32::<16>(next), words);
-    (slot, _mm256_blendv_epi8(next, filled, low), due.count_ones() as usize)
+    (_mm256_blendv_epi8(next, filled, low), due.count_ones() as usize)
 }
 
 #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
@@ -175,9 +225,8 @@ fn push_eight(state: __m256i, symbols: &[u16; ABREAST], steps: &Steps) -> (__m25
     // A state that would grow beyond 32 bits gives its low half first.
     let fits = _mm256_cmpgt_epi32(frequency, _mm256_srli_epi32::<{ 32 - FREQUENCY_BITS as i32 }>(state));
     let due = 0xff & !set_of(fits);
-    let halves = _mm256_and_si256(state, _mm256_set1_epi32(0xffff));
-    let halves = _mm256_permute4x64_epi64::<0b1000>(_mm256_packus_epi32(halves, halves));
-    let given = _mm_shuffle_epi8(_mm256_castsi256_si128(halves), loaded_half(&GATHERED[due]));
+    let halves = low_halves(_mm256_and_si256(state, _mm256_set1_epi32(0xffff)));
+    let given = _mm_shuffle_epi8(halves, loaded_half(&GATHERED[due]));
     let state = _mm256_blendv_epi8(_mm256_srli_epi32::<16>(state), state, fits);
 
     // The quotient is below 2^20, so in floats it is one off at most; the remainder tells.
@@ -214,6 +263,22 @@ fn stored(register: __m256i) -> [u32; ABREAST] {
 
 #[target_feature(enable = "avx2")]
 #[inline]
+fn loaded_bytes(bytes: &[u8; 4 * ABREAST]) -> __m256i {
+    // SAFETY: a load of 32 bytes from an array of 32; it does not ask for alignment.
+    unsafe { _mm256_loadu_si256(bytes.as_ptr().cast()) }
+}
+
+#[target_feature(enable = "avx2")]
+#[inline]
+fn stored_bytes(register: __m256i) -> [u8; 4 * ABREAST] {
+    let mut bytes = [0; 4 * ABREAST];
+    // SAFETY: a store of 32 bytes into an array of 32; it does not ask for alignment.
+    unsafe { _mm256_storeu_si256(bytes.as_mut_ptr().cast(), register) };
+    bytes
+}
+
+#[target_feature(enable = "avx2")]
+#[inline]
 fn loaded_half(bytes: &[u8; 2 * ABREAST]) -> __m128i {
     // SAFETY: a load of 16 bytes from an array of 16; it does not ask for alignment.
     unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) }
@@ -235,6 +300,14 @@ fn widened(bytes: &[u8; ABREAST]) -> __m256i {
     _mm256_cvtepu8_epi32(_mm_cvtsi64_si128(i64::from_le_bytes(*bytes)))
 }
 
+/// Eight integers below 2^16 as half as wide ones.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn low_halves(integers: __m256i) -> __m128i {
+    let packed = _mm256_packus_epi32(integers, integers);
+    _mm256_castsi256_si128(_mm256_permute4x64_epi64::<0b1000>(packed))
+}
+
 /// The lanes whose top bit is set, a bit a lane.
 #[target_feature(enable = "avx2")]
 #[inline]
@@ -250,9 +323,5 @@ fn low_bytes(from: &[__m256i; 4]) -> [u8; 4 * ABREAST] {
     let packed =
         _mm256_packus_epi16(_mm256_packus_epi32(low[0], low[1]), _mm256_packus_epi32(low[2], low[3]));
     // Packing works within halves of a register: put the fours back in order.
-    let packed = _mm256_permutevar8x32_epi32(packed, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
-    let mut bytes = [0; 4 * ABREAST];
-    // SAFETY: a store of 32 bytes into an array of 32; it does not ask for alignment.
-    unsafe { _mm256_storeu_si256(bytes.as_mut_ptr().cast(), packed) };
-    bytes
+    stored_bytes(_mm256_permutevar8x32_epi32(packed, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7)))
 }

@@ -87,6 +87,18 @@ pub(super) struct Push<'a> {
 
 /// What a kind of machine does in its own way.
 pub(super) trait Lanes: Copy {
+    /// Whether `deposit` and `extract` are an instruction each; elsewhere bits go one field at a time.
+    const MOVES_BITS: bool;
+
+    /// Moves bits, from the lowest on, to where the mask is set.
+    fn deposit(self, bits: u64, mask: u64) -> u64;
+
+    /// Moves the bits where the mask is set together, to the lowest ones.
+    fn extract(self, bits: u64, mask: u64) -> u64;
+
+    /// What a table of 16 has at each index; these are below 16.
+    fn look_up(self, table: &[u8; 16], indices: &[u8; GROUP]) -> [u8; GROUP];
+
     /// Takes a symbol off the state of each lane; returns how many words the states took in.
     fn round(self, round: Round<'_>, symbols: &mut [u8; GROUP]) -> usize;
 
@@ -158,7 +170,7 @@ pub(super) mod tests {
                 symbols: &'a [u16; GROUP],
             }
             impl Task for Once<'_> {
-                type Output = ([[u32; GROUP]; 2], [u8; GROUP], usize, Vec<u16>);
+                type Output = ([[u32; GROUP]; 2], [u8; GROUP], usize, Vec<u16>, [u64; 2], [u8; GROUP]);
                 #[inline(always)]
                 fn run<L: Lanes>(self, lanes: L) -> Self::Output {
                     let Once { states, mask, slots, tables, words, steps, symbols } = self;
@@ -167,7 +179,11 @@ pub(super) mod tests {
                     let read = lanes.round(Round { states: &mut popped, mask, slots, tables, words }, &mut found);
                     let mut given = [0; GROUP];
                     let count = lanes.push(Push { states: &mut pushed, mask, steps, symbols }, &mut given);
-                    ([popped, pushed], found, read, given[GROUP - count..].to_vec())
+                    let (bits, mask) = (u64::from(states[0]) << 32 | u64::from(states[1]), steps[7].reciprocal);
+                    let moved = [lanes.deposit(bits, mask), lanes.extract(bits, mask)];
+                    let indices = found.map(|byte| byte % 16);
+                    let looked_up = lanes.look_up(words.first_chunk().unwrap(), &indices);
+                    ([popped, pushed], found, read, given[GROUP - count..].to_vec(), moved, looked_up)
                 }
             }
             let frequency = |at: usize| 1 + seed[at % GROUP].wrapping_mul(at as u32 | 1) % (1 << (at % 13));

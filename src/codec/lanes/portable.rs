@@ -9,6 +9,38 @@ pub(in super::super) struct Portable;
 const SLOT_MASK: u32 = (1 << FREQUENCY_BITS) - 1;
 
 impl Lanes for Portable {
+    const MOVES_BITS: bool = false;
+
+    #[inline(always)]
+    fn deposit(self, bits: u64, mut mask: u64) -> u64 {
+        let (mut out, mut at) = (0, 0);
+        while mask != 0 {
+            let lowest = mask & mask.wrapping_neg();
+            out |= lowest * (bits >> at & 1);
+            (mask, at) = (mask ^ lowest, at + 1);
+        }
+        out
+    }
+
+    #[inline(always)]
+    fn extract(self, bits: u64, mut mask: u64) -> u64 {
+        let (mut out, mut at) = (0, 0);
+        while mask != 0 {
+            let lowest = mask & mask.wrapping_neg();
+            out |= u64::from(bits & lowest != 0) << at;
+            (mask, at) = (mask ^ lowest, at + 1);
+        }
+        out
+    }
+
+    #[inline(always)]
+    fn look_up(self, table: &[u8; 16], indices: &[u8; GROUP]) -> [u8; GROUP] {
+        indices.map(
+            #[inline(always)]
+            |index| table[usize::from(index % 16)],
+        )
+    }
+
     #[inline(always)]
     fn round(self, round: Round<'_>, symbols: &mut [u8; GROUP]) -> usize {
         match round.mask {

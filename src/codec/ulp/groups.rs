@@ -2,12 +2,13 @@
 
 use super::super::DecodeError;
 use super::super::bits::{BitReader, BitWriter};
-use super::super::context::{Contexts, tables};
+use super::super::context::{Contexts, ScaleMap};
 use super::super::deltas::Deltas;
 use super::super::fit::Plan;
 use super::super::lanes::{FETCH_AHEAD, GROUP, Lanes, MAX_TABLES, Task};
 use super::super::order::{Order, Word};
 use super::super::rans::{self, Slots};
+use super::super::shifts::Shifts;
 use super::super::symbol::{ESCAPE, any_escape, high, symbol};
 use super::Side;
 
@@ -28,19 +29,13 @@ impl Streams {
         let mut symbols = Vec::with_capacity(deltas.coded_groups() * GROUP);
         let mut counts = Counts::new();
         let (mut low_bits, mut escapes) = (BitWriter::default(), Vec::new());
-        let mut shifts = [0; MAX_TABLES];
-        shifts[..plan.shifts.len()].copy_from_slice(&plan.shifts);
-        let first_shifted = first_shifted(&shifts);
+        let (lanes, shifts) = (deltas.lanes(), Shifts::new(&plan.shifts));
+        let map = ScaleMap::tables(&plan.scales.starts);
         deltas.each_coded(1, |group| {
             let len = group.len;
-            let tables = tables(&plan.contexts.scales(group.number, &group.base), &plan.scales.starts);
+            let tables = plan.contexts.map(lanes, &map, group.number, &group.base);
             let mut highs = group.differences;
-            low_bits.make_room();
-            for lane in lanes_from(first_shifted, &tables, len) {
-                let shift = shifts[usize::from(tables[lane]) % MAX_TABLES];
-                low_bits.put(highs[lane].to_u64() & ((1 << shift) - 1), shift);
-                highs[lane] = highs[lane].sar(shift);
-            }
+            shifts.split(lanes, &tables, len, &mut low_bits, &mut highs);
             let own = highs.map(
                 #[inline(always)]
                 |high| symbol(high),
@@ -87,33 +82,6 @@ impl Counts {
     }
 }
 
-/// The first table that leaves low bits to their stream.
-fn first_shifted(shifts: &[u32; MAX_TABLES]) -> u8 {
-    shifts.iter().position(|&shift| shift > 0).unwrap_or(MAX_TABLES) as u8
-}
-
-/// The first `len` lanes whose table is `first` or a later one.
-#[inline(always)]
-fn lanes_from(first: u8, tables: &[u8; GROUP], len: usize) -> impl Iterator<Item = usize> {
-    const EACH: u64 = 0x0101_0101_0101_0101;
-    let mut lanes = 0u64;
-    for (eight, tables) in tables.as_chunks().0.iter().enumerate() {
-        // Sets the top bit of the bytes that are large enough; tables are below 16, so nothing carries.
-        let set = (u64::from_le_bytes(*tables) + EACH * u64::from(0x80 - first)) >> 7 & EACH;
-        // Moves bit 0 of byte `i` to bit `i` of the top byte.
-        lanes |= (set.wrapping_mul(0x0102_0408_1020_4080) >> 56) << (8 * eight);
-    }
-    lanes &= u64::MAX >> (GROUP - len);
-    std::iter::from_fn(
-        #[inline(always)]
-        move || {
-            let lane = lanes.trailing_zeros() as usize;
-            lanes &= lanes.wrapping_sub(1);
-            (lane < GROUP).then_some(lane)
-        },
-    )
-}
-
 /// Streams to put together again.
 pub(super) struct Undo<'a, W> {
     pub order: Order<W>,
@@ -138,10 +106,9 @@ impl<W: Word> Task for Undo<'_, W> {
             lanes,
             order: self.order,
             contexts: Contexts::new(&self.order, self.side.scales.top, self.side.rows),
-            starts: self.side.scales.starts,
+            tables: ScaleMap::tables(&self.side.scales.starts),
             slots: Slots::new(&self.side.frequencies),
-            first_shifted: first_shifted(&self.side.shifts),
-            shifts: self.side.shifts,
+            shifts: Shifts::new(&self.side.shifts),
             symbols: self.symbols,
             escapes: self.escapes.chunks_exact(W::BITS as usize / 8),
             low_bits: BitReader::new(self.low_bits),
@@ -167,10 +134,9 @@ struct Groups<'a, W, L> {
     lanes: L,
     order: Order<W>,
     contexts: Contexts<W>,
-    starts: Vec<u8>,
+    tables: ScaleMap,
     slots: Slots,
-    shifts: [u32; MAX_TABLES],
-    first_shifted: u8,
+    shifts: Shifts,
     symbols: rans::Decoder<'a>,
     escapes: std::slice::ChunksExact<'a, u8>,
     low_bits: BitReader<'a>,
@@ -181,7 +147,7 @@ impl<W: Word, L: Lanes> Groups<'_, W, L> {
     fn undo(&mut self, number: usize, base: &[u8], out: &mut Vec<u8>) -> Result<(), DecodeError> {
         let len = base.len() / (W::BITS as usize / 8);
         let base = W::load_group(base);
-        let tables = tables(&self.contexts.scales(number, &base), &self.starts);
+        let tables = self.contexts.map(self.lanes, &self.tables, number, &base);
         let mut symbols = [ESCAPE + 1; GROUP];
         if len == GROUP {
             self.symbols.group(self.lanes, &self.slots, &tables, &mut symbols)?;
@@ -195,11 +161,7 @@ impl<W: Word, L: Lanes> Groups<'_, W, L> {
         if any_escape(&symbols) {
             self.escapes(&symbols, &mut differences)?;
         }
-        for lane in lanes_from(self.first_shifted, &tables, len) {
-            let shift = self.shifts[usize::from(tables[lane]) % MAX_TABLES];
-            let low = self.low_bits.take(shift);
-            differences[lane] = W::from_u64(differences[lane].to_u64() << shift | low);
-        }
+        self.shifts.join(self.lanes, &tables, len, &mut self.low_bits, &mut differences);
         W::append_group(&self.order.apply(&differences, &base), len, out);
         Ok(())
     }
