@@ -20,7 +20,7 @@ use crate::progress::{Cancelled, Progress};
 use crate::recipe::{Part, Reason, Recipe, RecipeError, Tensor};
 use crate::reconstruct::{ReconstructError, rehash};
 use crate::sketch;
-use crate::store::{Store, StoreError, record_for};
+use crate::store::{Decoded, Store, StoreError, record_for};
 
 /// File bytes that are read and encoded at a time; one encoder holds a few times as many.
 const AHEAD_BYTES: u64 = 32 << 20;
@@ -254,7 +254,7 @@ struct BaseBytes {
     object: ObjectId,
     depth: u8,
     dtype: Dtype,
-    bytes: Arc<Vec<u8>>,
+    bytes: Arc<Decoded>,
 }
 
 /// The parts of the base, found by what they hold: tensor and slice, or the place among the headers.

@@ -4,8 +4,10 @@
 //! power cut, because a recipe is published only when all it names is durable and was read back.
 
 use std::io::{self, Write};
+use std::ops::Deref;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::backend::{Area, Backend, Local, Name, Privacy, Taken};
 use crate::codec;
@@ -32,22 +34,56 @@ pub trait Shelf: Send + Sync {
     ///
     /// Whoever makes may need another base of a smaller depth for it, and waits for that one. So depth is
     /// a part of the key: an object that lies in the store twice must not wait for itself.
-    fn base(&self, key: BaseKey, make: &mut Make<'_>) -> Result<Arc<Vec<u8>>, StoreError>;
+    fn base(&self, key: BaseKey, make: &mut Make<'_>) -> Result<Arc<Decoded>, StoreError>;
+
+    /// Forgets all bases: one of them was not what its id says.
+    fn clear(&self);
 }
 
 /// A base, and how deep the copy of it lies that is decoded.
 pub type BaseKey = (ObjectId, u8);
 
 /// Decodes an object.
-pub type Make<'a> = dyn FnMut() -> Result<Vec<u8>, StoreError> + 'a;
+pub type Make<'a> = dyn FnMut() -> Result<Decoded, StoreError> + 'a;
+
+/// What a payload decoded to, which may not be what its id says until that was asked.
+pub struct Decoded {
+    bytes: Vec<u8>,
+    proven: AtomicBool,
+}
+
+impl Decoded {
+    pub fn new(bytes: Vec<u8>) -> Self {
+        Self { bytes, proven: AtomicBool::new(false) }
+    }
+
+    /// Whether these are the bytes of `object`; hashed once.
+    fn is(&self, object: &ObjectId) -> bool {
+        if !self.proven.load(Ordering::Acquire) && ObjectId::of(&self.bytes) != *object {
+            return false;
+        }
+        self.proven.store(true, Ordering::Release);
+        true
+    }
+}
+
+impl Deref for Decoded {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
 
 /// A shelf that keeps nothing.
 pub struct NoShelf;
 
 impl Shelf for NoShelf {
-    fn base(&self, _key: BaseKey, make: &mut Make<'_>) -> Result<Arc<Vec<u8>>, StoreError> {
+    fn base(&self, _key: BaseKey, make: &mut Make<'_>) -> Result<Arc<Decoded>, StoreError> {
         make().map(Arc::new)
     }
+
+    fn clear(&self) {}
 }
 
 /// Why the store can't answer.
@@ -159,34 +195,47 @@ impl Store {
 
     /// The decoded bytes of an object, proven by its id.
     pub fn get(&self, object: &ObjectId) -> Result<Vec<u8>, StoreError> {
-        self.decode_chain(&self.chain(object)?)
+        let chain = self.chain(object)?;
+        match self.decode_unproven(&chain) {
+            Ok(bytes) if ObjectId::of(&bytes) == *object => Ok(bytes),
+            _ => self.decode_proven(&chain),
+        }
     }
 
-    /// The decoded bytes of an object, for a caller who proves a hash over them: only its payload was
-    /// checked, and its bases were proven.
+    /// The decoded bytes of an object, for a caller who proves a hash over them: neither they nor their
+    /// bases were.
     pub fn get_unproven(&self, object: &ObjectId) -> Result<Vec<u8>, StoreError> {
         let chain = self.chain(object)?;
-        let base = self.base_in(&chain)?;
-        let Found { pack, record } = &chain[0];
-        let payload = pack::read_payload(self.backend(), *pack, record)?;
-        decode_payload(&chain[0], &payload, base.as_ref().map(|base| &base[..]))
+        self.decode_unproven(&chain).or_else(|_| self.decode_proven(&chain))
     }
 
     /// The same as `get`, where the object is the base of others and may be wanted again soon.
-    pub fn get_base(&self, object: &ObjectId) -> Result<Arc<Vec<u8>>, StoreError> {
+    pub fn get_base(&self, object: &ObjectId) -> Result<Arc<Decoded>, StoreError> {
         let chain = self.chain(object)?;
-        self.shelf.base(key(&chain[0]), &mut || self.decode_chain(&chain))
+        match self.on_shelf(&chain) {
+            Ok(base) if base.is(object) => Ok(base),
+            _ => self.decode_proven(&chain).map(|bytes| Arc::new(Decoded::new(bytes))),
+        }
     }
 
-    fn decode_chain(&self, chain: &[Found]) -> Result<Vec<u8>, StoreError> {
-        let base = self.base_in(chain)?;
-        self.decode(&chain[0], base.as_ref().map(|base| &base[..]))
+    fn on_shelf(&self, chain: &[Found]) -> Result<Arc<Decoded>, StoreError> {
+        self.shelf.base(key(&chain[0]), &mut || self.decode_unproven(chain).map(Decoded::new))
     }
 
-    /// The base of the first link of a chain, if it has one.
-    fn base_in(&self, chain: &[Found]) -> Result<Option<Arc<Vec<u8>>>, StoreError> {
-        let Some(below) = chain.get(1..).filter(|below| !below.is_empty()) else { return Ok(None) };
-        self.shelf.base(key(&below[0]), &mut || self.decode_chain(below)).map(Some)
+    /// Decodes the first link of a chain by bases that are at hand, and looks at no hash.
+    fn decode_unproven(&self, chain: &[Found]) -> Result<Vec<u8>, StoreError> {
+        let below = chain.get(1..).filter(|below| !below.is_empty());
+        let base = below.map(|below| self.on_shelf(below)).transpose()?;
+        let Found { pack, record } = &chain[0];
+        let payload = pack::read_unchecked(self.backend(), *pack, record)?;
+        decode_payload(&chain[0], &payload, base.as_deref().map(Deref::deref))
+    }
+
+    /// Decodes a chain from its end on and proves each link: the first one that is wrong is named.
+    fn decode_proven(&self, chain: &[Found]) -> Result<Vec<u8>, StoreError> {
+        self.shelf.clear();
+        let first = self.decode(&chain[chain.len() - 1], None)?;
+        chain.iter().rev().skip(1).try_fold(first, |base, link| self.decode(link, Some(&base)))
     }
 
     /// From an object down to the one that needs no base.

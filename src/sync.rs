@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io;
+use std::ops::Deref;
 
 use rayon::prelude::*;
 
@@ -254,7 +255,7 @@ fn decoded(store: &Store, remote: &Remote, found: &Found, payload: &[u8]) -> Res
     let record = &found.record;
     let wrong = |why: String| StoreError::Decode { object: record.object, pack: found.pack, why };
     let base = record.base.map(|base| store.get_base(&base)).transpose()?;
-    let base = base.as_ref().map(|bytes| bytes.as_slice());
+    let base = base.as_deref().map(Deref::deref);
     let bytes = codec::decode(record.codec, payload, base, record.logical_len as usize)
         .map_err(|error| wrong(format!("from {}: {error}", remote.backend.place())))?;
     match ObjectId::of(&bytes) == record.object {

@@ -5,14 +5,14 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use lru::LruCache;
 
-use crate::store::{BaseKey, Make, Shelf, StoreError};
+use crate::store::{BaseKey, Decoded, Make, Shelf, StoreError};
 
 /// Bytes of decoded objects that are kept.
 const LIMIT_BYTES: usize = 96 << 20;
 /// Slots, so that many small objects don't make a large table.
 const LIMIT_SLOTS: usize = 4096;
 
-type Slot = Arc<Mutex<Option<Arc<Vec<u8>>>>>;
+type Slot = Arc<Mutex<Option<Arc<Decoded>>>>;
 
 /// The daemon's shelf.
 pub struct Recent {
@@ -32,7 +32,7 @@ impl Default for Recent {
 }
 
 impl Shelf for Recent {
-    fn base(&self, key: BaseKey, make: &mut Make<'_>) -> Result<Arc<Vec<u8>>, StoreError> {
+    fn base(&self, key: BaseKey, make: &mut Make<'_>) -> Result<Arc<Decoded>, StoreError> {
         let slot = self.slots().slot(key);
         // Whoever comes second waits here for the first one's bytes.
         let mut kept = slot.lock().unwrap_or_else(|broken| broken.into_inner());
@@ -44,6 +44,12 @@ impl Shelf for Recent {
         drop(kept);
         self.slots().account(bytes.len());
         Ok(bytes)
+    }
+
+    fn clear(&self) {
+        let mut slots = self.slots();
+        slots.by_key.clear();
+        slots.bytes = 0;
     }
 }
 
@@ -90,11 +96,11 @@ mod tests {
     fn two_copies_of_a_base_don_t_wait_for_each_other() {
         let shelf = Recent::default();
         let (a, b) = (ObjectId::of(b"a"), ObjectId::of(b"b"));
-        let bytes = |text: &str| Ok(text.as_bytes().to_vec());
+        let bytes = |text: &str| Ok(Decoded::new(text.as_bytes().to_vec()));
         let lowest = || shelf.base((a, 0), &mut || bytes("a"));
         let middle = || shelf.base((b, 1), &mut || lowest().and_then(|_| bytes("b")));
         let top = shelf.base((a, 2), &mut || middle().and_then(|_| bytes("a"))).unwrap();
-        assert_eq!(*top, b"a");
+        assert_eq!(**top, *b"a");
         assert!(shelf.base((b, 1), &mut || panic!("it is at hand")).is_ok());
     }
 }
