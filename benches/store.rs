@@ -4,8 +4,10 @@
 //! files in memory or in the page cache; of one thread, or where it says so of one a core. The pair is
 //! generated: normal weights of σ 0.02, rows of 4096 whose steps have a σ of 1e-4 to 6e-4.
 
+use std::collections::HashMap;
 use std::hint::black_box;
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use git_sparse::backend::{Local, Privacy};
@@ -18,7 +20,7 @@ use git_sparse::ingest::ingest;
 use git_sparse::pack::Record;
 use git_sparse::progress::unwatched;
 use git_sparse::reconstruct::reconstruct;
-use git_sparse::store::Store;
+use git_sparse::store::{BaseKey, Decoded, Make, Shelf, Store, StoreError};
 
 const ROW: usize = 4096;
 /// Weights of one object in the codec's table: as large as an object gets.
@@ -175,6 +177,7 @@ fn file_speeds([base, tuned]: [&[u8]; 2], oids: [Oid; 2]) -> Vec<Speed> {
         let rebuilt = [
             rebuild(&store, "reconstruct, no base", base, oids[0]),
             rebuild(&store, "reconstruct, dense fine-tune and its base", tuned, oids[1]),
+            rebuild_again(&dir, "reconstruct, dense fine-tune, base decoded before", tuned, oids[1]),
         ];
         for (at, row) in ingested.into_iter().chain(rebuilt).enumerate() {
             if round == 0 {
@@ -206,6 +209,32 @@ fn rebuild(store: &Store, what: &'static str, bytes: &[u8], oid: Oid) -> Speed {
     let speed = bytes.len() as f64 / start.elapsed().as_secs_f64() / 1e6;
     assert_eq!(&out, bytes);
     Speed { what, size: String::new(), speed }
+}
+
+/// As in a clone of several fine-tunes of one base.
+fn rebuild_again(dir: &Path, what: &'static str, bytes: &[u8], oid: Oid) -> Speed {
+    let store = Store::open(dir, "bench", Box::new(Kept::default())).expect("a store");
+    rebuild(&store, what, bytes, oid);
+    rebuild(&store, what, bytes, oid)
+}
+
+/// Bases stay decoded.
+#[derive(Default)]
+struct Kept(Mutex<HashMap<BaseKey, Arc<Decoded>>>);
+
+impl Shelf for Kept {
+    fn base(&self, key: BaseKey, make: &mut Make<'_>) -> Result<Arc<Decoded>, StoreError> {
+        if let Some(base) = self.0.lock().expect("because nobody panics").get(&key) {
+            return Ok(base.clone());
+        }
+        let base = Arc::new(make()?);
+        self.0.lock().expect("because nobody panics").insert(key, base.clone());
+        Ok(base)
+    }
+
+    fn clear(&self) {
+        self.0.lock().expect("because nobody panics").clear();
+    }
 }
 
 fn write_pair(dir: &Path) {

@@ -4,9 +4,9 @@
 //! directory fsync, and the parent's fsync when the directory is new.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
-use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -102,15 +102,21 @@ impl Backend for Local {
 
     fn read(&self, name: Name, range: Range<u64>) -> io::Result<Vec<u8>> {
         let path = self.path(name);
-        let file = open(&path)?;
+        let mut file = open(&path)?;
         let end = file.metadata().map_err(|e| at(&path, "stat", e))?.len();
         if range.end > end {
             let short = format!("expected at least {} bytes, file has {end}", range.end);
             return Err(at(&path, "read", io::Error::new(io::ErrorKind::UnexpectedEof, short)));
         }
-        let mut bytes = vec![0; (range.end - range.start) as usize];
-        file.read_exact_at(&mut bytes, range.start).map_err(|e| at(&path, "read", e))?;
-        Ok(bytes)
+        let len = range.end.saturating_sub(range.start);
+        let mut bytes = Vec::with_capacity(len as usize);
+        // Not `read_exact`, for which the memory would have to be cleared first.
+        let read =
+            file.seek(SeekFrom::Start(range.start)).and_then(|_| file.take(len).read_to_end(&mut bytes));
+        match read.map_err(|e| at(&path, "read", e))? as u64 == len {
+            true => Ok(bytes),
+            false => Err(at(&path, "read", io::ErrorKind::UnexpectedEof.into())),
+        }
     }
 
     fn len(&self, name: Name) -> io::Result<Option<u64>> {
