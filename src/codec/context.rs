@@ -1,67 +1,113 @@
-//! What a weight's surroundings say about its difference: the exponent of its base, and its row.
+//! What a weight's surroundings say about its difference: the exponent of its base, its row and column.
 //!
 //! Training moves weights by steps of one absolute size, more or less; in units of the last place
-//! that is much for a small weight and nothing for a large one. So the *scale* of a difference is
-//! the distance of the base's exponent from the largest, in half octaves, less the level of its
-//! row (rows of an embedding that were seldom used moved less). Scales that look alike share a table.
+//! that is much for a small weight and nothing for a large one. Some rows and columns move more than
+//! others: those of an embedding that were seldom used hardly move at all. So weights lie in *cells*: by
+//! the octaves of their base below the largest, and by the levels of their row and column.
 
 use std::ops::Range;
 
-use super::DecodeError;
 use super::binary::{Bit, BitCoder, code_number};
-use super::lanes::{GROUP, Lanes, MAX_TABLES};
+use super::cells::{BUCKETS, COLUMN_LEVELS, CellMap, Detail, PLANE, ROW_LEVELS};
+use super::lanes::{GROUP, Lanes};
 use super::order::{Order, Word};
 
-/// Exponents below the top one that are told apart; smaller weights count as the last.
-pub(super) const BUCKETS: usize = 16;
-/// Row levels: half octaves below the row that moved most.
-pub(super) const LEVELS: usize = 16;
-/// log2 of `LEVELS`.
-const LEVEL_BITS: u32 = 4;
-/// Half octaves: two a bucket, and the row levels below.
-pub(super) const SCALES: usize = 2 * (BUCKETS - 1) + LEVELS;
+/// log2 of `ROW_LEVELS`.
+const ROW_LEVEL_BITS: u32 = 4;
+/// log2 of `COLUMN_LEVELS`.
+const COLUMN_LEVEL_BITS: u32 = 3;
 
-/// The level of every row.
+/// The level of every row: half octaves below the row that moved most.
 #[derive(Clone)]
 pub(super) struct Rows {
     pub row_len: usize,
     pub levels: Vec<u8>,
+    pub columns: Option<Columns>,
 }
 
 impl Rows {
+    /// What as much of this as `detail` has costs, about, in bits.
+    pub fn cost_bits(&self, detail: Detail) -> f64 {
+        let rows = if detail.has_rows() { level_bits(&self.levels) } else { 0.0 };
+        let columns = self.columns.as_ref().filter(|_| detail.has_columns());
+        rows + columns.map_or(0.0, |columns| level_bits(&columns.levels()))
+    }
+
     /// Codes the levels; decoding replaces them.
     pub fn code<C: BitCoder>(&mut self, coder: &mut C) {
-        let mut models = [Bit::EVEN; LEVELS];
-        for level in &mut self.levels {
-            *level = code_number(coder, &mut models, LEVEL_BITS, u32::from(*level)) as u8;
+        code_levels(coder, ROW_LEVEL_BITS, &mut self.levels);
+        if let Some(columns) = &mut self.columns {
+            columns.code(coder);
         }
     }
 }
 
-/// The exponent from which scales are counted, and which of them share a table.
+/// What is told apart by these levels.
+pub(super) fn detail(rows: Option<&Rows>) -> Detail {
+    match rows {
+        None => Detail::Buckets,
+        Some(Rows { columns: None, .. }) => Detail::Rows,
+        Some(Rows { columns: Some(_), .. }) => Detail::RowsAndColumns,
+    }
+}
+
+/// What levels cost, about, in bits.
+fn level_bits(levels: &[u8]) -> f64 {
+    let mut counts = [0u32; 1 << ROW_LEVEL_BITS];
+    levels.iter().for_each(|&level| counts[usize::from(level)] += 1);
+    let total = levels.len() as f64;
+    let present = counts.iter().filter(|count| **count > 0);
+    present.map(|&count| f64::from(count) * (total / f64::from(count)).log2()).sum::<f64>() + 48.0
+}
+
+/// The level of every column: half octaves below one that moved much.
 #[derive(Clone)]
-pub(super) struct Scales {
-    pub top: u32,
-    /// The lowest scale of each table but the first, in order.
-    pub starts: Vec<u8>,
+pub(super) struct Columns {
+    len: usize,
+    /// Above the bits of the bucket; as many as a group has come again behind the last.
+    shifted: Vec<u8>,
 }
 
-impl Scales {
-    /// Codes where tables start; decoding replaces them, and refuses more than `MAX_TABLES`.
-    pub fn code<C: BitCoder>(&mut self, coder: &mut C) -> Result<(), DecodeError> {
-        let mut model = Bit::EVEN;
-        let starts = (1..SCALES as u8).filter(|scale| coder.code(&mut model, self.starts.contains(scale)));
-        self.starts = starts.collect();
-        let few = self.tables() <= MAX_TABLES;
-        if few { Ok(()) } else { Err(DecodeError::Invalid { what: "number of tables" }) }
+impl Columns {
+    pub fn new(levels: &[u8]) -> Self {
+        let mut columns = Self { len: levels.len(), shifted: vec![0; levels.len() + GROUP] };
+        columns.set(levels);
+        columns
     }
 
-    pub fn tables(&self) -> usize {
-        self.starts.len() + 1
+    fn set(&mut self, levels: &[u8]) {
+        let cycle = levels.iter().cycle();
+        self.shifted
+            .iter_mut()
+            .zip(cycle)
+            .for_each(|(shifted, level)| *shifted = level % COLUMN_LEVELS as u8 * BUCKETS as u8);
+    }
+
+    fn levels(&self) -> Vec<u8> {
+        self.shifted[..self.len].iter().map(|shifted| shifted / BUCKETS as u8).collect()
+    }
+
+    fn code<C: BitCoder>(&mut self, coder: &mut C) {
+        let mut levels = self.levels();
+        code_levels(coder, COLUMN_LEVEL_BITS, &mut levels);
+        self.set(&levels);
+    }
+
+    /// Those of the weights from `position` in their row on, in the bits above the bucket's.
+    #[inline(always)]
+    fn from(&self, position: usize) -> &[u8; GROUP] {
+        self.shifted[position..].first_chunk().expect("because a position in a row has a group behind it")
     }
 }
 
-/// Finds the scale of each weight, and its table.
+fn code_levels<C: BitCoder>(coder: &mut C, bits: u32, levels: &mut [u8]) {
+    let mut models = [Bit::EVEN; 1 << ROW_LEVEL_BITS];
+    for level in levels {
+        *level = code_number(coder, &mut models, bits, u32::from(*level)) as u8;
+    }
+}
+
+/// Finds the cell of each weight, and what a map has for it.
 pub(super) struct Contexts<W> {
     order: Order<W>,
     top: W,
@@ -71,6 +117,19 @@ pub(super) struct Contexts<W> {
 impl<W: Word> Contexts<W> {
     pub fn new(order: &Order<W>, top: u32, rows: Option<Rows>) -> Self {
         Self { order: *order, top: W::from_u64(u64::from(top)), rows }
+    }
+
+    /// The same with no more detail than this.
+    pub fn with(mut self, detail: Detail) -> Self {
+        self.rows = self.rows.filter(|_| detail.has_rows());
+        if let Some(rows) = self.rows.as_mut().filter(|_| !detail.has_columns()) {
+            rows.columns = None;
+        }
+        self
+    }
+
+    pub fn detail(&self) -> Detail {
+        detail(self.rows())
     }
 
     /// Octaves that each weight lies below the top exponent.
@@ -87,20 +146,50 @@ impl<W: Word> Contexts<W> {
 
     /// What `map` has for the weights of the group with this number.
     #[inline(always)]
-    pub fn map<L: Lanes>(&self, lanes: L, map: &ScaleMap, group: usize, base: &[W; GROUP]) -> [u8; GROUP] {
+    pub fn map<L: Lanes>(&self, lanes: L, map: &CellMap, group: usize, base: &[W; GROUP]) -> [u8; GROUP] {
         let buckets = self.buckets(base);
-        let Some(rows) = &self.rows else { return lanes.look_up(&map.0[0], &buckets) };
+        let Some(rows) = &self.rows else { return lanes.look_up(map.buckets(0), &buckets) };
         let mut found = [0; GROUP];
+        let with_columns = rows.columns.as_ref().map(
+            #[inline(always)]
+            |columns| self.with_columns(columns, group * GROUP % rows.row_len, buckets),
+        );
         for (row, weights) in row_parts(group, rows.row_len) {
             // The last group may reach behind the last row.
-            let level = rows.levels.get(row).map_or(0, |&level| usize::from(level) % LEVELS);
-            let own = lanes.look_up(&map.0[level], &buckets);
+            let level = rows.levels.get(row).map_or(0, |&level| usize::from(level) % ROW_LEVELS);
+            let own = match &with_columns {
+                Some(indices) => lanes.look_up_wide(map.plane(level), indices),
+                None => lanes.look_up(map.buckets(level), &buckets),
+            };
             if weights.len() == GROUP {
                 return own;
             }
             found[weights.clone()].copy_from_slice(&own[weights]);
         }
         found
+    }
+
+    #[inline(always)]
+    fn with_columns(&self, columns: &Columns, position: usize, mut buckets: [u8; GROUP]) -> [u8; GROUP] {
+        buckets.iter_mut().zip(columns.from(position)).for_each(|(bucket, column)| *bucket |= column);
+        buckets
+    }
+
+    /// The places of the weights of the group with this number.
+    #[inline(always)]
+    pub fn places(&self, group: usize, base: &[W; GROUP]) -> [u16; GROUP] {
+        let buckets = self.buckets(base);
+        let Some(rows) = &self.rows else { return buckets.map(u16::from) };
+        let own = match &rows.columns {
+            Some(columns) => self.with_columns(columns, group * GROUP % rows.row_len, buckets),
+            None => buckets,
+        };
+        let mut places = own.map(u16::from);
+        for (row, weights) in row_parts(group, rows.row_len) {
+            let level = rows.levels.get(row).map_or(0, |&level| u16::from(level) % ROW_LEVELS as u16);
+            places[weights].iter_mut().for_each(|place| *place += level * PLANE as u16);
+        }
+        places
     }
 
     pub fn rows(&self) -> Option<&Rows> {
@@ -123,21 +212,4 @@ pub(super) fn row_parts(group: usize, row_len: usize) -> impl Iterator<Item = (u
             (!weights.is_empty()).then_some(part)
         },
     )
-}
-
-/// Something about each scale: by the level of a row, and by the octaves below the top exponent.
-pub(super) struct ScaleMap([[u8; BUCKETS]; LEVELS]);
-
-impl ScaleMap {
-    /// The scales themselves.
-    pub fn scales() -> Self {
-        let scale = |level, bucket| (2 * bucket + LEVELS - 1 - level) as u8;
-        Self(std::array::from_fn(|level| std::array::from_fn(|bucket| scale(level, bucket))))
-    }
-
-    /// The table of each scale: how many tables start at it or below.
-    pub fn tables(starts: &[u8]) -> Self {
-        let table = |scale| starts.iter().filter(|&&start| start <= scale).count() as u8;
-        Self(Self::scales().0.map(|level| level.map(table)))
-    }
 }

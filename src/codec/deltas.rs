@@ -105,6 +105,16 @@ impl<'a, W: Word, L: Lanes> Deltas<'a, W, L> {
         }
     }
 
+    /// Visits the groups that are coded and whose numbers `wants` wants.
+    #[inline(always)]
+    pub fn each_coded_in(&self, wants: impl Fn(usize) -> bool, mut visit: impl FnMut(&Group<W>)) {
+        for number in 0..self.changed.len() {
+            if (self.changed[number] || !self.skips) && wants(number) {
+                visit(&self.group(number));
+            }
+        }
+    }
+
     #[inline(always)]
     fn group(&self, number: usize) -> Group<W> {
         let start = number * GROUP * Self::WIDTH;

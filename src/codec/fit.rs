@@ -1,60 +1,140 @@
-//! Which tables serve the differences of one object best, and whether its rows help to choose.
+//! Which tables serve the differences of one object best, and what helps to choose between them.
 
-use super::context::{Contexts, LEVELS, Rows, ScaleMap, Scales, row_parts};
-use super::deltas::Deltas;
+use super::binary::BinaryEncoder;
+use super::cells::{COLUMN_LEVELS, CellMap, Detail, PLACES, ROW_LEVELS, scale};
+use super::context::{Columns, Contexts, Rows, row_parts};
+use super::deltas::{Deltas, Group};
 use super::lanes::{GROUP, Lanes};
+use super::measured::{MEASURED_SCALES, Measured};
 use super::order::Word;
-use super::samples::Samples;
+use super::samples::{Run, Samples};
 
 /// Shorter rows would make their levels cost more than they save.
 pub(super) const MIN_ROW_LEN: usize = 16;
-/// Differences that are looked at to find the tables.
+/// Differences whose symbols are counted to find the tables.
 const SAMPLE: usize = 1 << 16;
-/// Steps of a weight that count no more than this for its row.
+/// Rows that are looked at to find the levels of columns.
+const SAMPLE_ROWS: usize = 256;
+/// Fewer rows say nothing about columns.
+const MIN_ROWS: usize = 16;
+/// Steps of a weight count no more than this for its row.
 const WILD: f32 = (1u64 << 40) as f32;
+/// Fewer differences may have their tables by rule: where tables are small, so is what they cost.
+const LARGE: usize = 1 << 17;
 
 /// What chooses between the tables of one object, and the shift of each.
 pub(super) struct Plan<W> {
     pub contexts: Contexts<W>,
-    pub scales: Scales,
+    pub choice: Choice,
+    pub map: CellMap,
     pub shifts: Vec<u32>,
 }
 
+/// How the tables of cells are written.
+pub(super) enum Choice {
+    /// By rule: the lowest scale of each table but the first.
+    ByScale(Vec<u8>),
+    ByCell,
+}
+
 impl<W: Word> Plan<W> {
-    /// The cheaper of a plan that knows rows and one that does not.
+    /// The cheapest of the plans with more or less detail.
     #[inline(always)]
     pub fn fit<L: Lanes>(deltas: &Deltas<'_, W, L>, row_len: usize) -> Self {
-        let (plain, plain_bits) = Self::new(deltas, None);
-        let Some(rows) = row_levels(deltas, row_len) else { return plain };
-        let own_bits = row_bits(&rows);
-        let (with_rows, bits) = Self::new(deltas, Some(rows));
-        if bits + own_bits < plain_bits { with_rows } else { plain }
-    }
-
-    /// The levels of rows, if they help.
-    pub fn rows(&self) -> Option<&Rows> {
-        self.contexts.rows()
-    }
-
-    /// A plan and the bits that all differences and tables will take, about.
-    #[inline(always)]
-    fn new<L: Lanes>(deltas: &Deltas<'_, W, L>, rows: Option<Rows>) -> (Self, f64) {
-        let step = (deltas.coded_groups() * GROUP).div_ceil(SAMPLE).max(1);
-        let mut samples = Samples::new(W::BITS, step);
+        let mut rows = row_levels(deltas, row_len);
+        if let Some(rows) = &mut rows {
+            rows.columns = column_levels(deltas, rows);
+        }
         let contexts = Contexts::new(deltas.order(), deltas.top(), rows);
-        let map = ScaleMap::scales();
-        deltas.each_coded(step, |group| {
-            let scales = contexts.map(deltas.lanes(), &map, group.number, &group.base);
-            for (difference, scale) in group.differences[..group.len].iter().zip(scales) {
-                samples.add(usize::from(scale), difference.to_i64());
-            }
-        });
-        let runs = samples.merged();
-        let starts = runs[1..].iter().map(|run| run.scales.start as u8).collect();
-        let bits = runs.iter().map(|run| run.bits).sum();
-        let shifts = runs.iter().map(|run| run.shift).collect();
-        (Self { contexts, scales: Scales { top: deltas.top(), starts }, shifts }, bits)
+        let measured = Measured::new(deltas, &contexts);
+        let detail = measured.worth(contexts.rows());
+        let sampled = Sampled::new(deltas, &contexts);
+        let mut drafts = vec![sampled.by_cell(detail, &measured)];
+        if deltas.count() < LARGE {
+            drafts.push(sampled.by_scale(Detail::Buckets));
+            drafts.extend(contexts.rows().map(|_| sampled.by_scale(Detail::Rows)));
+        }
+        let cost =
+            |draft: &Draft| draft.bits + contexts.rows().map_or(0.0, |rows| rows.cost_bits(draft.detail));
+        let cheapest = drafts.into_iter().min_by(|a, b| cost(a).total_cmp(&cost(b)));
+        let Draft { detail, choice, map, shifts, .. } = cheapest.expect("because there is one by cell");
+        Self { contexts: contexts.with(detail), choice, map, shifts }
     }
+
+    /// What is told apart.
+    pub fn detail(&self) -> Detail {
+        self.contexts.detail()
+    }
+}
+
+/// Some of an object's differences, with their places.
+struct Sampled {
+    width_bits: u32,
+    /// Each stands for as many.
+    step: usize,
+    differences: Vec<(u16, i64)>,
+}
+
+/// A plan, and the bits that all differences and the map will take with it, about.
+struct Draft {
+    detail: Detail,
+    choice: Choice,
+    map: CellMap,
+    shifts: Vec<u32>,
+    bits: f64,
+}
+
+impl Sampled {
+    #[inline(always)]
+    fn new<W: Word, L: Lanes>(deltas: &Deltas<'_, W, L>, contexts: &Contexts<W>) -> Self {
+        let step = (deltas.coded_groups() * GROUP).div_ceil(SAMPLE).max(1);
+        let mut differences = Vec::with_capacity(SAMPLE + GROUP);
+        deltas.each_coded(step, |group: &Group<W>| {
+            let places = contexts.places(group.number, &group.base).into_iter();
+            let own = group.differences[..group.len].iter().map(|difference| difference.to_i64());
+            differences.extend(places.zip(own));
+        });
+        Self { width_bits: W::BITS, step, differences }
+    }
+
+    /// Tables for ranges of the scales that cells have by rule.
+    fn by_scale(&self, detail: Detail) -> Draft {
+        let runs = self.runs(detail, scale);
+        let starts: Vec<u8> = runs[1..].iter().map(|run| run.scales.start as u8).collect();
+        let (map, bits) = (CellMap::by_scale(&starts), sum_bits(&runs));
+        Draft { detail, choice: Choice::ByScale(starts), map, shifts: shifts(&runs), bits }
+    }
+
+    /// Tables for cells by how far their differences lie from zero.
+    fn by_cell(&self, detail: Detail, measured: &Measured) -> Draft {
+        let scales = measured.scales(detail);
+        let runs = self.runs(detail, |cell| scales[cell].unwrap_or_default());
+        let table = |scale: u8| runs.iter().position(|run| run.scales.contains(&usize::from(scale)));
+        let mut map = CellMap::by_cell(detail, runs.len(), |cell| {
+            scales[cell].and_then(table).map(|table| table as u8)
+        });
+        let mut coder = BinaryEncoder::new();
+        map.code(&mut coder, detail, runs.len());
+        let bits = sum_bits(&runs) + 8.0 * coder.finish().len() as f64;
+        Draft { detail, choice: Choice::ByCell, map, shifts: shifts(&runs), bits }
+    }
+
+    fn runs(&self, detail: Detail, scale: impl Fn(usize) -> u8) -> Vec<Run> {
+        let mut samples = Samples::new(self.width_bits, self.step, MEASURED_SCALES);
+        let scales: Vec<usize> = (0..PLACES).map(|place| usize::from(scale(detail.cell(place)))).collect();
+        for &(place, difference) in &self.differences {
+            samples.add(scales[usize::from(place)], difference);
+        }
+        samples.merged()
+    }
+}
+
+fn sum_bits(runs: &[Run]) -> f64 {
+    runs.iter().map(|run| run.bits).sum()
+}
+
+fn shifts(runs: &[Run]) -> Vec<u32> {
+    runs.iter().map(|run| run.shift).collect()
 }
 
 /// Half octaves that each row moved less than the one that moved most; none when rows don't apply.
@@ -66,14 +146,7 @@ fn row_levels<W: Word, L: Lanes>(deltas: &Deltas<'_, W, L>, row_len: usize) -> O
     let contexts = Contexts::new(deltas.order(), deltas.top(), None);
     let mut moved = vec![0f32; deltas.count().div_ceil(row_len)];
     deltas.each_coded(1, |group| {
-        let mut steps = [0f32; GROUP];
-        let buckets = contexts.buckets(&group.base);
-        for ((step, difference), bucket) in steps.iter_mut().zip(group.differences).zip(buckets) {
-            // In units of the last place at the top exponent: times 2^-bucket.
-            let unit = f32::from_bits((127 - u32::from(bucket)) << 23);
-            // Saturated, so that a few wild weights don't speak for their row.
-            *step = difference.magnitude().min(WILD) * unit;
-        }
+        let steps = steps(&contexts, group);
         for (row, weights) in row_parts(group.number, row_len) {
             if weights.len() == GROUP {
                 moved[row] += sum(steps);
@@ -83,11 +156,62 @@ fn row_levels<W: Word, L: Lanes>(deltas: &Deltas<'_, W, L>, row_len: usize) -> O
         }
     });
     let most = moved.iter().copied().fold(0.0, f32::max);
-    let level = |moved: f32| match moved > 0.0 {
-        true => (2.0 * (most / moved).log2()).round().clamp(0.0, LEVELS as f32 - 1.0) as u8,
-        false => LEVELS as u8 - 1,
+    Some(Rows { row_len, levels: levels(&moved, most, ROW_LEVELS), columns: None })
+}
+
+/// Half octaves that each column moved less than most do, as seen in some of the rows; none when
+/// there are too few rows to tell.
+#[inline(always)]
+fn column_levels<W: Word, L: Lanes>(deltas: &Deltas<'_, W, L>, rows: &Rows) -> Option<Columns> {
+    let row_len = rows.row_len;
+    let step = (rows.levels.len() / SAMPLE_ROWS).max(1);
+    if rows.levels.len() < MIN_ROWS {
+        return None;
+    }
+    let contexts = Contexts::new(deltas.order(), deltas.top(), None);
+    let mut moved = vec![0f32; row_len];
+    deltas.each_coded_in(
+        |number| (number * GROUP / row_len).is_multiple_of(step),
+        |group| {
+            let steps = steps(&contexts, group);
+            for (row, weights) in row_parts(group.number, row_len) {
+                let Some(&level) = rows.levels.get(row) else { continue };
+                let unit = f32::powi(std::f32::consts::SQRT_2, i32::from(level));
+                let start = (group.number * GROUP + weights.start) % row_len;
+                for (moved, step) in moved[start..].iter_mut().zip(&steps[weights]) {
+                    *moved += step * unit;
+                }
+            }
+        },
+    );
+    let mut sorted = moved.clone();
+    sorted.sort_unstable_by(f32::total_cmp);
+    let much = sorted[sorted.len() * 15 / 16];
+    Some(Columns::new(&levels(&moved, much, COLUMN_LEVELS)))
+}
+
+/// Half octaves that each lies below `most`, at most as many as there are levels.
+fn levels(moved: &[f32], most: f32, levels: usize) -> Vec<u8> {
+    let lowest = levels as f32 - 1.0;
+    let level = |&moved: &f32| match moved > 0.0 {
+        true => (2.0 * (most / moved).log2()).round().clamp(0.0, lowest) as u8,
+        false => lowest as u8,
     };
-    Some(Rows { row_len, levels: moved.into_iter().map(level).collect() })
+    moved.iter().map(level).collect()
+}
+
+/// How far each weight of a group moved, in units of the last place at the top exponent.
+#[inline(always)]
+fn steps<W: Word>(contexts: &Contexts<W>, group: &Group<W>) -> [f32; GROUP] {
+    let mut steps = [0f32; GROUP];
+    let buckets = contexts.buckets(&group.base);
+    for ((step, difference), bucket) in steps.iter_mut().zip(group.differences).zip(buckets) {
+        // Times 2^-bucket.
+        let unit = f32::from_bits((127 - u32::from(bucket)) << 23);
+        // Saturated, so that a few wild weights don't speak for their row.
+        *step = difference.magnitude().min(WILD) * unit;
+    }
+    steps
 }
 
 /// The sum, by halves: in an order that is the same for registers of any width.
@@ -101,13 +225,4 @@ fn sum(mut numbers: [f32; GROUP]) -> f32 {
         half /= 2;
     }
     numbers[0]
-}
-
-/// What the levels of rows cost, about, in bits.
-fn row_bits(rows: &Rows) -> f64 {
-    let mut counts = [0u32; LEVELS];
-    rows.levels.iter().for_each(|&level| counts[usize::from(level)] += 1);
-    let total = rows.levels.len() as f64;
-    let present = counts.iter().filter(|count| **count > 0);
-    present.map(|&count| f64::from(count) * (total / f64::from(count)).log2()).sum::<f64>() + 48.0
 }

@@ -6,14 +6,17 @@
 mod binary;
 mod bits;
 mod bytes;
+mod cells;
 mod context;
 mod deltas;
 mod fit;
 mod lanes;
+mod measured;
 mod order;
 mod payload;
 mod planes;
 mod rans;
+mod rare;
 mod samples;
 mod shifts;
 mod sniff;

@@ -5,14 +5,13 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use super::context::SCALES;
 use super::lanes::MAX_TABLES;
 use super::symbol::{ESCAPE, symbol};
 
 /// Mean magnitude of a high part, from which on low bits are taken off.
 const TARGET_MEAN: f64 = 12.0;
 /// What a symbol of a table costs, about, in bits.
-const SYMBOL_BITS: f64 = 2.4;
+const SYMBOL_BITS: f64 = 6.0;
 /// What a table costs before its first symbol, in bits.
 const TABLE_BITS: f64 = 24.0;
 
@@ -41,8 +40,8 @@ pub(super) struct Run {
 }
 
 impl Samples {
-    pub fn new(width_bits: u32, step: usize) -> Self {
-        Self { width_bits, step, scales: vec![Scale::default(); SCALES] }
+    pub fn new(width_bits: u32, step: usize, scales: usize) -> Self {
+        Self { width_bits, step, scales: vec![Scale::default(); scales] }
     }
 
     #[inline(always)]
@@ -55,7 +54,7 @@ impl Samples {
     /// All scales in runs, merged while that saves bits or there are too many.
     pub fn merged(mut self) -> Vec<Run> {
         let mut runs: Vec<Run> = Vec::new();
-        for scale in 0..SCALES {
+        for scale in 0..self.scales.len() {
             // Scales without samples belong to the run before them.
             match runs.last_mut() {
                 Some(last) if self.scales[scale].samples.is_empty() => last.scales.end = scale + 1,
@@ -66,7 +65,7 @@ impl Samples {
         while runs.len() > 1 {
             let saving = |at: usize| runs[at].bits + runs[at + 1].bits - joins[at].bits;
             let best = (0..joins.len()).max_by(|a, b| saving(*a).total_cmp(&saving(*b)));
-            let Some(best) = best.filter(|best| runs.len() > MAX_TABLES || saving(*best) > 0.0) else {
+            let Some(best) = best.filter(|best| runs.len() > MAX_TABLES || saving(*best) >= 0.0) else {
                 break;
             };
             runs[best] = joins.remove(best);

@@ -217,3 +217,53 @@ fn tensors(model: &str) -> std::collections::BTreeMap<String, (Vec<u8>, u64)> {
     let bytes = |range: &std::ops::Range<u64>| file[range.start as usize..range.end as usize].to_vec();
     named.map(|segment| (segment.name.clone(), (bytes(&segment.range), segment.row_len))).collect()
 }
+
+/// Numbers of `rows` times `columns`, and the same after steps whose size depends on both; one weight in
+/// `sparse` moves, and one of these in twelve far.
+fn crossed(rows: usize, columns: usize, sparse: u64) -> [Vec<u8>; 2] {
+    let mut seed = 7u64;
+    let mut random = || {
+        seed = seed.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+        seed >> 33
+    };
+    let (mut base, mut tuned) = (Vec::new(), Vec::new());
+    for at in 0..rows * columns {
+        let bits = 0x3c00 | (random() & 0x81ff) as u16;
+        let widest = 1 + (at / columns % 5) as u64 * (at % columns % 7) as u64;
+        let far = if random() % 12 == 0 { 400 } else { 1 };
+        let step = if random() % sparse == 0 {
+            far * (random() % (2 * widest + 1)) as i64 - widest as i64
+        } else {
+            0
+        };
+        base.extend_from_slice(&bits.to_le_bytes());
+        tuned.extend_from_slice(&bits.wrapping_add(step as u16).to_le_bytes());
+    }
+    [base, tuned]
+}
+
+/// Where rows and columns tell something, a payload uses it, and comes back from all machines the same.
+#[test]
+fn rows_and_columns_are_told_apart() {
+    const ROWS_COLUMNS_BY_CELL: u8 = 0x10 | 0x40 | 0x80;
+    let [base, tuned] = crossed(500, 300, 1);
+    let encode = || ulp::encode(&tuned, Dtype::Bf16, 300, Base { bytes: &base, dtype: Dtype::Bf16 }).unwrap();
+    let payload = encode();
+    assert_eq!(payload[1] & ROWS_COLUMNS_BY_CELL, ROWS_COLUMNS_BY_CELL);
+    let blind = ulp::encode(&tuned, Dtype::Bf16, 0, Base { bytes: &base, dtype: Dtype::Bf16 }).unwrap();
+    assert!(payload.len() * 10 < blind.len() * 9, "{} of {}", payload.len(), blind.len());
+    PORTABLE.set(true);
+    assert_eq!(payload, encode());
+    assert_eq!(decode(Codec::Ulp, &payload, Some(&base), tuned.len()).unwrap(), tuned);
+    PORTABLE.set(false);
+    assert_eq!(decode(Codec::Ulp, &payload, Some(&base), tuned.len()).unwrap(), tuned);
+}
+
+/// Differences that are nearly all zero and otherwise far and wide: most symbols are escapes then.
+#[test]
+fn rare_symbols_come_back() {
+    let [base, tuned] = crossed(1000, 1000, 400);
+    let payload = ulp::encode(&tuned, Dtype::Bf16, 0, Base { bytes: &base, dtype: Dtype::Bf16 }).unwrap();
+    assert!(payload.len() < tuned.len() / 100, "{}", payload.len());
+    assert_eq!(decode(Codec::Ulp, &payload, Some(&base), tuned.len()).unwrap(), tuned);
+}

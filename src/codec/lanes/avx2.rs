@@ -90,6 +90,12 @@ impl Lanes for Avx2 {
     }
 
     #[inline(always)]
+    fn look_up_wide(self, table: &[u8; 128], indices: &[u8; GROUP]) -> [u8; GROUP] {
+        // SAFETY: `self` proves that the machine has what `look_up_wide` is compiled for.
+        unsafe { self::look_up_wide(table, indices) }
+    }
+
+    #[inline(always)]
     fn round(self, round: Round<'_>, symbols: &mut [u8; GROUP]) -> usize {
         if round.mask < ABREAST - 1 {
             return Portable.round(round, symbols);
@@ -123,6 +129,24 @@ fn look_up(table: &[u8; 16], indices: &[u8; GROUP]) -> [u8; GROUP] {
     let mut found = [0; GROUP];
     for (found, indices) in found.as_chunks_mut().0.iter_mut().zip(indices.as_chunks().0) {
         *found = stored_bytes(_mm256_shuffle_epi8(table, loaded_bytes(indices)));
+    }
+    found
+}
+
+#[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
+#[inline]
+fn look_up_wide(table: &[u8; 128], indices: &[u8; GROUP]) -> [u8; GROUP] {
+    let mut found = [0; GROUP];
+    for (found, indices) in found.as_chunks_mut().0.iter_mut().zip(indices.as_chunks().0) {
+        let (mut indices, mut sum) = (loaded_bytes(indices), _mm256_setzero_si256());
+        for table in table.as_chunks().0 {
+            let table = _mm256_broadcastsi128_si256(loaded_half(table));
+            // Sets the top bit of what is not below 16, so that the look-up gives zero for it.
+            let chosen = _mm256_adds_epu8(indices, _mm256_set1_epi8(0x70));
+            sum = _mm256_or_si256(sum, _mm256_shuffle_epi8(table, chosen));
+            indices = _mm256_sub_epi8(indices, _mm256_set1_epi8(16));
+        }
+        *found = stored_bytes(sum);
     }
     found
 }

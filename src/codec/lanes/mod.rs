@@ -106,6 +106,9 @@ pub(super) trait Lanes: Copy {
     /// the last of `words`, in the order in which a round takes them.
     fn push(self, push: Push<'_>, words: &mut [u16; GROUP]) -> usize;
 
+    /// The same for a table of 128, with indices below 128.
+    fn look_up_wide(self, table: &[u8; 128], indices: &[u8; GROUP]) -> [u8; GROUP];
+
     /// Says that these bytes, of a group at most, are wanted soon.
     fn fetch(self, bytes: &[u8]);
 }
@@ -170,7 +173,7 @@ pub(super) mod tests {
                 symbols: &'a [u16; GROUP],
             }
             impl Task for Once<'_> {
-                type Output = ([[u32; GROUP]; 2], [u8; GROUP], usize, Vec<u16>, [u64; 2], [u8; GROUP]);
+                type Output = ([[u32; GROUP]; 2], [u8; GROUP], usize, Vec<u16>, [u64; 2], [[u8; GROUP]; 2]);
                 #[inline(always)]
                 fn run<L: Lanes>(self, lanes: L) -> Self::Output {
                     let Once { states, mask, slots, tables, words, steps, symbols } = self;
@@ -182,7 +185,11 @@ pub(super) mod tests {
                     let (bits, mask) = (u64::from(states[0]) << 32 | u64::from(states[1]), steps[7].reciprocal);
                     let moved = [lanes.deposit(bits, mask), lanes.extract(bits, mask)];
                     let indices = found.map(|byte| byte % 16);
-                    let looked_up = lanes.look_up(words.first_chunk().unwrap(), &indices);
+                    let wide = found.map(|byte| byte % 128);
+                    let looked_up = [
+                        lanes.look_up(words.first_chunk().unwrap(), &indices),
+                        lanes.look_up_wide(words.first_chunk().unwrap(), &wide),
+                    ];
                     ([popped, pushed], found, read, given[GROUP - count..].to_vec(), moved, looked_up)
                 }
             }

@@ -42,6 +42,14 @@ impl Lanes for Portable {
     }
 
     #[inline(always)]
+    fn look_up_wide(self, table: &[u8; 128], indices: &[u8; GROUP]) -> [u8; GROUP] {
+        indices.map(
+            #[inline(always)]
+            |index| table[usize::from(index % 128)],
+        )
+    }
+
+    #[inline(always)]
     fn round(self, round: Round<'_>, symbols: &mut [u8; GROUP]) -> usize {
         match round.mask {
             63 => abreast::<64>(round, symbols),

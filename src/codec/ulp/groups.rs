@@ -2,15 +2,20 @@
 
 use super::super::DecodeError;
 use super::super::bits::{BitReader, BitWriter};
-use super::super::context::{Contexts, ScaleMap};
+use super::super::cells::CellMap;
+use super::super::context::Contexts;
 use super::super::deltas::Deltas;
 use super::super::fit::Plan;
 use super::super::lanes::{FETCH_AHEAD, GROUP, Lanes, MAX_TABLES, Task};
 use super::super::order::{Order, Word};
 use super::super::rans::{self, Slots};
+use super::super::rare;
 use super::super::shifts::Shifts;
 use super::super::symbol::{ESCAPE, any_escape, high, symbol};
 use super::Side;
+
+/// Bits a symbol that must be saved for another pass over all of them.
+const WORTH_A_PASS: f64 = 0.002;
 
 /// What the differences of one object are cut into.
 pub(super) struct Streams {
@@ -30,10 +35,9 @@ impl Streams {
         let mut counts = Counts::new();
         let (mut low_bits, mut escapes) = (BitWriter::default(), Vec::new());
         let (lanes, shifts) = (deltas.lanes(), Shifts::new(&plan.shifts));
-        let map = ScaleMap::tables(&plan.scales.starts);
         deltas.each_coded(1, |group| {
             let len = group.len;
-            let tables = plan.contexts.map(lanes, &map, group.number, &group.base);
+            let tables = plan.contexts.map(lanes, &plan.map, group.number, &group.base);
             let mut highs = group.differences;
             shifts.split(lanes, &tables, len, &mut low_bits, &mut highs);
             let own = highs.map(
@@ -53,6 +57,33 @@ impl Streams {
             symbols.extend_from_slice(&tagged[..len]);
         });
         Self { symbols, counts: counts.by_table(plan.shifts.len()), low_bits, escapes }
+    }
+
+    /// Makes escapes of the symbols that cost more in their tables, where that saves enough.
+    pub fn escape_rare<W: Word>(&mut self) {
+        let (mut counts, mut saved) = (self.counts.clone(), 0.0);
+        for counts in &mut counts {
+            saved += rare::escape(counts, W::BITS);
+        }
+        if saved < WORTH_A_PASS * self.symbols.len() as f64 {
+            return;
+        }
+        // Present before and no longer: an escape now. Those that were escapes pass on what they stand for.
+        let is_escaped = |table: usize, symbol: usize| {
+            self.counts[table][symbol] > 0 && (counts[table][symbol] == 0 || symbol == usize::from(ESCAPE))
+        };
+        let escaped: Vec<bool> =
+            (0..counts.len() << 8).map(|tagged| is_escaped(tagged >> 8, tagged & 0xff)).collect();
+        let width = W::BITS as usize / 8;
+        let (mut before, mut escapes) = (self.escapes.chunks_exact(width), Vec::new());
+        for tagged in self.symbols.iter_mut().filter(|tagged| escaped[usize::from(**tagged)]) {
+            match *tagged as u8 {
+                ESCAPE => escapes.extend_from_slice(before.next().unwrap_or_default()),
+                symbol => escapes.extend_from_slice(&high::<W>(symbol).to_u64().to_le_bytes()[..width]),
+            }
+            *tagged = rans::tagged((*tagged >> 8) as u8, ESCAPE);
+        }
+        (self.counts, self.escapes) = (counts, escapes);
     }
 }
 
@@ -105,8 +136,8 @@ impl<W: Word> Task for Undo<'_, W> {
         let mut groups = Groups {
             lanes,
             order: self.order,
-            contexts: Contexts::new(&self.order, self.side.scales.top, self.side.rows),
-            tables: ScaleMap::tables(&self.side.scales.starts),
+            contexts: Contexts::new(&self.order, self.side.top, self.side.rows),
+            tables: self.side.map,
             slots: Slots::new(&self.side.frequencies),
             shifts: Shifts::new(&self.side.shifts),
             symbols: self.symbols,
@@ -134,7 +165,7 @@ struct Groups<'a, W, L> {
     lanes: L,
     order: Order<W>,
     contexts: Contexts<W>,
-    tables: ScaleMap,
+    tables: CellMap,
     slots: Slots,
     shifts: Shifts,
     symbols: rans::Decoder<'a>,

@@ -17,9 +17,10 @@ use crate::format::Dtype;
 
 use super::binary::{BinaryDecoder, BinaryEncoder, Bit, code_number};
 use super::bits::MAX_WIDTH;
-use super::context::{Rows, Scales};
+use super::cells::{CellMap, code_starts};
+use super::context::{Columns, Rows, detail};
 use super::deltas::Deltas;
-use super::fit::{MIN_ROW_LEN, Plan};
+use super::fit::{Choice, MIN_ROW_LEN, Plan};
 use super::lanes::{self, GROUP, Lanes, MAX_LANE_BITS, MAX_TABLES, Task};
 use super::order::{Order, Word, converted};
 use super::payload::{Reader, put_count, put_stream};
@@ -33,7 +34,10 @@ const LANE_BITS_MASK: u8 = 0x07;
 const SKIPS_GROUPS: u8 = 0x08;
 const HAS_ROWS: u8 = 0x10;
 const HAS_GRID: u8 = 0x20;
-const KNOWN_FLAGS: u8 = LANE_BITS_MASK | SKIPS_GROUPS | HAS_ROWS | HAS_GRID;
+/// Each cell has its own table, not by rule.
+const BY_CELL: u8 = 0x40;
+/// Columns have levels, as rows have.
+const HAS_COLUMNS: u8 = 0x80;
 /// log2 of the shifts that a table can have.
 const SHIFT_BITS: u32 = 6;
 
@@ -104,7 +108,8 @@ impl<W: Word> Task for EncodingOf<'_, W> {
         let base = snapped(&base[..target.len()], &order, grid_bits);
         let deltas = Deltas::new(lanes, &order, target, &base);
         let plan = Plan::fit(&deltas, row_len);
-        let streams = Streams::cut(&deltas, &plan);
+        let mut streams = Streams::cut(&deltas, &plan);
+        streams.escape_rare::<W>();
         let tables: Vec<_> = streams.counts.iter().map(table::best).collect();
 
         let lane_bits = rans::lane_bits(streams.symbols.len());
@@ -113,14 +118,16 @@ impl<W: Word> Task for EncodingOf<'_, W> {
             dtype as u8 | (base_dtype as u8) << 4,
             lane_bits as u8
                 | flag(deltas.skips_groups(), SKIPS_GROUPS)
-                | flag(plan.rows().is_some(), HAS_ROWS)
+                | flag(plan.detail().has_rows(), HAS_ROWS)
+                | flag(plan.detail().has_columns(), HAS_COLUMNS)
+                | flag(matches!(plan.choice, Choice::ByCell), BY_CELL)
                 | flag(grid_bits > 0, HAS_GRID),
         ];
-        put_count(&mut out, plan.scales.top as usize);
+        put_count(&mut out, deltas.top() as usize);
         if grid_bits > 0 {
             out.push(grid_bits as u8);
         }
-        if let Some(rows) = plan.rows() {
+        if let Some(rows) = plan.contexts.rows() {
             put_count(&mut out, rows.row_len);
         }
         put_stream(&mut out, &encode_side(&plan, &tables));
@@ -147,7 +154,9 @@ fn decode_words<W: Word>(
     let elements = decoded_len / width;
     let flags = reader.byte("flags")?;
     let lane_bits = u32::from(flags & LANE_BITS_MASK);
-    if flags & !KNOWN_FLAGS != 0 || lane_bits > MAX_LANE_BITS {
+    // Columns are told apart within rows, and only cell by cell.
+    let needs = |flag: u8, other: u8| flags & flag == 0 || flags & other == other;
+    if lane_bits > MAX_LANE_BITS || !needs(HAS_COLUMNS, HAS_ROWS | BY_CELL) {
         return Err(DecodeError::Invalid { what: "flags" });
     }
     let top = reader.count("top exponent")? as u32;
@@ -156,8 +165,10 @@ fn decode_words<W: Word>(
         return Err(DecodeError::Invalid { what: "grid" });
     }
     let order = Order::<W>::new(dtype, grid_bits);
-    let rows = (flags & HAS_ROWS != 0).then(|| read_row_len(&mut reader, elements)).transpose()?;
-    let side = decode_side(reader.stream("side information")?, top, rows)?;
+    let rows = (flags & HAS_ROWS != 0)
+        .then(|| read_row_len(&mut reader, elements, flags & HAS_COLUMNS != 0))
+        .transpose()?;
+    let side = decode_side(reader.stream("side information")?, top, rows, flags & BY_CELL != 0)?;
     let groups = elements.div_ceil(GROUP);
     let bitmap =
         (flags & SKIPS_GROUPS != 0).then(|| bytes::decode(&mut reader, groups.div_ceil(8))).transpose()?;
@@ -209,7 +220,8 @@ fn snapped<'a, W: Word>(base: &'a [u8], order: &Order<W>, grid_bits: u32) -> Cow
 
 /// The tables and rows, as `decode_side` reads them.
 struct Side {
-    scales: Scales,
+    top: u32,
+    map: CellMap,
     frequencies: Vec<Frequencies>,
     shifts: [u32; MAX_TABLES],
     rows: Option<Rows>,
@@ -218,25 +230,36 @@ struct Side {
 fn encode_side<W: Word>(plan: &Plan<W>, tables: &[(Levels, Frequencies)]) -> Vec<u8> {
     let mut coder = BinaryEncoder::new();
     let mut models = (TableModels::new(), [Bit::EVEN; 1 << SHIFT_BITS]);
-    plan.scales.clone().code(&mut coder).expect("because a plan has no more tables than may be");
+    match &plan.choice {
+        Choice::ByScale(starts) => code_starts(&mut coder, &mut starts.clone())
+            .expect("because a plan has no more tables than may be"),
+        Choice::ByCell => drop(plan.map.clone().code(&mut coder, plan.detail(), tables.len())),
+    }
     for ((levels, _), &shift) in tables.iter().zip(&plan.shifts) {
         code_number(&mut coder, &mut models.1, SHIFT_BITS, shift);
         levels.clone().code(&mut coder, &mut models.0);
     }
-    if let Some(rows) = plan.rows() {
+    if let Some(rows) = plan.contexts.rows() {
         rows.clone().code(&mut coder);
     }
     coder.finish()
 }
 
-fn decode_side(stream: &[u8], top: u32, mut rows: Option<Rows>) -> Result<Side, DecodeError> {
+fn decode_side(stream: &[u8], top: u32, mut rows: Option<Rows>, by_cell: bool) -> Result<Side, DecodeError> {
     let mut coder = BinaryDecoder::new(stream);
     let mut models = (TableModels::new(), [Bit::EVEN; 1 << SHIFT_BITS]);
-    let mut scales = Scales { top, starts: Vec::new() };
-    scales.code(&mut coder)?;
+    let (map, tables) = if by_cell {
+        let mut map = CellMap::by_scale(&[]);
+        let tables = map.code(&mut coder, detail(rows.as_ref()), 1);
+        (map, tables)
+    } else {
+        let mut starts = Vec::new();
+        code_starts(&mut coder, &mut starts)?;
+        (CellMap::by_scale(&starts), starts.len() + 1)
+    };
     let mut shifts = [0; MAX_TABLES];
-    let mut frequencies = Vec::with_capacity(scales.tables());
-    for shift in &mut shifts[..scales.tables()] {
+    let mut frequencies = Vec::with_capacity(tables);
+    for shift in &mut shifts[..tables] {
         *shift = code_number(&mut coder, &mut models.1, SHIFT_BITS, 0);
         if *shift > MAX_WIDTH {
             return Err(DecodeError::Invalid { what: "shift" });
@@ -246,14 +269,16 @@ fn decode_side(stream: &[u8], top: u32, mut rows: Option<Rows>) -> Result<Side, 
     if let Some(rows) = &mut rows {
         rows.code(&mut coder);
     }
-    Ok(Side { scales, frequencies, shifts, rows })
+    Ok(Side { top, map, frequencies, shifts, rows })
 }
 
-fn read_row_len(reader: &mut Reader, elements: usize) -> Result<Rows, DecodeError> {
+fn read_row_len(reader: &mut Reader, elements: usize, has_columns: bool) -> Result<Rows, DecodeError> {
     let row_len = reader.count("row length")?;
-    // A row is at least a few weights, so that levels take a fraction of the memory of the result.
-    if row_len < MIN_ROW_LEN {
+    // A row is at least a few weights, and one of them fits, so that levels take a fraction of the memory
+    // of the result.
+    if row_len < MIN_ROW_LEN || has_columns && row_len > elements {
         return Err(DecodeError::Invalid { what: "row length" });
     }
-    Ok(Rows { row_len, levels: vec![0; elements.div_ceil(row_len)] })
+    let columns = has_columns.then(|| Columns::new(&vec![0; row_len]));
+    Ok(Rows { row_len, levels: vec![0; elements.div_ceil(row_len)], columns })
 }
