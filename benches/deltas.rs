@@ -1,0 +1,181 @@
+//! Size and speed of deltas between real models: our codec, and beside it BitX and FM-Delta (`peers`).
+//!
+//! `cargo bench --bench deltas -- DIR [TARGET…]` reads DIR/pairs.tsv (benches/pairs makes it) and prints a line for
+//! each pair and codec: tab-separated, what benches/deltas.sh makes its tables of. Sizes are those of
+//! payloads, speeds are bytes of the model for a second of this process's CPU time, files in memory.
+
+mod peers;
+
+use std::collections::HashMap;
+use std::hint::black_box;
+use std::path::{Path, PathBuf};
+
+use git_sparse::codec::{self, Base, Codec, Effort};
+use git_sparse::format::{self, Dtype, Segment};
+
+use peers::bitx::{self, Groups};
+use peers::fm_delta;
+
+fn main() {
+    // As the program does.
+    git_sparse::heap::keep_what_is_freed();
+    let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
+    let dir = PathBuf::from(arguments.next().unwrap_or("target/pairs".into()));
+    let wanted: Vec<String> = arguments.collect();
+    let table = String::from_utf8(read(&dir.join("pairs.tsv"))).expect("pairs.tsv is text");
+    for line in table.lines().skip(1) {
+        let mut fields = line.split('\t');
+        let (base, target) = (fields.next().unwrap_or_default(), fields.next().unwrap_or_default());
+        if wanted.is_empty() || wanted.iter().any(|wanted| wanted == target) {
+            measure(&dir, base, target);
+        }
+    }
+}
+
+fn measure(dir: &Path, base: &str, target: &str) {
+    let [base, model] =
+        [base, target].map(|name| Model::new(read(&dir.join(name).with_extension("safetensors"))));
+    let changed = model.changed_from(&base);
+    let size = model.bytes.len();
+    print(target, size, "ours", run(&changed, encode_ours, decode_ours));
+    for (name, groups) in [("bitx", Groups::Bytes), ("bitx-lanes", Groups::Lanes)] {
+        let encode = |object: &Object<'_>| bitx::encode(object.bytes, object.base, object.width(), groups);
+        let decode =
+            |payload: &Vec<u8>, object: &Object<'_>| bitx::decode(payload, object.base, object.width(), groups);
+        print(target, size, name, run(&changed, encode, decode));
+    }
+    let encode = |object: &Object<'_>| fm_delta::encode(object.bytes, object.base, object.width());
+    let decode = |payload: &Vec<u8>, object: &Object<'_>| fm_delta::decode(payload, object.base, object.width());
+    print(target, size, "fm-delta", run(&changed, encode, decode));
+}
+
+/// A file and its cut.
+struct Model {
+    bytes: Vec<u8>,
+    segments: Vec<Segment>,
+}
+
+/// A tensor, or a slice of one, that is not as it was.
+struct Object<'a> {
+    bytes: &'a [u8],
+    base: &'a [u8],
+    dtype: Dtype,
+    row_len: u64,
+}
+
+impl Model {
+    fn new(bytes: Vec<u8>) -> Model {
+        let segments = format::cut(&bytes).expect("because it is in memory").segments().to_vec();
+        Model { bytes, segments }
+    }
+
+    fn bytes_of(&self, segment: &Segment) -> &[u8] {
+        &self.bytes[segment.range.start as usize..segment.range.end as usize]
+    }
+
+    /// Both files are to have the same tensors; headers, some kB, are left out.
+    fn changed_from<'a>(&'a self, base: &'a Model) -> Vec<Object<'a>> {
+        let key = |segment: &Segment| (segment.name.clone(), segment.slice);
+        let before: HashMap<_, _> =
+            base.segments.iter().map(|segment| (key(segment), base.bytes_of(segment))).collect();
+        let named = self.segments.iter().filter(|segment| !segment.name.is_empty());
+        let objects = named.map(|segment| Object {
+            bytes: self.bytes_of(segment),
+            base: before[&key(segment)],
+            dtype: segment.dtype,
+            row_len: segment.row_len,
+        });
+        objects.filter(|object| object.bytes != object.base).collect()
+    }
+}
+
+impl Object<'_> {
+    fn width(&self) -> usize {
+        self.dtype.width()
+    }
+}
+
+fn encode_ours(object: &Object<'_>) -> (Codec, Vec<u8>) {
+    let base = Base { bytes: object.base, dtype: object.dtype };
+    let encoded = codec::encode(object.bytes, object.dtype, object.row_len, Some(base), Effort::Push);
+    (encoded.codec, encoded.payload)
+}
+
+fn decode_ours((codec, payload): &(Codec, Vec<u8>), object: &Object<'_>) -> Vec<u8> {
+    let base = codec.needs_base().then_some(object.base);
+    codec::decode(*codec, payload, base, object.bytes.len()).expect("because we encoded it")
+}
+
+/// What a codec made of the objects of a file.
+#[derive(Default)]
+struct Measured {
+    stored: usize,
+    /// Of the objects that changed, in bytes.
+    changed: usize,
+    encode_seconds: f64,
+    decode_seconds: f64,
+}
+
+fn run<P: Payload>(
+    objects: &[Object<'_>],
+    encode: impl Fn(&Object<'_>) -> P,
+    decode: impl Fn(&P, &Object<'_>) -> Vec<u8>,
+) -> Measured {
+    let mut all = Measured::default();
+    for object in objects {
+        let (payload, encode_seconds) = timed(|| encode(object));
+        let (decoded, decode_seconds) = timed(|| decode(&payload, object));
+        assert!(decoded == object.bytes, "a codec lost bytes");
+        all.stored += payload.len();
+        all.changed += object.bytes.len();
+        all.encode_seconds += encode_seconds;
+        all.decode_seconds += decode_seconds;
+    }
+    all
+}
+
+trait Payload {
+    fn len(&self) -> usize;
+}
+
+impl Payload for Vec<u8> {
+    fn len(&self) -> usize {
+        Vec::len(self)
+    }
+}
+
+impl Payload for (Codec, Vec<u8>) {
+    fn len(&self) -> usize {
+        self.1.len()
+    }
+}
+
+fn print(target: &str, size: usize, codec: &str, measured: Measured) {
+    let Measured { stored, changed, encode_seconds, decode_seconds } = measured;
+    let speed = |seconds: f64| changed as f64 / seconds / 1e6;
+    println!("{target}\t{codec}\t{size}\t{stored}\t{:.0}\t{:.0}", speed(encode_seconds), speed(decode_seconds));
+}
+
+/// The result, and the best of three times in seconds.
+fn timed<T>(mut work: impl FnMut() -> T) -> (T, f64) {
+    let mut best = f64::INFINITY;
+    let mut result = None;
+    for _ in 0..3 {
+        let start = cpu_seconds();
+        result = Some(black_box(work()));
+        best = best.min(cpu_seconds() - start);
+    }
+    (result.expect("because it ran three times"), best)
+}
+
+/// CPU time of all threads of this process: other programs take the clock's time, but little of this.
+fn cpu_seconds() -> f64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: clock_gettime(2) writes to the timespec that it is given, which is ours.
+    unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &mut time) };
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
+}
+
+fn read(path: &Path) -> Vec<u8> {
+    std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}

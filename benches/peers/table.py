@@ -1,0 +1,94 @@
+"""Prints what was measured as the tables of docs/benchmarks.md, with the goals beside the rows.
+
+    python3 benches/peers/table.py DIR
+"""
+
+import sys
+from pathlib import Path
+
+PEERS = {
+    "bitx": "BitX",
+    "bitx-lanes": "BitX, 16-bit lanes",
+    "fm-delta": "FM-Delta",
+    "zipnn": "zipnn",
+    "lmzip": "lmzip",
+    "openzl": "openzl on XOR",
+    "zstd": "zstd --patch-from",
+    "xdelta3": "xdelta3",
+}
+
+# Our size over the peer's: at most this. Any other peer is to be larger.
+GOALS = {
+    "smol-sft-bf16": {"bitx": 0.45, "fm-delta": 0.68},
+    "mini-sft-bf16": {"bitx": 0.55, "fm-delta": 0.76},
+    "smol-checkpoint-bf16": {"bitx": 0.40},
+    "smol-pure-bf16": {"bitx": 0.36},
+    "smol-rl-8-bf16": {"bitx": 0.35},
+    "smol-lora-bf16": {"bitx": 0.34},
+    "smol-frozen-bf16": {"bitx": 0.28},
+    "smol-merge-bf16": {"bitx": 0.41},
+    "mini-sft-fp16": {"bitx": 0.70},
+    "smol-sft-f32": {"bitx": 0.78},
+    "mini-sft-f32": {"bitx": 0.62},
+}
+DECODE_OVER_BITX = 2.5
+DENSE = ("smol-sft-bf16", "mini-sft-bf16")
+DENSE_ENCODE = 400
+
+
+def main(folder):
+    pairs = [line.split("\t") for line in (folder / "pairs.tsv").read_text().splitlines()[1:]]
+    measured = {}
+    for line in (folder / "measured.tsv").read_text().splitlines():
+        target, codec, *numbers = line.split("\t")
+        size, stored, encode, decode = map(float, numbers)
+        measured.setdefault(target, {})[codec] = (stored / size, encode, decode)
+    pairs = [pair for pair in pairs if "ours" in measured.get(pair[1], {})]
+    sizes(pairs, measured)
+    print()
+    speeds(pairs, measured)
+
+
+def sizes(pairs, measured):
+    row("base → target", "σ", "equal", "ours", *(f"÷ {peer}" for peer in PEERS.values()), "goals")
+    row(*["---"] * (5 + len(PEERS)))
+    for base, target, sigma, equal in pairs:
+        of = measured[target]
+        ours = of["ours"][0]
+        ratios = {peer: ours / of[peer][0] for peer in PEERS if peer in of}
+        cells = [f"{ratios[peer]:.3f}" if peer in ratios else "" for peer in PEERS]
+        row(f"{base} → {target}", sigma, f"{float(equal):.1%}", f"{ours:.2%}", *cells, goals(target, ratios))
+
+
+def goals(target, ratios):
+    limits = {peer: GOALS[target].get(peer, 1) for peer in ratios if peer != "bitx-lanes"}
+    said = [f"{PEERS[peer]} {limit:.2f}" for peer, limit in limits.items() if peer in GOALS[target]]
+    missed = [PEERS[peer] for peer, limit in limits.items() if ratios[peer] > limit]
+    return f"{', '.join(said)}, others 1: " + (f"not reached: {', '.join(missed)}" if missed else "reached")
+
+
+def speeds(pairs, measured):
+    """MB/s of one core."""
+    codecs = ["ours", "bitx", "bitx-lanes", "fm-delta"]
+    heads = ["ours", *(PEERS[codec] for codec in codecs[1:])]
+    row("target: encode / decode MB/s", *heads, "decode ÷ BitX", "goals")
+    row(*["---"] * (3 + len(codecs)))
+    for _, target, _, _ in pairs:
+        of = measured[target]
+        cells = [f"{of[codec][1]:.0f} / {of[codec][2]:.0f}" for codec in codecs]
+        ratio = of["ours"][2] / of["bitx"][2]
+        said = [f"decode ≥ {DECODE_OVER_BITX} × BitX: {reached(ratio >= DECODE_OVER_BITX)}"]
+        if target in DENSE:
+            said.append(f"encode ≥ {DENSE_ENCODE}: {reached(of['ours'][1] >= DENSE_ENCODE)}")
+        row(target, *cells, f"{ratio:.2f}", "; ".join(said))
+
+
+def reached(yes):
+    return "reached" if yes else "not reached"
+
+
+def row(*cells):
+    print(f"| {' | '.join(cells)} |")
+
+
+main(Path(sys.argv[1]))
