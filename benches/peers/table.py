@@ -39,7 +39,8 @@ DENSE_ENCODE = 400
 def main(folder):
     pairs = [line.split("\t") for line in (folder / "pairs.tsv").read_text().splitlines()[1:]]
     measured = {}
-    for line in (folder / "measured.tsv").read_text().splitlines():
+    files = [folder / name for name in ("codecs.tsv", "packages.tsv")]
+    for line in "".join(file.read_text() for file in files).splitlines():
         target, codec, *numbers = line.split("\t")
         size, stored, encode, decode = map(float, numbers)
         measured.setdefault(target, {})[codec] = (stored / size, encode, decode)
