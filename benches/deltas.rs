@@ -1,8 +1,10 @@
 //! Size and speed of deltas between real models: our codec, and beside it BitX and FM-Delta (`peers`).
 //!
-//! `cargo bench --bench deltas -- DIR [TARGET…]` reads DIR/pairs.tsv (benches/pairs makes it) and prints a line for
-//! each pair and codec: tab-separated, what benches/deltas.sh makes its tables of. Sizes are those of
-//! payloads, speeds are bytes of the model for a second of this process's CPU time, files in memory.
+//! `cargo bench --bench deltas -- DIR [TARGET…]` reads DIR/pairs.tsv (benches/pairs makes it) and prints
+//! a line for each pair and codec, of which benches/deltas.sh makes its tables: target, codec, bytes of
+//! the file, bytes stored, MB/s of encode and of decode. What is stored are payloads, without the records
+//! of packs and without headers. Speeds are bytes of changed tensors for a second of this process's CPU
+//! time, one thread, files in memory.
 
 mod peers;
 
@@ -12,6 +14,7 @@ use std::path::{Path, PathBuf};
 
 use git_sparse::codec::{self, Base, Codec, Effort};
 use git_sparse::format::{self, Dtype, Segment};
+use rustix::time::{ClockId, clock_gettime};
 
 use peers::bitx::{self, Groups};
 use peers::fm_delta;
@@ -39,13 +42,16 @@ fn measure(dir: &Path, base: &str, target: &str) {
     let size = model.bytes.len();
     print(target, size, "ours", run(&changed, encode_ours, decode_ours));
     for (name, groups) in [("bitx", Groups::Bytes), ("bitx-lanes", Groups::Lanes)] {
-        let encode = |object: &Object<'_>| bitx::encode(object.bytes, object.base, object.width(), groups);
-        let decode =
-            |payload: &Vec<u8>, object: &Object<'_>| bitx::decode(payload, object.base, object.width(), groups);
+        let encode =
+            |object: &Object<'_>| ((), bitx::encode(object.bytes, object.base, object.width(), groups));
+        let decode = |_, payload: &[u8], object: &Object<'_>| {
+            bitx::decode(payload, object.base, object.width(), groups)
+        };
         print(target, size, name, run(&changed, encode, decode));
     }
-    let encode = |object: &Object<'_>| fm_delta::encode(object.bytes, object.base, object.width());
-    let decode = |payload: &Vec<u8>, object: &Object<'_>| fm_delta::decode(payload, object.base, object.width());
+    let encode = |object: &Object<'_>| ((), fm_delta::encode(object.bytes, object.base, object.width()));
+    let decode =
+        |_, payload: &[u8], object: &Object<'_>| fm_delta::decode(payload, object.base, object.width());
     print(target, size, "fm-delta", run(&changed, encode, decode));
 }
 
@@ -101,9 +107,9 @@ fn encode_ours(object: &Object<'_>) -> (Codec, Vec<u8>) {
     (encoded.codec, encoded.payload)
 }
 
-fn decode_ours((codec, payload): &(Codec, Vec<u8>), object: &Object<'_>) -> Vec<u8> {
+fn decode_ours(codec: Codec, payload: &[u8], object: &Object<'_>) -> Vec<u8> {
     let base = codec.needs_base().then_some(object.base);
-    codec::decode(*codec, payload, base, object.bytes.len()).expect("because we encoded it")
+    codec::decode(codec, payload, base, object.bytes.len()).expect("because we encoded it")
 }
 
 /// What a codec made of the objects of a file.
@@ -116,15 +122,16 @@ struct Measured {
     decode_seconds: f64,
 }
 
-fn run<P: Payload>(
+/// `encode` gives a payload, and what is kept beside it.
+fn run<K: Copy>(
     objects: &[Object<'_>],
-    encode: impl Fn(&Object<'_>) -> P,
-    decode: impl Fn(&P, &Object<'_>) -> Vec<u8>,
+    encode: impl Fn(&Object<'_>) -> (K, Vec<u8>),
+    decode: impl Fn(K, &[u8], &Object<'_>) -> Vec<u8>,
 ) -> Measured {
     let mut all = Measured::default();
     for object in objects {
-        let (payload, encode_seconds) = timed(|| encode(object));
-        let (decoded, decode_seconds) = timed(|| decode(&payload, object));
+        let ((kept, payload), encode_seconds) = timed(|| encode(object));
+        let (decoded, decode_seconds) = timed(|| decode(kept, &payload, object));
         assert!(decoded == object.bytes, "a codec lost bytes");
         all.stored += payload.len();
         all.changed += object.bytes.len();
@@ -134,26 +141,14 @@ fn run<P: Payload>(
     all
 }
 
-trait Payload {
-    fn len(&self) -> usize;
-}
-
-impl Payload for Vec<u8> {
-    fn len(&self) -> usize {
-        Vec::len(self)
-    }
-}
-
-impl Payload for (Codec, Vec<u8>) {
-    fn len(&self) -> usize {
-        self.1.len()
-    }
-}
-
 fn print(target: &str, size: usize, codec: &str, measured: Measured) {
     let Measured { stored, changed, encode_seconds, decode_seconds } = measured;
     let speed = |seconds: f64| changed as f64 / seconds / 1e6;
-    println!("{target}\t{codec}\t{size}\t{stored}\t{:.0}\t{:.0}", speed(encode_seconds), speed(decode_seconds));
+    println!(
+        "{target}\t{codec}\t{size}\t{stored}\t{:.0}\t{:.0}",
+        speed(encode_seconds),
+        speed(decode_seconds)
+    );
 }
 
 /// The result, and the best of three times in seconds.
@@ -170,9 +165,7 @@ fn timed<T>(mut work: impl FnMut() -> T) -> (T, f64) {
 
 /// CPU time of all threads of this process: other programs take the clock's time, but little of this.
 fn cpu_seconds() -> f64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: clock_gettime(2) writes to the timespec that it is given, which is ours.
-    unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &mut time) };
+    let time = clock_gettime(ClockId::ProcessCPUTime);
     time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
 

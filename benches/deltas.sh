@@ -2,8 +2,8 @@
 # Deltas between real models: ours beside BitX, FM-Delta, zipnn, lmzip, openzl, zstd and xdelta3.
 # Makes the pairs first (benches/pairs), in DIR (default target/pairs). Prints two tables.
 # Needs: cargo, python3 with venv, a package index for pip, zstd, xdelta3, 8 GB of memory, 15 GB of disk.
-# Half an hour for the pairs and one for the packages, once: both stay. Remove DIR/packages.tsv to measure
-# packages again.
+# Half an hour for the pairs, and hours for the packages, most of them for xdelta3; once, since both stay.
+# Remove DIR/packages.tsv to measure the packages again.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 dir=$(realpath -m "${1:-target/pairs}")

@@ -165,7 +165,14 @@ def policy(model, where):
     def loss():
         start = torch.randint(len(tokens) - 12, ())
         prompt = tokens[start : start + 12].expand(4, -1)
-        answers = model.generate(prompt, do_sample=True, top_k=0, min_new_tokens=20, max_new_tokens=20)
+        answers = model.generate(
+            prompt,
+            attention_mask=torch.ones_like(prompt),
+            do_sample=True,
+            top_k=0,
+            min_new_tokens=20,
+            max_new_tokens=20,
+        )
         answered = tokenizer().batch_decode(answers[:, 12:])
         reward = torch.tensor([-answer.count("e") / (1 + len(answer)) for answer in answered])
         advantage = (reward - reward.mean()) / (reward.std() + 1e-6)

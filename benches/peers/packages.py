@@ -1,6 +1,6 @@
 """Measures the peers that come as packages on the pairs of DIR, and appends to DIR/packages.tsv.
 
-    python benches/peers/packages.py DIR
+    python benches/peers/packages.py DIR [PEER…]
 
 What that file has already is not measured again, since xdelta3 takes minutes for a pair. Every result
 is decoded and compared. One thread, CPU time with that of child processes; lmzip, zstd and xdelta3 are
@@ -17,11 +17,12 @@ from pathlib import Path
 import numpy
 
 
-def main(folder):
+def main(folder, wanted):
     results = folder / "packages.tsv"
     done = {tuple(line.split("\t")[:2]) for line in results.read_text().splitlines()} if results.exists() else set()
     pairs = [line.split("\t")[:2] for line in (folder / "pairs.tsv").read_text().splitlines()[1:]]
-    for peer, measure in PEERS.items():
+    for peer in wanted or PEERS:
+        measure = PEERS[peer]
         for base, target in pairs:
             if (target, peer) in done:
                 continue
@@ -143,4 +144,4 @@ def timed(work):
 
 PEERS = {"zipnn": zipnn, "openzl": openzl, "lmzip": lmzip, "zstd": zstd, "xdelta3": xdelta3}
 
-main(Path(sys.argv[1]))
+main(Path(sys.argv[1]), sys.argv[2:])

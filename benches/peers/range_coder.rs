@@ -25,7 +25,8 @@ impl Model {
     /// Of at most 255 symbols, all as likely.
     pub fn new(symbols: usize) -> Model {
         let (counts, starts) = (vec![1; symbols], vec![0; symbols + 1]);
-        let mut model = Model { counts, starts, search: vec![0; 1 << SEARCH_BITS], period: FIRST_PERIOD, left: 0 };
+        let mut model =
+            Model { counts, starts, search: vec![0; 1 << SEARCH_BITS], period: FIRST_PERIOD, left: 0 };
         model.renew();
         model
     }

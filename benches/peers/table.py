@@ -65,7 +65,11 @@ def goals(target, ratios):
     limits = {peer: GOALS[target].get(peer, 1) for peer in ratios if peer != "bitx-lanes"}
     said = [f"{PEERS[peer]} {limit:.2f}" for peer, limit in limits.items() if peer in GOALS[target]]
     missed = [PEERS[peer] for peer, limit in limits.items() if ratios[peer] > limit]
-    return f"{', '.join(said)}, others 1: " + (f"not reached: {', '.join(missed)}" if missed else "reached")
+    verdict = [f"not reached: {', '.join(missed)}" if missed else "reached"]
+    unmeasured = [PEERS[peer] for peer in PEERS if peer not in ratios]
+    if unmeasured:
+        verdict.append(f"not measured: {', '.join(unmeasured)}")
+    return f"{', '.join(said)}, others 1: {'; '.join(verdict)}"
 
 
 def speeds(pairs, measured):
