@@ -4,8 +4,8 @@
 
 DIR (default target/pairs) gets safetensors files and, a line for each pair, pairs.tsv: its base, its
 target, the standard deviation of target − base, the share of equal weights. What is there already is
-not made again. One thread and fixed seeds: a machine makes the same bytes again, another kind of CPU
-adds in another order and makes slightly others. About 25 minutes for smol, 5 for mini.
+not made again. Seeds are fixed and there is one thread; still, another kind of CPU adds in another
+order and makes slightly other weights. About 20 minutes of one core for smol, 3 for mini.
 """
 
 import sys
