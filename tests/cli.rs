@@ -121,9 +121,72 @@ fn exit_codes_are_as_documented() {
     let (code_found, said) = at(&["checkout", "x"]);
     assert!(code_found == 2 && said.contains("sparse-checkout"), "{code_found} {said}");
     assert_eq!(at(&["verify", "tiny-base"]).0, 0);
+    let (code_found, said) = at(&["prune", "--remote", "nowhere"]);
+    assert!(code_found == 3 && said.contains("no remote named \"nowhere\""), "{code_found} {said}");
     let (code_found, said) = at(&["fsck"]);
     assert!(code_found == 0 && said.contains("no problems in "), "{code_found} {said}");
     assert_eq!(at(&["doctor"]).0, 0);
+}
+
+/// What is there already may be all that somebody has: it is refused, and stays as it is.
+#[test]
+fn what_is_there_is_not_overwritten() {
+    let home = Home::new(Mode::Daemon);
+    let repo = published(&home);
+    let present = home.path("present");
+    fs::create_dir_all(&present).unwrap();
+    fs::write(present.join("notes"), "mine").unwrap();
+    let notes = present.join("notes");
+    for arguments in [
+        ["show", "HEAD:model/model.safetensors", "--output", text(&notes)],
+        ["clone", text(&repo.remote()), text(&present), "--"],
+    ] {
+        let (found, said) = code(&home, &repo.path, &arguments);
+        assert!(found == 6 && said.contains("it is there already"), "{found} {said}");
+    }
+    assert_eq!(fs::read_to_string(&notes).unwrap(), "mine");
+}
+
+/// A push that fails tells late what `doctor` can tell now: whether the remote's store is of use.
+#[test]
+fn doctor_looks_at_the_remotes_store() {
+    let home = Home::new(Mode::Daemon);
+    let repo = Repo::init(&home, "work");
+    let store = repo.remote().join("sparse");
+    let (found, said) = code(&home, &repo.path, &["doctor"]);
+    assert!(found == 0 && said.contains("nothing pushed yet"), "{found} {said}");
+    let fails = |expected: &str| {
+        let (found, said) = code(&home, &repo.path, &["doctor"]);
+        assert!(found == 1 && said.contains(expected), "{found} {said}");
+    };
+    fs::write(&store, "").unwrap();
+    fails("not a directory");
+    fs::remove_file(&store).unwrap();
+    fs::create_dir(&store).unwrap();
+    fs::write(store.join("config"), "git-sparse store, format version 99\n").unwrap();
+    fails("install a newer git-sparse");
+    let elsewhere = format!("sparse::file://{}", home.path("mount/data/store").display());
+    repo.git(&["sparse", "init", "--store", &elsewhere]);
+    fails("git sparse trust");
+    repo.git(&["sparse", "trust", &elsewhere]);
+    let (found, said) = code(&home, &repo.path, &["doctor"]);
+    assert!(found == 0 && said.contains("if it should be there, mount it"), "{found} {said}");
+    assert!(!home.path("mount").exists(), "doctor made what it looked for");
+}
+
+/// Without git-lfs' filters or our agent a clone would keep its pointers, and nobody would say so.
+#[test]
+fn a_sparse_clone_needs_what_makes_files_of_pointers() {
+    let (home, bare) = (Home::new(Mode::Daemon), Home::bare(Mode::Daemon));
+    let repo = published(&home);
+    let top = bare.path("");
+    for fix in [["lfs", "install", "--skip-repo"].as_slice(), &["sparse", "install"]] {
+        let (found, said) = code(&bare, &top, &["clone", text(&repo.remote()), "clone"]);
+        assert!(found == 2 && said.contains(&format!("fix: git {}", fix[..2].join(" "))), "{found} {said}");
+        assert!(!bare.path("clone").exists(), "half a clone is left");
+        bare.git(&top, fix);
+    }
+    assert_eq!(code(&bare, &top, &["clone", text(&repo.remote()), "clone"]).0, 0);
 }
 
 /// The uninstalled state is the installed one minus exactly our keys.
@@ -174,6 +237,8 @@ fn a_sparse_clone_is_whole_and_single() {
         let copies = xtask::tree::size_bytes(&clone.path.join(".git/lfs/objects")).unwrap_or_default();
         assert_eq!(copies, 0, "there is a second copy, and no reflink that could make it free");
     }
+    let diff = clone.git(&["diff", "HEAD~1", "HEAD"]);
+    assert!(diff.contains("-model.embed_tokens.weight bf16 2048×128 norm"), "{diff}");
     clone.git(&["checkout", "--quiet", "HEAD~1"]);
     clone.assert_is(&tree_of(&[("model", "tiny-base")]));
 }
