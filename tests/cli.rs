@@ -121,6 +121,8 @@ fn exit_codes_are_as_documented() {
     let (code_found, said) = at(&["checkout", "x"]);
     assert!(code_found == 2 && said.contains("sparse-checkout"), "{code_found} {said}");
     assert_eq!(at(&["verify", "tiny-base"]).0, 0);
+    let (code_found, said) = at(&["verify", "HEAD~99"]);
+    assert!(code_found == 3 && said.contains("no revision of this name"), "{code_found} {said}");
     let (code_found, said) = at(&["prune", "--remote", "nowhere"]);
     assert!(code_found == 3 && said.contains("no remote named \"nowhere\""), "{code_found} {said}");
     let (code_found, said) = at(&["fsck"]);
@@ -145,6 +147,31 @@ fn what_is_there_is_not_overwritten() {
         assert!(found == 6 && said.contains("it is there already"), "{found} {said}");
     }
     assert_eq!(fs::read_to_string(&notes).unwrap(), "mine");
+}
+
+/// People name files as git does, from where they stand; a SHA-256 needs no place to stand at all.
+#[test]
+fn files_are_named_as_in_git() {
+    let home = Home::new(Mode::Daemon);
+    let repo = published(&home);
+    let (model, top) = (repo.path.join("model"), home.path(""));
+    let absolute = model.join("model.safetensors");
+    for spec in
+        ["model.safetensors", "HEAD:./model.safetensors", "HEAD:../model/model.safetensors", text(&absolute)]
+    {
+        let (found, said) = code(&home, &model, &["where", spec]);
+        assert!(found == 0 && said.contains("path     model/model.safetensors"), "{spec}: {found} {said}");
+    }
+    assert_eq!(code(&home, &model, &["log", text(&absolute)]).0, 0);
+    for outside in ["../../model/model.safetensors", "/etc/hostname"] {
+        let (found, said) = code(&home, &model, &["where", outside]);
+        assert!(found == 2 && said.contains("outside of this repository"), "{outside}: {found} {said}");
+    }
+    let oid = repo.oids(&["HEAD"]).pop().unwrap();
+    for verb in ["where", "verify", "show"] {
+        let (found, said) = code(&home, &top, &[verb, &oid]);
+        assert!(found == 0 && said.contains(&oid), "{verb}: {found} {said}");
+    }
 }
 
 /// A push that fails tells late what `doctor` can tell now: whether the remote's store is of use.

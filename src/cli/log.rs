@@ -37,7 +37,7 @@ impl Log {
     pub fn run(self) -> Result<(), Failure> {
         let repo = Repo::here()?;
         let history = repo.history()?;
-        let path = repo.path(&self.path);
+        let path = repo.path(&self.path)?;
         let versions = history.versions(&path);
         if versions.is_empty() {
             let failure =
