@@ -61,8 +61,17 @@ fn verbs_tell_what_is_stored() {
     let tensors = show["tensors"].as_array().unwrap();
     assert_eq!(tensors.iter().map(|tensor| tensor["size"].as_u64().unwrap()).sum::<u64>(), size);
 
+    assert_eq!(sum(tensors, "stored"), show["file"]["stored"].as_u64().unwrap());
+
     let du = json(&repo, &["du"]);
     assert_eq!(du["total"]["size"].as_u64(), Some(2 * size));
+    // What is the same in both is stored once: the revisions' shares add up to the whole.
+    let costs: Vec<_> = revisions.iter().map(|line| line["cost"].clone()).collect();
+    assert!(sum(&costs, "shared") > 0, "base and fine-tune have equal tensors");
+    assert_eq!(sum(&costs, "stored"), du["total"]["stored"].as_u64().unwrap());
+    let show = json(&repo, &["show", "tiny-sft:model/model.safetensors"]);
+    let tensors = show["tensors"].as_array().unwrap();
+    assert_eq!(sum(tensors, "stored"), costs[0]["stored"].as_u64().unwrap());
     let found = json(&repo, &["where", "model/model.safetensors"]);
     assert_eq!(found["remotes"][0]["has"], true);
     assert!(!found["file"]["packs"].as_array().unwrap().is_empty());
@@ -72,6 +81,10 @@ fn verbs_tell_what_is_stored() {
     let tensors = diff["files"][0]["tensors"].as_array().unwrap();
     let changed = tensors.iter().filter(|tensor| tensor["change"]["kind"] == "changed").count();
     assert!(changed > 0 && changed < tensors.len(), "{changed} of {} tensors changed", tensors.len());
+}
+
+fn sum(lines: &[Value], key: &str) -> u64 {
+    lines.iter().map(|line| line[key].as_u64().expect("a number")).sum()
 }
 
 /// Commits of one second are in an order too, the one of parent and child: bases hang on it.

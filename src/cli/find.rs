@@ -83,6 +83,7 @@ pub fn print_cost(path: &str, cost: &FileCost) {
         report::bytes(cost.stored),
         report::share(cost.stored, cost.size)
     ));
+    report::say(&format!("shared   {}", report::bytes(cost.shared)));
     report::say(&format!("depth    {}", cost.depth));
     if let (Some(base), Some(reason)) = (cost.base, cost.reason) {
         report::say(&format!("base     {base} (by {})", super::log::reason(reason)));

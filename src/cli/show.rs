@@ -48,12 +48,14 @@ impl Show {
                 tensor.shape.iter().map(u64::to_string).collect::<Vec<_>>().join("×"),
                 report::bytes(tensor.size),
                 report::bytes(tensor.stored),
+                report::bytes(tensor.shared),
                 report::share(tensor.stored, tensor.size),
                 tensor.depth.to_string(),
                 tensor.codec.clone(),
             ]
         });
-        report::table(&["tensor", "type", "shape", ">size", ">stored", ">ratio", ">depth", "codec"], rows);
+        let head = ["tensor", "type", "shape", ">size", ">stored", ">shared", ">ratio", ">depth", "codec"];
+        report::table(&head, rows);
         Ok(())
     }
 }
