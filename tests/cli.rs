@@ -340,6 +340,7 @@ fn man_pages_and_completions_are_written() {
     for (file, word) in [
         ("git-sparse.1", "EXIT STATUS"),
         ("git-sparse-log.1", "newest first"),
+        ("git-sparse-daemon-log.1", "log"),
         ("git-sparse.bash", "_git_sparse"),
         ("_git-sparse", "#compdef"),
         ("git-sparse.fish", "__fish_git_using_command"),
