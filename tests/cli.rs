@@ -87,6 +87,51 @@ fn sum(lines: &[Value], key: &str) -> u64 {
     lines.iter().map(|line| line[key].as_u64().expect("a number")).sum()
 }
 
+/// Programs are written by docs/commands.md: every key that a verb prints stands there.
+#[test]
+fn every_json_key_is_documented() {
+    let home = Home::new(Mode::Daemon);
+    let repo = published(&home);
+    repo.git(&["sparse", "cache", "pin", "model/model.safetensors"]);
+    let verbs: [&[&str]; 15] = [
+        &["status"],
+        &["log", "model/model.safetensors"],
+        &["show", "model/model.safetensors"],
+        &["diff", "tiny-base", "tiny-sft"],
+        &["du"],
+        &["du", "--all"],
+        &["where", "model/model.safetensors"],
+        &["verify"],
+        &["fsck"],
+        &["repack"],
+        &["gc", "--dry-run"],
+        &["prune", "--dry-run"],
+        &["cache", "ls"],
+        &["doctor"],
+        &["daemon", "status"],
+    ];
+    let docs = include_str!("../docs/commands.md");
+    for verb in verbs {
+        let document = json(&repo, verb);
+        let keys = keys(&document);
+        let known = |key: &str| docs.contains(&format!("`{key}`")) || docs.contains(&format!("`{key}[]`"));
+        let missing: Vec<_> = keys.iter().filter(|key| !known(key)).collect();
+        assert!(keys.len() > 1 && missing.is_empty(), "{verb:?} prints {missing:?}");
+    }
+}
+
+/// All keys of a document but those that are data: the names of codecs.
+fn keys(value: &Value) -> Vec<String> {
+    match value {
+        Value::Array(items) => items.iter().flat_map(keys).collect(),
+        Value::Object(fields) => {
+            let below = fields.iter().filter(|(key, _)| *key != "codecs").flat_map(|(_, value)| keys(value));
+            fields.keys().cloned().chain(below).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
 /// Commits of one second are in an order too, the one of parent and child: bases hang on it.
 #[test]
 fn log_is_in_order_whatever_the_clocks_say() {
