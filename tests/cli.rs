@@ -226,6 +226,8 @@ fn files_are_named_as_in_git() {
         assert!(found == 2 && said.contains("outside of this repository"), "{outside}: {found} {said}");
     }
     let oid = repo.oids(&["HEAD"]).pop().unwrap();
+    let (found, said) = code(&home, &top, &["where", &oid[1..]]);
+    assert!(found == 128 && said.contains("by its SHA-256, 64"), "{found} {said}");
     for verb in ["where", "verify", "show"] {
         let (found, said) = code(&home, &top, &[verb, &oid]);
         assert!(found == 0 && said.contains(&oid), "{verb}: {found} {said}");

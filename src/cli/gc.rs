@@ -98,9 +98,11 @@ fn is_idle(plan: &Plan) -> bool {
 fn words(plan: &Plan, grace_days: u64) -> Vec<String> {
     let needed = format!("needed: {}, {}", count(plan.live_objects, "object"), bytes(plan.live_bytes));
     if is_idle(plan) {
-        let stays =
-            format!("nothing to remove; what is in the trash stays there for {}", count(grace_days, "day"));
-        return vec![needed, stays];
+        let nothing = match grace_days {
+            0 => "nothing to remove".into(),
+            days => format!("nothing to remove; what is in the trash stays there for {}", count(days, "day")),
+        };
+        return vec![needed, nothing];
     }
     let mut lines = vec![needed];
     let mut trash = Vec::new();
@@ -163,6 +165,7 @@ mod tests {
             words(&idle, 14),
             ["needed: 1 object, 10 B", "nothing to remove; what is in the trash stays there for 14 days"]
         );
+        assert_eq!(words(&idle, 0)[1], "nothing to remove");
         let busy = Plan { drop: vec![pack], purge: vec![(0, pack); 2], freed: 5, purged: 7, ..idle };
         let told = words(&busy, 1);
         assert_eq!(

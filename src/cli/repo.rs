@@ -161,8 +161,12 @@ pub fn file(spec: &str) -> Result<Place, Failure> {
         Ok(oid) => {
             Ok(Place { revision: String::new(), path: String::new(), pointer: Pointer { oid, size: 0 } })
         }
-        Err(_) => Repo::here()?.find_one(spec),
+        Err(_) => Repo::here().map_err(or_a_hash)?.find_one(spec),
     }
+}
+
+fn or_a_hash(failure: Failure) -> Failure {
+    failure.fix("run it inside one, or name the file by its SHA-256, 64 hexadecimal digits")
 }
 
 /// Without `./`, doubled slashes and a slash at the end; none when it leads out at the top.
