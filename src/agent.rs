@@ -132,7 +132,11 @@ pub fn in_words(error: &LocatorError) -> Failure {
         }
         LocatorError::NotLocal { .. } => failure(Kind::Usage)
             .fix("name a directory that you can reach: git config lfs.url sparse::file:///PATH"),
-        LocatorError::NoRepository { .. } => failure(Kind::NotFound)
-            .fix("is there a remote of that name, and is its path right? see git remote -v"),
+        LocatorError::NoRemote(_) => {
+            failure(Kind::NotFound).fix("git remote -v lists them, git remote add makes one")
+        }
+        LocatorError::NoRepository { .. } => {
+            failure(Kind::NotFound).fix("is its path right? see git remote -v")
+        }
     }
 }

@@ -15,9 +15,11 @@ pub struct FileCost {
     pub oid: Oid,
     pub size: u64,
     pub format: Format,
-    /// Bytes of the payloads of its own objects, each counted once.
+    /// Payload bytes of those of its objects that its base does not have: what it added to the store.
     pub stored: u64,
-    /// The same with all bases below: what a store that has nothing must receive.
+    /// Payload bytes of those that its base has, too, and that are not stored again.
+    pub shared: u64,
+    /// Both, with all bases below: what a store that has nothing must receive.
     pub closure: u64,
     /// Longest delta chain among its objects.
     pub depth: u8,
@@ -35,7 +37,10 @@ pub struct TensorCost {
     pub dtype: Dtype,
     pub shape: Vec<u64>,
     pub size: u64,
+    /// As for the file: objects that neither its base nor an earlier tensor has.
     pub stored: u64,
+    /// Those that one of them has.
+    pub shared: u64,
     pub depth: u8,
     pub codec: String,
 }
@@ -51,15 +56,16 @@ pub struct Total {
 
 /// The cost of one file.
 pub fn file(store: &Store, recipe: &Recipe) -> Result<FileCost, StoreError> {
-    let own: BTreeSet<ObjectId> = recipe.parts.iter().map(|part| part.object).collect();
+    let (own, below) = (objects(recipe), objects_of_base(store, recipe));
     let mut seen = HashMap::new();
-    let (mut stored, mut depth) = (0, 0);
+    let (mut stored, mut shared, mut depth) = (0, 0, 0);
     let mut packs = BTreeSet::new();
     let mut codecs: BTreeMap<String, u64> = BTreeMap::new();
     for object in &own {
         let chain = store.chain(object)?;
         let top = &chain[0];
-        stored += u64::from(top.record.payload_len);
+        let counter = if below.contains(object) { &mut shared } else { &mut stored };
+        *counter += u64::from(top.record.payload_len);
         depth = depth.max(top.record.depth);
         packs.insert(top.pack);
         *codecs.entry(codec_name(top.record.codec)).or_default() += u64::from(top.record.payload_len);
@@ -72,6 +78,7 @@ pub fn file(store: &Store, recipe: &Recipe) -> Result<FileCost, StoreError> {
         size: recipe.size,
         format: recipe.format,
         stored,
+        shared,
         closure: seen.values().sum(),
         depth,
         objects: own.len() as u64,
@@ -85,6 +92,7 @@ pub fn file(store: &Store, recipe: &Recipe) -> Result<FileCost, StoreError> {
 /// The cost of each tensor of a file, in the file's order.
 pub fn tensors(store: &Store, recipe: &Recipe) -> Result<Vec<TensorCost>, StoreError> {
     let mut costs: Vec<TensorCost> = Vec::new();
+    let mut seen = objects_of_base(store, recipe);
     for part in &recipe.parts {
         let record = store.find(&part.object)?.record;
         let tensor = recipe.tensor_of(part);
@@ -96,16 +104,28 @@ pub fn tensors(store: &Store, recipe: &Recipe) -> Result<Vec<TensorCost>, StoreE
                 shape: tensor.map(|tensor| tensor.shape.clone()).unwrap_or_default(),
                 size: 0,
                 stored: 0,
+                shared: 0,
                 depth: 0,
                 codec: codec_name(record.codec),
             });
         }
         let cost = costs.last_mut().expect("because one was just pushed");
         cost.size += u64::from(part.len);
-        cost.stored += u64::from(record.payload_len);
+        let counter = if seen.insert(part.object) { &mut cost.stored } else { &mut cost.shared };
+        *counter += u64::from(record.payload_len);
         cost.depth = cost.depth.max(record.depth);
     }
     Ok(costs)
+}
+
+fn objects(recipe: &Recipe) -> BTreeSet<ObjectId> {
+    recipe.parts.iter().map(|part| part.object).collect()
+}
+
+/// None where the store has no such file, or can't read it: the file itself is then all there is.
+fn objects_of_base(store: &Store, recipe: &Recipe) -> BTreeSet<ObjectId> {
+    let base = recipe.base.and_then(|(oid, _)| store.recipe(&oid).ok().flatten());
+    base.as_ref().map(objects).unwrap_or_default()
 }
 
 /// What several files cost together.

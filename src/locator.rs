@@ -38,6 +38,8 @@ pub enum LocatorError {
         "git remote {remote:?} is at {url:?}, not a local path: sparse::origin needs a path in this version"
     )]
     NotLocal { remote: String, url: String },
+    #[error("no remote named {0:?}")]
+    NoRemote(String),
     #[error("git remote {remote:?}: no repository at {path}")]
     NoRepository { remote: String, path: String },
 }
@@ -109,10 +111,15 @@ fn beside_remote(git: &Git, remote: &str, pushing: bool) -> Result<PathBuf, Loca
         return Err(not_local());
     }
     let top = git.top().unwrap_or_else(|_| git.dir().to_owned());
+    // git takes a name that it doesn't know for a path.
+    let is_unknown = || git.run(&["remote", "get-url", "--", remote]).is_err();
     let found = [top.join(path), top.join(format!("{path}.git")), git.dir().join(path)];
     let repository = found.iter().find_map(|path| git_dir_at(path));
     match repository {
         Some(dir) => Ok(dir.join("sparse")),
+        None if path == remote && !path.contains(['/', ':']) && is_unknown() => {
+            Err(LocatorError::NoRemote(remote.into()))
+        }
         None if path.contains(':') => Err(not_local()),
         None => Err(LocatorError::NoRepository { remote: remote.into(), path: path.into() }),
     }

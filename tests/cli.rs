@@ -61,8 +61,17 @@ fn verbs_tell_what_is_stored() {
     let tensors = show["tensors"].as_array().unwrap();
     assert_eq!(tensors.iter().map(|tensor| tensor["size"].as_u64().unwrap()).sum::<u64>(), size);
 
+    assert_eq!(sum(tensors, "stored"), show["file"]["stored"].as_u64().unwrap());
+
     let du = json(&repo, &["du"]);
     assert_eq!(du["total"]["size"].as_u64(), Some(2 * size));
+    // What is the same in both is stored once: the revisions' shares add up to the whole.
+    let costs: Vec<_> = revisions.iter().map(|line| line["cost"].clone()).collect();
+    assert!(sum(&costs, "shared") > 0, "base and fine-tune have equal tensors");
+    assert_eq!(sum(&costs, "stored"), du["total"]["stored"].as_u64().unwrap());
+    let show = json(&repo, &["show", "tiny-sft:model/model.safetensors"]);
+    let tensors = show["tensors"].as_array().unwrap();
+    assert_eq!(sum(tensors, "stored"), costs[0]["stored"].as_u64().unwrap());
     let found = json(&repo, &["where", "model/model.safetensors"]);
     assert_eq!(found["remotes"][0]["has"], true);
     assert!(!found["file"]["packs"].as_array().unwrap().is_empty());
@@ -72,6 +81,55 @@ fn verbs_tell_what_is_stored() {
     let tensors = diff["files"][0]["tensors"].as_array().unwrap();
     let changed = tensors.iter().filter(|tensor| tensor["change"]["kind"] == "changed").count();
     assert!(changed > 0 && changed < tensors.len(), "{changed} of {} tensors changed", tensors.len());
+}
+
+fn sum(lines: &[Value], key: &str) -> u64 {
+    lines.iter().map(|line| line[key].as_u64().expect("a number")).sum()
+}
+
+/// Programs are written by docs/commands.md: every key that a verb prints stands there.
+#[test]
+fn every_json_key_is_documented() {
+    let home = Home::new(Mode::Daemon);
+    let repo = published(&home);
+    repo.git(&["sparse", "cache", "pin", "model/model.safetensors"]);
+    let verbs: [&[&str]; 15] = [
+        &["status"],
+        &["log", "model/model.safetensors"],
+        &["show", "model/model.safetensors"],
+        &["diff", "tiny-base", "tiny-sft"],
+        &["du"],
+        &["du", "--all"],
+        &["where", "model/model.safetensors"],
+        &["verify"],
+        &["fsck"],
+        &["repack"],
+        &["gc", "--dry-run"],
+        &["prune", "--dry-run"],
+        &["cache", "ls"],
+        &["doctor"],
+        &["daemon", "status"],
+    ];
+    let docs = include_str!("../docs/commands.md");
+    for verb in verbs {
+        let document = json(&repo, verb);
+        let keys = keys(&document);
+        let known = |key: &str| docs.contains(&format!("`{key}`")) || docs.contains(&format!("`{key}[]`"));
+        let missing: Vec<_> = keys.iter().filter(|key| !known(key)).collect();
+        assert!(keys.len() > 1 && missing.is_empty(), "{verb:?} prints {missing:?}");
+    }
+}
+
+/// All keys of a document but those that are data: the names of codecs.
+fn keys(value: &Value) -> Vec<String> {
+    match value {
+        Value::Array(items) => items.iter().flat_map(keys).collect(),
+        Value::Object(fields) => {
+            let below = fields.iter().filter(|(key, _)| *key != "codecs").flat_map(|(_, value)| keys(value));
+            fields.keys().cloned().chain(below).collect()
+        }
+        _ => Vec::new(),
+    }
 }
 
 /// Commits of one second are in an order too, the one of parent and child: bases hang on it.
@@ -121,8 +179,101 @@ fn exit_codes_are_as_documented() {
     let (code_found, said) = at(&["checkout", "x"]);
     assert!(code_found == 2 && said.contains("sparse-checkout"), "{code_found} {said}");
     assert_eq!(at(&["verify", "tiny-base"]).0, 0);
-    assert_eq!(at(&["fsck"]).0, 0);
+    let (code_found, said) = at(&["verify", "HEAD~99"]);
+    assert!(code_found == 3 && said.contains("no revision of this name"), "{code_found} {said}");
+    let (code_found, said) = at(&["prune", "--remote", "nowhere"]);
+    assert!(code_found == 3 && said.contains("no remote named \"nowhere\""), "{code_found} {said}");
+    let (code_found, said) = at(&["fsck"]);
+    assert!(code_found == 0 && said.contains("no problems in "), "{code_found} {said}");
     assert_eq!(at(&["doctor"]).0, 0);
+}
+
+/// What is there already may be all that somebody has: it is refused, and stays as it is.
+#[test]
+fn what_is_there_is_not_overwritten() {
+    let home = Home::new(Mode::Daemon);
+    let repo = published(&home);
+    let present = home.path("present");
+    fs::create_dir_all(&present).unwrap();
+    fs::write(present.join("notes"), "mine").unwrap();
+    let notes = present.join("notes");
+    for arguments in [
+        ["show", "HEAD:model/model.safetensors", "--output", text(&notes)],
+        ["clone", text(&repo.remote()), text(&present), "--"],
+    ] {
+        let (found, said) = code(&home, &repo.path, &arguments);
+        assert!(found == 6 && said.contains("it is there already"), "{found} {said}");
+    }
+    assert_eq!(fs::read_to_string(&notes).unwrap(), "mine");
+}
+
+/// People name files as git does, from where they stand; a SHA-256 needs no place to stand at all.
+#[test]
+fn files_are_named_as_in_git() {
+    let home = Home::new(Mode::Daemon);
+    let repo = published(&home);
+    let (model, top) = (repo.path.join("model"), home.path(""));
+    let absolute = model.join("model.safetensors");
+    for spec in
+        ["model.safetensors", "HEAD:./model.safetensors", "HEAD:../model/model.safetensors", text(&absolute)]
+    {
+        let (found, said) = code(&home, &model, &["where", spec]);
+        assert!(found == 0 && said.contains("path     model/model.safetensors"), "{spec}: {found} {said}");
+    }
+    assert_eq!(code(&home, &model, &["log", text(&absolute)]).0, 0);
+    for outside in ["../../model/model.safetensors", "/etc/hostname"] {
+        let (found, said) = code(&home, &model, &["where", outside]);
+        assert!(found == 2 && said.contains("outside of this repository"), "{outside}: {found} {said}");
+    }
+    let oid = repo.oids(&["HEAD"]).pop().unwrap();
+    let (found, said) = code(&home, &top, &["where", &oid[1..]]);
+    assert!(found == 128 && said.contains("by its SHA-256, 64"), "{found} {said}");
+    for verb in ["where", "verify", "show"] {
+        let (found, said) = code(&home, &top, &[verb, &oid]);
+        assert!(found == 0 && said.contains(&oid), "{verb}: {found} {said}");
+    }
+}
+
+/// A push that fails tells late what `doctor` can tell now: whether the remote's store is of use.
+#[test]
+fn doctor_looks_at_the_remotes_store() {
+    let home = Home::new(Mode::Daemon);
+    let repo = Repo::init(&home, "work");
+    let store = repo.remote().join("sparse");
+    let (found, said) = code(&home, &repo.path, &["doctor"]);
+    assert!(found == 0 && said.contains("nothing pushed yet"), "{found} {said}");
+    let fails = |expected: &str| {
+        let (found, said) = code(&home, &repo.path, &["doctor"]);
+        assert!(found == 1 && said.contains(expected), "{found} {said}");
+    };
+    fs::write(&store, "").unwrap();
+    fails("not a directory");
+    fs::remove_file(&store).unwrap();
+    fs::create_dir(&store).unwrap();
+    fs::write(store.join("config"), "git-sparse store, format version 99\n").unwrap();
+    fails("install a newer git-sparse");
+    let elsewhere = format!("sparse::file://{}", home.path("mount/data/store").display());
+    repo.git(&["sparse", "init", "--store", &elsewhere]);
+    fails("git sparse trust");
+    repo.git(&["sparse", "trust", &elsewhere]);
+    let (found, said) = code(&home, &repo.path, &["doctor"]);
+    assert!(found == 0 && said.contains("if it should be there, mount it"), "{found} {said}");
+    assert!(!home.path("mount").exists(), "doctor made what it looked for");
+}
+
+/// Without git-lfs' filters or our agent a clone would keep its pointers, and nobody would say so.
+#[test]
+fn a_sparse_clone_needs_what_makes_files_of_pointers() {
+    let (home, bare) = (Home::new(Mode::Daemon), Home::bare(Mode::Daemon));
+    let repo = published(&home);
+    let top = bare.path("");
+    for fix in [["lfs", "install", "--skip-repo"].as_slice(), &["sparse", "install"]] {
+        let (found, said) = code(&bare, &top, &["clone", text(&repo.remote()), "clone"]);
+        assert!(found == 2 && said.contains(&format!("fix: git {}", fix[..2].join(" "))), "{found} {said}");
+        assert!(!bare.path("clone").exists(), "half a clone is left");
+        bare.git(&top, fix);
+    }
+    assert_eq!(code(&bare, &top, &["clone", text(&repo.remote()), "clone"]).0, 0);
 }
 
 /// The uninstalled state is the installed one minus exactly our keys.
@@ -173,6 +324,8 @@ fn a_sparse_clone_is_whole_and_single() {
         let copies = xtask::tree::size_bytes(&clone.path.join(".git/lfs/objects")).unwrap_or_default();
         assert_eq!(copies, 0, "there is a second copy, and no reflink that could make it free");
     }
+    let diff = clone.git(&["diff", "HEAD~1", "HEAD"]);
+    assert!(diff.contains("-model.embed_tokens.weight bf16 2048×128 norm"), "{diff}");
     clone.git(&["checkout", "--quiet", "HEAD~1"]);
     clone.assert_is(&tree_of(&[("model", "tiny-base")]));
 }
@@ -186,6 +339,8 @@ fn care_of_the_store_loses_nothing() {
     let repacked = json(&repo, &["repack"]);
     assert!(repacked["after"].as_u64() <= repacked["before"].as_u64());
     assert!(json(&repo, &["du"])["total"]["stored"].as_u64().unwrap() <= before);
+    let (found, said) = code(&home, &repo.path, &["gc", "--grace", "0"]);
+    assert!(found == 6 && said.contains("git sparse gc --grace 0 --yes"), "{found} {said}");
     json(&repo, &["gc", "--grace", "0", "--yes"]);
     json(&repo, &["fsck"]);
     let pruned = json(&repo, &["prune", "--yes"]);
@@ -232,6 +387,7 @@ fn man_pages_and_completions_are_written() {
     for (file, word) in [
         ("git-sparse.1", "EXIT STATUS"),
         ("git-sparse-log.1", "newest first"),
+        ("git-sparse-daemon-log.1", "log"),
         ("git-sparse.bash", "_git_sparse"),
         ("_git-sparse", "#compdef"),
         ("git-sparse.fish", "__fish_git_using_command"),

@@ -2,8 +2,7 @@
 
 use clap::{Args, Subcommand};
 
-use super::repo::Repo;
-use super::{report, watch};
+use super::{repo, report, watch};
 use crate::daemon::message::{Failure, Reply, Request};
 
 /// Rebuilt files that are kept, under a hard cap (gitsparse.cachesize, in bytes)
@@ -21,21 +20,28 @@ enum Action {
         #[arg(long)]
         json: bool,
     },
-    /// Remove what is over the cap; with --all, all that is not pinned
+    /// Remove what is over the cap
     Prune {
+        /// Remove all that is not pinned
         #[arg(long)]
         all: bool,
     },
     /// Keep a file rebuilt until it is unpinned
-    Pin { file: String },
+    Pin {
+        /// REV:PATH, PATH (at HEAD), or the file's SHA-256
+        file: String,
+    },
     /// Let a file go again
-    Unpin { file: String },
+    Unpin {
+        /// REV:PATH, PATH (at HEAD), or the file's SHA-256
+        file: String,
+    },
 }
 
 impl Cache {
     pub fn run(self) -> Result<(), Failure> {
         let pin = |file: &str, pinned| -> Result<Request, Failure> {
-            Ok(Request::CachePin { oid: Repo::here()?.find_one(file)?.pointer.oid, pinned })
+            Ok(Request::CachePin { oid: repo::file(file)?.pointer.oid, pinned })
         };
         let (request, json) = match &self.action {
             Action::Ls { json } => (Request::CacheList, *json),
@@ -59,7 +65,8 @@ impl Cache {
             ]
         });
         report::table(&["file", ">size", ">unused for", ""], rows);
-        report::say(&format!("{} files, {} of {}", files.len(), report::bytes(total), report::bytes(limit)));
+        let count = report::count(files.len(), "file");
+        report::say(&format!("{count}, {} of {}", report::bytes(total), report::bytes(limit)));
         Ok(())
     }
 }

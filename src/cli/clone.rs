@@ -15,7 +15,7 @@ use clap::Args;
 use super::{report, watch};
 use crate::daemon::cache::reflink;
 use crate::daemon::client::Client;
-use crate::daemon::message::{Failure, Kind, Reply, Request};
+use crate::daemon::message::{Failure, Kind, RemotePlace, Reply, Request};
 use crate::daemon::place::Place;
 use crate::git::command::Git;
 use crate::git::{History, Pointer};
@@ -24,9 +24,11 @@ use crate::locator::{self, LocatorError};
 /// Clone a repository and fill in its large files, each written once and never held in memory
 #[derive(Debug, Args)]
 pub struct Clone {
+    /// The repository, as git clone takes it
     url: String,
+    /// A new or empty directory for the clone [default: the repository's name]
     dir: Option<PathBuf>,
-    /// Further arguments of git clone
+    /// Further arguments of git clone, after --
     #[arg(last = true)]
     git_args: Vec<String>,
 }
@@ -37,51 +39,18 @@ impl Clone {
             Some(dir) => dir.clone(),
             None => PathBuf::from(folder_of(&self.url)),
         };
+        // What the clone will have: not what stands in the repository around us.
+        super::doctor::set_up(&Git::at("/"))?;
+        refuse_taken(&dir)?;
         self.clone_pointers(&dir)?;
-        let git = Git::at(&dir);
-        let fatal = |error: crate::git::command::GitError| Failure::new(Kind::Fatal, error.to_string());
-        let git_dir = git.common_dir().map_err(fatal)?;
-        if git.run(&["rev-parse", "--verify", "-q", "HEAD"]).is_err() {
-            return Ok(());
-        }
-        let files = History::files_at(&git_dir, "HEAD")
-            .map_err(|error| Failure::new(Kind::Fatal, error.to_string()))?;
-        if files.is_empty() {
-            return Ok(());
-        }
-        let top = git.top().map_err(fatal)?;
-        let remote_name = git.run(&["remote"]).unwrap_or_default();
-        let remote = match locator::resolve(&git, remote_name.lines().next().unwrap_or("origin"), false) {
-            Ok(remote) => remote,
-            Err(LocatorError::Unset | LocatorError::Malformed(_)) => return pull_plainly(&git),
-            Err(error) => return Err(crate::agent::in_words(&error)),
-        };
-        let lfs = git.lfs_dir().map_err(fatal)?;
-        let mut client = Client::connect(&Place::from_environment()?)?;
-        let mut filled = Vec::new();
-        for (path, pointer) in &files {
-            // Only a pointer that is checked out becomes a file: a sparse checkout leaves the others out.
-            let target = Path::new(&top).join(path);
-            if !stands_at(&target, pointer) {
-                continue;
-            }
-            let request = Request::Download {
-                oid: pointer.oid,
-                into: lfs.join("tmp"),
-                repo: Some(git_dir.clone()),
-                remote: crate::daemon::message::RemotePlace::Directory(remote.clone()),
-            };
-            fs::create_dir_all(lfs.join("tmp")).map_err(|error| failed(&lfs, &error))?;
-            let Reply::Downloaded { path: rebuilt } = watch::call_with(&mut client, &request, path)? else {
-                return Err(super::unexpected());
-            };
-            place(&rebuilt, &target, &lfs, pointer)?;
-            filled.push(path.as_str());
-        }
-        refresh_index(&git, &filled)?;
-        let bytes = files.iter().map(|(_, pointer)| pointer.size).sum();
-        report::say(&format!("{}: {} large files, {}", dir.display(), filled.len(), report::bytes(bytes)));
-        Ok(())
+        fill(&dir).map_err(|failure| {
+            let then = format!(
+                "the clone is there with pointers; fill it in with: git -C {} lfs pull",
+                dir.display()
+            );
+            let fix = failure.fix.clone().map_or(then.clone(), |fix| format!("{fix}; {then}"));
+            failure.fix(fix)
+        })
     }
 
     fn clone_pointers(&self, dir: &Path) -> Result<(), Failure> {
@@ -96,6 +65,75 @@ impl Clone {
         match status.success() {
             true => Ok(()),
             false => Err(Failure::new(Kind::Remote, format!("git clone of {} failed", self.url))),
+        }
+    }
+}
+
+/// Makes files of the pointers that are checked out.
+fn fill(dir: &Path) -> Result<(), Failure> {
+    let git = Git::at(dir);
+    let remotes = git.run(&["remote"]).unwrap_or_default();
+    let remote = locator::resolve(&git, remotes.lines().next().unwrap_or("origin"), false);
+    let is_ours = !matches!(remote, Err(LocatorError::Unset | LocatorError::Malformed(_)));
+    if is_ours {
+        super::init::show_models_in_diffs(&git)?;
+    }
+    let fatal = |error: crate::git::command::GitError| Failure::new(Kind::Fatal, error.to_string());
+    let git_dir = git.common_dir().map_err(fatal)?;
+    // A bare clone has nowhere to put files, an empty repository has none.
+    let Ok(top) = git.top() else { return Ok(()) };
+    if git.run(&["rev-parse", "--verify", "-q", "HEAD"]).is_err() {
+        return Ok(());
+    }
+    let files =
+        History::files_at(&git_dir, "HEAD").map_err(|error| Failure::new(Kind::Fatal, error.to_string()))?;
+    if files.is_empty() {
+        return Ok(());
+    }
+    if !is_ours {
+        return pull_plainly(&git);
+    }
+    let remote = remote.map_err(|error| crate::agent::in_words(&error))?;
+    let lfs = git.lfs_dir().map_err(fatal)?;
+    let mut client = Client::connect(&Place::from_environment()?)?;
+    let (mut filled, mut bytes) = (Vec::new(), 0);
+    for (path, pointer) in &files {
+        // Only a pointer that is checked out becomes a file: a sparse checkout leaves the others out.
+        let target = top.join(path);
+        if !stands_at(&target, pointer) {
+            continue;
+        }
+        let request = Request::Download {
+            oid: pointer.oid,
+            into: lfs.join("tmp"),
+            repo: Some(git_dir.clone()),
+            remote: RemotePlace::Directory(remote.clone()),
+        };
+        fs::create_dir_all(lfs.join("tmp")).map_err(|error| failed(&lfs, &error))?;
+        let Reply::Downloaded { path: rebuilt } = watch::call_with(&mut client, &request, path)? else {
+            return Err(super::unexpected());
+        };
+        place(&rebuilt, &target, &lfs, pointer)?;
+        filled.push(path.as_str());
+        bytes += pointer.size;
+    }
+    refresh_index(&git, &filled)?;
+    let filled = report::count(filled.len(), "large file");
+    report::say(&format!("{}: {filled}, {}", dir.display(), report::bytes(bytes)));
+    Ok(())
+}
+
+/// git would refuse as well, but in words and with a code of its own.
+fn refuse_taken(dir: &Path) -> Result<(), Failure> {
+    let is_free = match fs::read_dir(dir) {
+        Ok(mut entries) => entries.next().is_none(),
+        Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+    };
+    match is_free {
+        true => Ok(()),
+        false => {
+            let told = format!("{}: it is there already, and not an empty directory", dir.display());
+            Err(Failure::new(Kind::Refused, told).fix("name another directory: git sparse clone URL DIR"))
         }
     }
 }

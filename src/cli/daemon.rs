@@ -26,6 +26,7 @@ enum Action {
     Stop,
     /// Say whether it runs, and on what
     Status {
+        /// Print one JSON document (schema git-sparse/daemon-status/1)
         #[arg(long)]
         json: bool,
     },
@@ -116,7 +117,7 @@ fn status(place: &Place, json: bool) -> Result<(), Failure> {
     println!("process    {}", status.pid);
     println!("version    {}", status.version);
     println!("store      {}", status.store.display());
-    println!("running    {} requests", status.running);
+    println!("running    {}", super::report::count(status.running, "request"));
     println!("objects    {}", status.objects);
     println!("up         {} s", status.uptime_seconds);
     if let Some(notice) = status.notice {

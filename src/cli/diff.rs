@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 use serde::Serialize;
 
-use super::repo::Repo;
+use super::repo::{self, Repo};
 use super::{report, watch};
 use crate::daemon::message::{Failure, Kind, Reply, Request};
 use crate::id::Oid;
@@ -14,7 +14,9 @@ use crate::model::{Change, TensorDiff};
 /// Which tensors changed between two revisions: fraction of the weights, norm, maximum
 #[derive(Debug, Args)]
 pub struct Diff {
+    /// The earlier revision (REV), or one file: REV:PATH or its SHA-256
     old: String,
+    /// The later revision, or the file to compare with the first
     new: String,
     /// Only this file or folder
     path: Option<String>,
@@ -42,9 +44,8 @@ type Pair = (String, Option<Oid>, Option<Oid>);
 
 impl Diff {
     pub fn run(self) -> Result<ExitCode, Failure> {
-        let repo = Repo::here()?;
         let mut diffs = Vec::new();
-        for (path, old, new) in self.pairs(&repo)? {
+        for (path, old, new) in self.pairs()? {
             let tensors = match (old, new) {
                 (Some(old), Some(new)) => tensors(old, new)?,
                 _ => Vec::new(),
@@ -60,20 +61,23 @@ impl Diff {
         Ok(if differ { ExitCode::from(1) } else { ExitCode::SUCCESS })
     }
 
-    /// Files that differ. Two blobs (`REV:PATH`) may have different paths.
-    fn pairs(&self, repo: &Repo) -> Result<Vec<Pair>, Failure> {
-        if self.old.contains(':') && self.new.contains(':') {
-            let (old, new) = (repo.find_one(&self.old)?, repo.find_one(&self.new)?);
+    /// Files that differ. Two single files may have different paths.
+    fn pairs(&self) -> Result<Vec<Pair>, Failure> {
+        let is_file = |spec: &str| spec.contains(':') || spec.parse::<Oid>().is_ok();
+        if is_file(&self.old) && is_file(&self.new) {
+            let (old, new) = (repo::file(&self.old)?, repo::file(&self.new)?);
             let same = old.pointer.oid == new.pointer.oid;
-            let pair = (new.path, Some(old.pointer.oid), Some(new.pointer.oid));
+            let path = if new.path.is_empty() { self.new.clone() } else { new.path };
+            let pair = (path, Some(old.pointer.oid), Some(new.pointer.oid));
             return Ok(if same { Vec::new() } else { vec![pair] });
         }
-        let wanted = self.path.as_ref().map(|path| repo.path(path));
+        let repo = Repo::here()?;
+        let wanted = self.path.as_ref().map(|path| repo.path(path)).transpose()?;
         let wants = |path: &str| {
             wanted.as_ref().is_none_or(|w| w.is_empty() || path == w || path.starts_with(&format!("{w}/")))
         };
         let (old, new) = (repo.files(&self.old)?, repo.files(&self.new)?);
-        let find = |places: &[super::repo::Place], path: &str| {
+        let find = |places: &[repo::Place], path: &str| {
             places.iter().find(|place| place.path == path).map(|place| place.pointer.oid)
         };
         let mut paths: Vec<_> = old.iter().chain(&new).map(|place| place.path.clone()).collect();
@@ -101,7 +105,7 @@ impl Diff {
         if total == 0 {
             return report::say(&format!("{}: changed; it has no tensors to compare", diff.path));
         }
-        report::say(&format!("{}: {changed} of {total} tensors changed", diff.path));
+        report::say(&format!("{}: {changed} of {} changed", diff.path, report::count(total, "tensor")));
         let shown = diff.tensors.iter().filter(|tensor| self.all || tensor.change != Change::Same);
         report::table(&["tensor", "type", ">weights changed", ">|Δ|/|W|", ">max |Δ|"], shown.map(row));
     }

@@ -24,6 +24,7 @@ struct Line {
     path: String,
     revisions: u64,
     size: u64,
+    /// Bytes of all their objects with the bases below, each counted once.
     stored: u64,
     /// Revisions that the store doesn't have.
     missing: u64,
@@ -64,17 +65,16 @@ impl Du {
         report::table(&["file", ">revisions", ">size", ">stored", ">ratio"], rows);
         let (size, stored) = (total.size, total.stored);
         report::say(&format!(
-            "{} files and revisions: {} stored in {} ({})",
-            total.files,
+            "{} in all: {} stored in {} ({})",
+            report::count(total.files, "revision"),
             report::bytes(size),
             report::bytes(stored),
             report::share(stored, size)
         ));
         let missing: u64 = lines.iter().map(|line| line.missing).sum();
         if missing > 0 {
-            report::say(&format!(
-                "{missing} revisions are not in this store: git lfs fetch --all brings them"
-            ));
+            let missing = report::count(missing, "revision");
+            report::say(&format!("{missing} not in this store: git lfs fetch --all brings what it lacks"));
         }
         Ok(())
     }
@@ -95,21 +95,22 @@ impl Du {
                 report::short(&file.oid),
                 report::bytes(file.size),
                 report::bytes(file.stored),
+                report::bytes(file.shared),
                 report::share(file.stored, file.size),
                 file.depth.to_string(),
             ]
         });
-        report::table(&["file", ">size", ">stored", ">ratio", ">depth"], rows);
+        report::table(&["file", ">size", ">stored", ">shared", ">ratio", ">depth"], rows);
         report::say(&format!(
-            "{} files: {} stored in {} ({}); packs take {}",
-            total.files,
+            "{} in all: {} stored in {} ({}); packs take {}",
+            report::count(total.files, "file"),
             report::bytes(total.size),
             report::bytes(total.stored),
             report::share(total.stored, total.size),
             report::bytes(pack_bytes)
         ));
         if !damaged.is_empty() {
-            report::say(&format!("{} files are damaged: git sparse fsck", damaged.len()));
+            report::say(&format!("{} damaged: git sparse fsck", report::count(damaged.len(), "file")));
         }
         Ok(())
     }

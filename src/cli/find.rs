@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::repo::Repo;
+use super::repo::{self, Repo};
 use super::{report, watch};
 use crate::census::FileCost;
 use crate::daemon::message::{Failure, FileAnswer, Kind, Reply, Request};
@@ -20,12 +20,11 @@ pub struct Where {
 
 impl Where {
     pub fn run(self) -> Result<(), Failure> {
-        let repo = Repo::here()?;
-        let place = repo.find_one(&self.file)?;
+        let place = repo::file(&self.file)?;
         let oid = place.pointer.oid;
         let cost = cost(oid)?;
         let bases = bases(&cost)?;
-        let remotes = remotes(&repo, oid);
+        let remotes = Repo::here().map(|repo| remotes(&repo, oid)).unwrap_or_default();
         if self.json {
             let remotes: Vec<_> =
                 remotes.iter().map(|(name, has)| serde_json::json!({ "name": name, "has": has })).collect();
@@ -84,6 +83,7 @@ pub fn print_cost(path: &str, cost: &FileCost) {
         report::bytes(cost.stored),
         report::share(cost.stored, cost.size)
     ));
+    report::say(&format!("shared   {}", report::bytes(cost.shared)));
     report::say(&format!("depth    {}", cost.depth));
     if let (Some(base), Some(reason)) = (cost.base, cost.reason) {
         report::say(&format!("base     {base} (by {})", super::log::reason(reason)));

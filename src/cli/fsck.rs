@@ -5,7 +5,7 @@ use clap::Args;
 use super::repo::Repo;
 use super::{report, watch};
 use crate::daemon::message::{Failure, Kind, RemotePlace, Reply, Request};
-use crate::fsck::{Depth, Problem};
+use crate::fsck::{Depth, Problem, Report};
 
 /// Check every pack and file of the store; mend what can be mended
 #[derive(Debug, Args)]
@@ -36,26 +36,37 @@ impl Fsck {
         if self.json {
             report::json("fsck", &found);
         } else {
-            report::say(&format!(
-                "{} packs with {} objects in {}, {} files",
-                found.packs,
-                found.objects,
-                report::bytes(found.bytes),
-                found.files
-            ));
-            found.repaired.iter().for_each(|problem| report::say(&format!("repaired: {}", words(problem))));
+            let mended = |problem| report::say(&format!("repaired: {}; {}", words(problem), deed(problem)));
+            found.repaired.iter().for_each(mended);
             found.problems.iter().for_each(|problem| report::say(&format!("DAMAGED: {}", words(problem))));
+            report::say(&self.verdict(&found));
         }
         match found.problems.len() {
             0 => Ok(()),
             count => {
-                let failure = Failure::new(Kind::Corrupt, format!("{count} problems"));
+                let failure = Failure::new(Kind::Corrupt, report::count(count, "problem"));
                 Err(failure.fix(match self.repair {
                     true => "push the damaged files again from a clone that has them",
                     false => "git sparse fsck --repair, in a repository whose remote has the files",
                 }))
             }
         }
+    }
+
+    fn verdict(&self, found: &Report) -> String {
+        let number = match found.problems.len() {
+            0 => "no problems".into(),
+            count => report::count(count, "problem"),
+        };
+        let (packs, files) = (report::count(found.packs, "pack"), report::count(found.files, "file"));
+        let (objects, bytes) = (report::count(found.objects, "object"), report::bytes(found.bytes));
+        let depth = if self.quick && !self.repair { "; checksums only, no file was rebuilt" } else { "" };
+        let repair = match found.repaired.len() {
+            0 if self.repair && found.problems.is_empty() => "; nothing to repair".into(),
+            0 => String::new(),
+            count => format!("; {count} repaired"),
+        };
+        format!("{number} in {packs}, {files} ({objects}, {bytes}){depth}{repair}")
     }
 
     /// A remote that was named must be there; the default one is used if it is.
@@ -67,6 +78,15 @@ impl Fsck {
             }
             (None, false) => Ok(None),
         }
+    }
+}
+
+/// What a repair did about it.
+fn deed(problem: &Problem) -> &'static str {
+    match problem {
+        Problem::Pack { .. } => "set aside under bad/, its good objects are kept",
+        Problem::File { .. } => "it comes back whole",
+        Problem::Index { .. } => "they are in it again",
     }
 }
 

@@ -10,7 +10,7 @@ use clap_complete::Shell;
 use super::{Cli, report};
 use crate::daemon::message::{Failure, Kind};
 
-/// Write man pages or shell completions
+/// Write man pages or shell completions (for packagers; cargo xtask install runs it)
 #[derive(Debug, Args)]
 pub struct Generate {
     #[command(subcommand)]
@@ -19,10 +19,16 @@ pub struct Generate {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// git-sparse.1 and one page a verb
-    Man { dir: PathBuf },
+    /// git-sparse.1 and one page a verb, without those that only programs call
+    Man {
+        /// Where they go; it is made
+        dir: PathBuf,
+    },
     /// For bash, zsh and fish, for `git sparse` and `git-sparse`
-    Completions { dir: PathBuf },
+    Completions {
+        /// Where they go; it is made
+        dir: PathBuf,
+    },
 }
 
 /// So that `git sparse <TAB>` works: git's own completion calls these.
@@ -43,7 +49,7 @@ impl Generate {
         };
         let count =
             written.map_err(|error| Failure::new(Kind::Fatal, format!("{}: {error}", dir.display())))?;
-        report::say(&format!("{count} files in {}", dir.display()));
+        report::say(&format!("{} in {}", report::count(count, "file"), dir.display()));
         Ok(())
     }
 }
@@ -52,13 +58,16 @@ fn man(dir: &Path) -> io::Result<usize> {
     fs::create_dir_all(dir)?;
     let mut command = Cli::command();
     command.build();
-    let mut count = 1;
-    page(&command, "git-sparse", dir)?;
-    for verb in command.get_subcommands().filter(|verb| !verb.is_hide_set()) {
-        page(verb, &format!("git-sparse-{}", verb.get_name()), dir)?;
-        count += 1;
-    }
-    Ok(count)
+    pages(&command, "git-sparse", dir)
+}
+
+/// A command's page, and those of its verbs: each page names the next ones.
+fn pages(command: &clap::Command, name: &str, dir: &Path) -> io::Result<usize> {
+    page(command, name, dir)?;
+    let verbs = command.get_subcommands().filter(|verb| !verb.is_hide_set() && verb.get_name() != "help");
+    verbs
+        .map(|verb| pages(verb, &format!("{name}-{}", verb.get_name()), dir))
+        .try_fold(1, |sum, count| Ok(sum + count?))
 }
 
 fn page(command: &clap::Command, name: &str, dir: &Path) -> io::Result<()> {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use clap::Args;
 
-use super::report::say;
+use super::report::{count, say};
 use crate::daemon::message::{Failure, Kind};
 use crate::git::command::Git;
 use crate::locator::{Locator, TRUST_KEY};
@@ -45,7 +45,7 @@ const PATTERNS: [&str; 18] = [
 ];
 const ATTRIBUTES: &str = "filter=lfs diff=sparse merge=lfs -text";
 /// What `git diff` runs to show a model; kept in this clone's configuration, never in the repository.
-const TEXTCONV: [(&str, &str); 2] =
+pub const TEXTCONV: [(&str, &str); 2] =
     [("diff.sparse.textconv", "git sparse textconv"), ("diff.sparse.cachetextconv", "true")];
 
 impl Init {
@@ -58,6 +58,7 @@ impl Init {
         let locator = self.store.or(present.clone()).unwrap_or_else(|| Locator::Origin.to_string());
         let locator =
             Locator::parse(&locator).map_err(|error| Failure::new(Kind::Usage, error.to_string()))?;
+        let is_new = present.is_none() || self.allow_pointers;
         match present {
             Some(url) => say(&format!(".lfsconfig: lfs.url = {url}, as it was; --store changes it")),
             None => set(&git, &top, "lfs.url", &locator.to_string())?,
@@ -65,21 +66,33 @@ impl Init {
         if self.allow_pointers {
             set(&git, &top, "lfs.skipdownloaderrors", "true")?;
         }
-        for (key, value) in TEXTCONV {
-            git.run(&["config", "--local", key, value])
-                .map_err(|error| Failure::new(Kind::Fatal, error.to_string()))?;
-        }
+        show_models_in_diffs(&git)?;
         say("git diff shows what changed in a model (diff.sparse.textconv, in this clone)");
         let added = add_patterns(&top.join(".gitattributes"))?;
-        say(&format!(".gitattributes: {added} patterns added for model and data files"));
+        match added {
+            0 => say(".gitattributes: it has the patterns of model and data files"),
+            added => {
+                say(&format!(".gitattributes: {} added for model and data files", count(added, "pattern")))
+            }
+        }
         if locator != Locator::Origin
             && !git.settings().all(TRUST_KEY).any(|known| known == locator.to_string())
         {
             say(&format!("next, here and wherever this is cloned: git sparse trust {locator}"));
         }
-        say("next: git add .lfsconfig .gitattributes, then your files; git push sends what changed");
+        if is_new || added > 0 {
+            say("next: git add .lfsconfig .gitattributes, then your files; git push sends what changed");
+        }
         Ok(())
     }
+}
+
+/// Has `git diff` show models as text, in this clone.
+pub fn show_models_in_diffs(git: &Git) -> Result<(), Failure> {
+    TEXTCONV.iter().try_for_each(|(key, value)| {
+        let done = git.run(&["config", "--local", key, value]);
+        done.map(drop).map_err(|error| Failure::new(Kind::Fatal, error.to_string()))
+    })
 }
 
 fn set(git: &Git, top: &Path, key: &str, value: &str) -> Result<(), Failure> {

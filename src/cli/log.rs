@@ -37,7 +37,7 @@ impl Log {
     pub fn run(self) -> Result<(), Failure> {
         let repo = Repo::here()?;
         let history = repo.history()?;
-        let path = repo.path(&self.path);
+        let path = repo.path(&self.path)?;
         let versions = history.versions(&path);
         if versions.is_empty() {
             let failure =
@@ -57,6 +57,7 @@ impl Log {
                 report::date(line.time),
                 report::bytes(line.size),
                 cost.map_or("-".into(), |cost| report::bytes(cost.stored)),
+                cost.map_or("-".into(), |cost| report::bytes(cost.shared)),
                 cost.map_or("-".into(), |cost| report::share(cost.stored, line.size)),
                 cost.map_or("-".into(), |cost| cost.depth.to_string()),
                 cost.and_then(|cost| cost.reason).map_or("-", reason).to_owned(),
@@ -64,7 +65,7 @@ impl Log {
             ]
         });
         report::table(
-            &["commit", "date", ">size", ">stored", ">ratio", ">depth", "base by", "subject"],
+            &["commit", "date", ">size", ">stored", ">shared", ">ratio", ">depth", "base by", "subject"],
             rows,
         );
         Ok(())

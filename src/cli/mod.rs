@@ -76,6 +76,7 @@ enum Verb {
 /// What people type who mean git's own sparse checkout.
 #[derive(Debug, clap::Args)]
 struct Mistaken {
+    /// What git sparse-checkout would take
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     _rest: Vec<String>,
 }
@@ -136,5 +137,26 @@ fn exit_code(kind: Kind) -> u8 {
         Kind::Corrupt => 5,
         Kind::Refused => 6,
         Kind::Fatal => 128,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    /// Help that only repeats an argument's name sends people to the source.
+    #[test]
+    fn every_verb_and_argument_has_help() {
+        fn bare(command: &clap::Command, path: &str) -> Vec<String> {
+            let path = format!("{path} {}", command.get_name());
+            let silent = command.get_arguments().filter(|argument| argument.get_help().is_none());
+            let mut found: Vec<_> = silent.map(|argument| format!("{path}: {}", argument.get_id())).collect();
+            found.extend(command.get_about().is_none().then(|| path.clone()));
+            found.extend(command.get_subcommands().flat_map(|verb| bare(verb, &path)));
+            found
+        }
+        assert_eq!(bare(&Cli::command(), "git"), Vec::<String>::new());
     }
 }

@@ -50,20 +50,27 @@ impl Prune {
         let (there, kept): (Vec<_>, Vec<_>) = copies.into_iter().zip(has).partition(|(_, has)| *has);
         let bytes: u64 = there.iter().map(|(copy, _)| copy.size).sum();
         if !self.json {
-            report::say(&format!("{} copies can go: {}; {name} has them", there.len(), report::bytes(bytes)));
+            let (copies, stay) = (report::count(there.len(), "copy"), report::count(kept.len(), "copy"));
+            match there.len() {
+                0 => report::say("nothing to remove"),
+                _ => report::say(&format!("to remove: {copies}, {}, also on {name}", report::bytes(bytes))),
+            }
             if !kept.is_empty() {
-                report::say(&format!("{} stay, since {name} does not have them", kept.len()));
+                report::say(&format!("kept: {stay} that {name} lacks"));
             }
         }
         if !self.dry_run && !there.is_empty() {
-            if !report::confirmed("Delete them?", self.yes) {
-                return Err(Failure::new(Kind::Refused, "nothing was deleted").fix("git sparse prune --yes"));
+            if !report::confirmed(&format!("Delete {}?", report::bytes(bytes)), self.yes) {
+                return Err(Failure::new(Kind::Refused, "nothing was deleted").fix(self.consent()));
             }
             for (copy, _) in &there {
                 fs::remove_file(&copy.path).map_err(|error| {
                     Failure::new(Kind::Fatal, format!("{}: {error}", copy.path.display()))
                 })?;
             }
+        }
+        if !self.json && !there.is_empty() {
+            report::say(if self.dry_run { "nothing was done: --dry-run" } else { "done" });
         }
         if self.json {
             let removed: Vec<_> = there.iter().map(|(copy, _)| copy.oid).collect();
@@ -74,6 +81,14 @@ impl Prune {
             );
         }
         Ok(())
+    }
+
+    /// The same command once more, without the question.
+    fn consent(&self) -> String {
+        match &self.remote {
+            None => "git sparse prune --yes".into(),
+            Some(name) => format!("git sparse prune --remote {name} --yes"),
+        }
     }
 }
 

@@ -67,6 +67,17 @@ pub fn bytes(count: u64) -> String {
     if unit == 0 { format!("{count} B") } else { format!("{value:.1} {}", UNITS[unit]) }
 }
 
+/// So many of a thing: `1 pack`, `2 packs`, `3 copies`, `4 days`.
+pub fn count(number: impl TryInto<u64>, thing: &str) -> String {
+    let number = number.try_into().unwrap_or(u64::MAX);
+    let stem = thing.strip_suffix('y').filter(|stem| !stem.ends_with(['a', 'e', 'o', 'u']));
+    match (number, stem) {
+        (1, _) => format!("1 {thing}"),
+        (_, Some(stem)) => format!("{number} {stem}ies"),
+        (_, None) => format!("{number} {thing}s"),
+    }
+}
+
 /// A share of a whole: `24.3 %`.
 pub fn share(part: u64, whole: u64) -> String {
     if whole == 0 { "-".into() } else { format!("{:.1} %", 100.0 * part as f64 / whole as f64) }
@@ -117,14 +128,17 @@ fn civil(days: i64) -> (i64, i64, i64) {
 mod tests {
     use super::*;
 
-    /// Dates and sizes are what people compare: known values of each.
+    /// Dates, sizes and numbers are what people compare: known values of each.
     #[test]
-    fn formats_dates_and_sizes() {
+    fn formats_dates_sizes_and_numbers() {
         assert_eq!(date(0), "1970-01-01T00:00Z");
         assert_eq!(date(1_709_210_096), "2024-02-29T12:34Z");
         assert_eq!(date(-1), "1969-12-31T23:59Z");
         assert_eq!(bytes(1023), "1023 B");
         assert_eq!(bytes(1_980_640), "1.9 MiB");
         assert_eq!(share(1, 4), "25.0 %");
+        assert_eq!([count(0u64, "pack"), count(1u64, "pack")], ["0 packs", "1 pack"]);
+        assert_eq!([count(1usize, "copy"), count(2usize, "copy")], ["1 copy", "2 copies"]);
+        assert_eq!([count(1u64, "day"), count(14u64, "day")], ["1 day", "14 days"]);
     }
 }

@@ -4,8 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::repo::Repo;
-use super::{report, watch};
+use super::{repo, report, watch};
 use crate::daemon::message::{Failure, Reply, Request};
 
 /// One file at a revision, tensor by tensor: type, shape, and what it costs
@@ -23,7 +22,7 @@ pub struct Show {
 
 impl Show {
     pub fn run(self) -> Result<(), Failure> {
-        let place = Repo::here()?.find_one(&self.file)?;
+        let place = repo::file(&self.file)?;
         let oid = place.pointer.oid;
         if let Some(path) = self.output {
             let path = std::path::absolute(&path).map_err(|error| {
@@ -49,12 +48,14 @@ impl Show {
                 tensor.shape.iter().map(u64::to_string).collect::<Vec<_>>().join("×"),
                 report::bytes(tensor.size),
                 report::bytes(tensor.stored),
+                report::bytes(tensor.shared),
                 report::share(tensor.stored, tensor.size),
                 tensor.depth.to_string(),
                 tensor.codec.clone(),
             ]
         });
-        report::table(&["tensor", "type", "shape", ">size", ">stored", ">ratio", ">depth", "codec"], rows);
+        let head = ["tensor", "type", "shape", ">size", ">stored", ">shared", ">ratio", ">depth", "codec"];
+        report::table(&head, rows);
         Ok(())
     }
 }

@@ -20,8 +20,10 @@ struct Line {
     path: String,
     oid: crate::id::Oid,
     size: u64,
-    /// Bytes that the file's own objects take in the store; none when it isn't there.
+    /// Bytes that the file added to the store; none when it isn't there.
     stored: Option<u64>,
+    /// Bytes that it has in common with its base.
+    shared: Option<u64>,
     depth: Option<u8>,
     /// Whether the remote has it; none when there is no remote to ask.
     remote: Option<bool>,
@@ -49,15 +51,17 @@ impl Status {
                 line.path.clone(),
                 report::bytes(line.size),
                 line.stored.map_or("-".into(), report::bytes),
+                line.shared.map_or("-".into(), report::bytes),
                 line.stored.map_or("-".into(), |stored| report::share(stored, line.size)),
                 line.depth.map_or("-".into(), |depth| depth.to_string()),
                 line.remote.map_or("?", |there| if there { "yes" } else { "no" }).to_owned(),
             ]
         });
-        report::table(&["file", ">size", ">stored", ">ratio", ">depth", "on remote"], rows);
+        report::table(&["file", ">size", ">stored", ">shared", ">ratio", ">depth", "on remote"], rows);
         let waiting = lines.iter().filter(|line| line.remote == Some(false)).count();
         if waiting > 0 {
-            report::say(&format!("{waiting} not on the remote yet; git push sends them"));
+            let waiting = report::count(waiting, "file");
+            report::say(&format!("{waiting} not on the remote yet; git push sends what it lacks"));
         }
         Ok(())
     }
@@ -80,6 +84,7 @@ fn lines(repo: &Repo, places: &[Place]) -> Result<Vec<Line>, Failure> {
             oid: place.pointer.oid,
             size: place.pointer.size,
             stored: cost.as_ref().map(|cost| cost.stored),
+            shared: cost.as_ref().map(|cost| cost.shared),
             depth: cost.as_ref().map(|cost| cost.depth),
             remote: has.as_ref().map(|has| has[index]),
         }

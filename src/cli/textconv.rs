@@ -14,6 +14,7 @@ use crate::model::{self, TensorSummary};
 /// Print a pointer's model as text, a line a tensor (run by git diff)
 #[derive(Debug, Args)]
 pub struct Textconv {
+    /// A model, or the pointer that stands for one
     file: PathBuf,
 }
 
@@ -33,7 +34,7 @@ impl Textconv {
         if tensors.is_empty() {
             // Not a model: at least its digest tells that it changed.
             let digest = blake3_of(&source).map_err(failed)?;
-            report::say(&format!("{} bytes, blake3 {digest}", source.len()));
+            report::say(&format!("{}, blake3 {digest}", report::count(source.len(), "byte")));
         } else {
             print(format, source.len(), &tensors);
         }
@@ -50,7 +51,10 @@ fn print_pointer(pointer: &Pointer) {
 }
 
 fn print(format: Format, size: u64, tensors: &[TensorSummary]) {
-    report::say(&format!("{format:?}, {size} bytes, {} tensors", tensors.len()).to_lowercase());
+    report::say(
+        &format!("{format:?}, {}, {}", report::count(size, "byte"), report::count(tensors.len(), "tensor"))
+            .to_lowercase(),
+    );
     for tensor in tensors {
         let norm = tensor.norm.map_or("-".into(), |norm| format!("{norm:.6e}"));
         let shape = tensor.shape.iter().map(u64::to_string).collect::<Vec<_>>().join("×");

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::repo::Repo;
+use super::repo::{self, Repo};
 use super::{report, watch};
 use crate::daemon::message::{Failure, Kind, Reply, Request};
 use crate::daemon::words;
@@ -20,10 +20,9 @@ pub struct Verify {
 
 impl Verify {
     pub fn run(self) -> Result<(), Failure> {
-        let repo = Repo::here()?;
         let places = match self.what.parse::<crate::id::Oid>() {
-            Ok(_) => vec![repo.find_one(&self.what)?],
-            Err(_) => repo.find(&self.what)?,
+            Ok(_) => vec![repo::file(&self.what)?],
+            Err(_) => Repo::here()?.find(&self.what)?,
         };
         let oids = places.iter().map(|place| place.pointer.oid).collect();
         let Reply::Verified { files } = watch::call(&Request::Verify { oids })? else {
@@ -42,7 +41,7 @@ impl Verify {
             }
         }
         let failures = || files.iter().filter_map(|file| file.failure.as_ref());
-        let told = format!("{bad} of {} files did not come back", files.len());
+        let told = format!("{bad} of {} did not come back", report::count(files.len(), "file"));
         if bad == 0 {
             Ok(())
         } else if failures().all(|failure| failure.kind == Kind::NotFound) {

@@ -29,6 +29,10 @@ pub fn store(error: &StoreError) -> Failure {
 }
 
 pub fn file(path: &Path, error: &io::Error) -> Failure {
+    if error.kind() == io::ErrorKind::AlreadyExists {
+        let told = format!("{}: it is there already, and is not overwritten", path.display());
+        return Failure::new(Kind::Refused, told).fix("name a new path");
+    }
     with_io_fix(Failure::new(Kind::Fatal, format!("{}: {error}", path.display())), error.kind())
 }
 

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use crate::{Failure, binary, prerequisites, tree};
 
@@ -93,7 +93,9 @@ fn completion_place(name: &str) -> String {
 fn generate(installed: &Path, what: &str, directory: &Path) -> Result<(), Failure> {
     fs::create_dir_all(directory).map_err(|error| format!("{}: {error}", directory.display()))?;
     let mut command = Command::new(installed);
-    finish(command.args(["generate", what]).arg(directory), &format!("git sparse generate {what}"))
+    // It says where it wrote, which may be a directory that is gone when the user reads of it.
+    let quiet = command.args(["generate", what]).arg(directory).stdout(Stdio::null());
+    finish(quiet, &format!("git sparse generate {what}"))
 }
 
 fn finish(command: &mut Command, name: &str) -> Result<(), Failure> {

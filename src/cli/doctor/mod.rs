@@ -1,15 +1,18 @@
 //! `git sparse doctor`: does everything fit together here, and what to do where it does not.
 
+mod remote;
+
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use clap::Args;
 use serde::Serialize;
 
-use super::repo::Repo;
-use super::report;
+use crate::cli::init::TEXTCONV;
+use crate::cli::repo::Repo;
+use crate::cli::report;
 use crate::daemon::client::Client;
-use crate::daemon::message::{Failure, Reply, Request};
+use crate::daemon::message::{Failure, Kind, Reply, Request};
 use crate::daemon::place::Place;
 use crate::git::command::Git;
 use crate::progress::unwatched;
@@ -64,6 +67,16 @@ impl Doctor {
     }
 }
 
+/// Refuses, with the fix, where git-lfs or its connection to us is missing: files would stay pointers.
+pub fn set_up(git: &Git) -> Result<(), Failure> {
+    let missing =
+        [git_lfs(git), filters(git), agent(git)].into_iter().find(|check| check.state == State::Fail);
+    missing.map_or(Ok(()), |check| {
+        let failure = Failure::new(Kind::Usage, check.found);
+        Err(check.fix.map_or(failure.clone(), |fix| failure.fix(fix)))
+    })
+}
+
 fn print(check: &Check) {
     let word = match check.state {
         State::Ok => "ok  ",
@@ -78,21 +91,24 @@ fn print(check: &Check) {
 
 fn checks() -> Vec<Check> {
     let git = Git::at(".");
-    let mut checks =
-        vec![tool(&git, "git", &["version"], (2, 30)), tool(&git, "git-lfs", &["lfs", "version"], (3, 0))];
+    let mut checks = vec![tool(&git, "git", &["version"], (2, 30)), git_lfs(&git)];
     checks.extend([filters(&git), agent(&git)]);
     match Place::from_environment() {
         Ok(place) => checks.extend([store(&place), daemon(&place), reflinks(&place)]),
         Err(failure) => checks.push(check("store", State::Fail, failure.message, failure.fix)),
     }
     if let Ok(repo) = Repo::here() {
-        checks.extend([remote(&repo), attributes(&repo), memory(&repo)]);
+        checks.extend([remote::check(&repo), diffs(&repo), attributes(&repo), memory(&repo)]);
     }
     checks
 }
 
 fn check(name: &'static str, state: State, found: impl Into<String>, fix: Option<String>) -> Check {
     Check { name, state, found: found.into(), fix }
+}
+
+fn git_lfs(git: &Git) -> Check {
+    tool(git, "git-lfs", &["lfs", "version"], (3, 0))
 }
 
 fn tool(git: &Git, name: &'static str, args: &[&str], least: (u32, u32)) -> Check {
@@ -102,7 +118,7 @@ fn tool(git: &Git, name: &'static str, args: &[&str], least: (u32, u32)) -> Chec
         } else {
             "install git"
         };
-        return check(name, State::Fail, "not found by git", None).advise(fix);
+        return check(name, State::Fail, format!("git finds no {name}"), None).advise(fix);
     };
     let version = version_in(&text);
     match version {
@@ -133,7 +149,7 @@ fn filters(git: &Git) -> Check {
 fn agent(git: &Git) -> Check {
     let fix = Some("git sparse install".to_owned());
     let Some(path) = git.config("lfs.customtransfer.sparse.path") else {
-        return check("agent", State::Fail, "not registered with git-lfs", fix);
+        return check("agent", State::Fail, "git sparse is not registered with git-lfs", fix);
     };
     if !Path::new(&path).is_file() {
         return check("agent", State::Fail, format!("{path}: no such program"), fix);
@@ -147,9 +163,8 @@ fn agent(git: &Git) -> Check {
 fn store(place: &Place) -> Check {
     let probe = place.store.join("tmp");
     let written = place.prepare().and_then(|()| {
-        std::fs::create_dir_all(&probe).map_err(|error| {
-            Failure::new(crate::daemon::message::Kind::Fatal, format!("{}: {error}", probe.display()))
-        })
+        std::fs::create_dir_all(&probe)
+            .map_err(|error| Failure::new(Kind::Fatal, format!("{}: {error}", probe.display())))
     });
     match written {
         Err(failure) => check("store", State::Fail, failure.message, failure.fix),
@@ -206,15 +221,19 @@ fn reflinks(place: &Place) -> Check {
     check("reflinks", State::Ok, found, None)
 }
 
-fn remote(repo: &Repo) -> Check {
-    let name = repo.default_remote();
-    match repo.remote(&name, false) {
-        Ok(crate::daemon::message::RemotePlace::Directory(path)) => {
-            check("remote", State::Ok, format!("{name}: {}", path.display()), None)
-        }
-        Err(failure) => {
-            let advice = failure.fix.clone().unwrap_or_default();
-            check("remote", State::Warn, failure.message, None).advise(&advice)
+/// Without its driver `git diff` shows pointers: a plain clone has none, since git clones no commands.
+fn diffs(repo: &Repo) -> Check {
+    let settings = repo.git.settings();
+    let uses_us = |url: &str| url.starts_with("sparse::");
+    let is_ours = settings.get("lfs.url").is_some_and(uses_us)
+        || repo.git.lfsconfig().get("lfs.url").is_some_and(uses_us);
+    let [(key, command), _] = TEXTCONV;
+    match settings.get(key) {
+        Some(found) => check("diffs", State::Ok, found, None),
+        None if !is_ours => check("diffs", State::Ok, "this repository does not use git sparse", None),
+        None => {
+            let fix = format!("git config {key} '{command}'");
+            check("diffs", State::Warn, "git diff shows pointers of models", Some(fix))
         }
     }
 }
@@ -231,7 +250,10 @@ fn attributes(repo: &Repo) -> Check {
     match missed.first() {
         None => check("patterns", State::Ok, "no large file is in git itself", None),
         Some(first) => {
-            let found = format!("{} large files are in git itself, for example {first}", missed.len());
+            let found = match missed.len() {
+                1 => format!("a large file is in git itself: {first}"),
+                count => format!("{count} large files are in git itself, for example {first}"),
+            };
             check("patterns", State::Warn, found, None)
                 .advise("git lfs track its pattern, then git add --renormalize it; older commits keep it")
         }

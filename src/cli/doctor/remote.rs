@@ -1,0 +1,113 @@
+//! Whether the store that a repository names can be used: reached, understood, read and written.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::Access;
+
+use super::{Check, State};
+use crate::agent::in_words;
+use crate::backend::{Local, Privacy};
+use crate::cli::repo::Repo;
+use crate::daemon::words;
+use crate::locator::{self, LocatorError};
+use crate::store;
+
+/// How a store is, in words, and what to do about it. Never a command that `--fix` would run: whom to
+/// trust and where to write is for people to say.
+type Finding = (State, String, String);
+
+/// What can be said without changing anything there.
+pub fn check(repo: &Repo) -> Check {
+    let name = repo.default_remote();
+    let (state, found, advice) = match locator::resolve(&repo.git, &name, false) {
+        Ok(dir) => {
+            let (state, found, advice) = store_at(&dir);
+            (state, format!("{name}: {}{found}", dir.display()), advice)
+        }
+        Err(error) => nowhere(&error),
+    };
+    super::check("remote", state, found, None).advise(&advice)
+}
+
+fn nowhere(error: &LocatorError) -> Finding {
+    let failure = in_words(error);
+    let advice = failure.fix.unwrap_or_default();
+    match error {
+        LocatorError::Malformed(url) if !url.starts_with("sparse::") => {
+            (State::Ok, format!("{url}: not a store of git sparse, left to git-lfs"), String::new())
+        }
+        // Not set up yet is no failure.
+        LocatorError::Unset | LocatorError::NoRemote(_) => (State::Warn, failure.message, advice),
+        _ => (State::Fail, failure.message, advice),
+    }
+}
+
+fn store_at(dir: &Path) -> Finding {
+    match fs::metadata(dir) {
+        Ok(found) if found.is_dir() => present(dir),
+        Ok(_) => {
+            fail(": not a directory", "take that file away, or name another place: git sparse init --store")
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => absent(dir),
+        Err(error) => fail(&format!(": {error}"), "give yourself the right to look there"),
+    }
+}
+
+/// A store is made by the first push, with all directories above it.
+fn absent(dir: &Path) -> Finding {
+    let above = dir.ancestors().skip(1).find(|dir| dir.exists()).unwrap_or(dir);
+    if !above.is_dir() || !may(above, Access::WRITE_OK | Access::EXEC_OK) {
+        let found = format!(": nothing is there, and you may not write to {}", above.display());
+        return fail(&found, "give yourself the right to, or name another place: git sparse init --store");
+    }
+    if Some(above) == dir.parent() {
+        return (State::Ok, ", nothing pushed yet".into(), String::new());
+    }
+    let found = format!(": nothing is there, and of the directories above only {}", above.display());
+    (State::Warn, found, "if it should be there, mount it; if not, the first push makes it".into())
+}
+
+fn present(dir: &Path) -> Finding {
+    let folders =
+        || ["", "packs", "recipes", "tmp"].map(|name| dir.join(name)).into_iter().filter(|dir| dir.exists());
+    let closed = |wanted| folders().find(|dir| !may(dir, wanted));
+    if let Some(folder) = closed(Access::READ_OK | Access::EXEC_OK) {
+        return fail(&format!(": you may not read {}", folder.display()), "give yourself the right to");
+    }
+    if let Some(failure) = unreadable_format(dir) {
+        return failure;
+    }
+    match closed(Access::WRITE_OK) {
+        Some(folder) => {
+            let found = format!(": you may not write to {}", folder.display());
+            (State::Warn, found, "clones and pulls work, a push would not".into())
+        }
+        None => (State::Ok, String::new(), String::new()),
+    }
+}
+
+/// A store of another format version, or a directory of somebody else.
+fn unreadable_format(dir: &Path) -> Option<Finding> {
+    let config: PathBuf = dir.join("config");
+    let text = match fs::read(&config) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return None,
+        Err(error) => return Some(fail(&format!(": config: {error}"), "give yourself the right to read it")),
+        Ok(text) => text,
+    };
+    // One that was torn before its line end is written again by the next push; what is whole is only read.
+    if !text.ends_with(b"\n") {
+        return None;
+    }
+    let failure = words::store(&store::check_config(&Local::new(dir, Privacy::Shared)).err()?);
+    Some(fail(&format!(": {}", failure.message), &failure.fix.unwrap_or_default()))
+}
+
+fn may(path: &Path, access: Access) -> bool {
+    rustix::fs::access(path, access).is_ok()
+}
+
+fn fail(found: &str, advice: &str) -> Finding {
+    (State::Fail, found.into(), advice.into())
+}
