@@ -14,7 +14,7 @@ pub(super) const MIN_ROW_LEN: usize = 16;
 /// Differences whose symbols are counted to find the tables.
 const SAMPLE: usize = 1 << 16;
 /// Rows that are looked at to find the levels of columns.
-const SAMPLE_ROWS: usize = 256;
+const SAMPLE_ROWS: usize = 128;
 /// Fewer rows say nothing about columns.
 const MIN_ROWS: usize = 16;
 /// Steps of a weight count no more than this for its row.

@@ -10,6 +10,9 @@ use super::order::Word;
 
 /// Differences that are looked at.
 const SAMPLE: usize = 1 << 19;
+/// All of fewer differences, and of more one group in this many at most.
+const SMALL: usize = 1 << 16;
+const LEAST_STEP: usize = 4;
 /// Scales that a cell can have, `STEPS` an octave of its mean magnitude.
 pub(super) const MEASURED_SCALES: usize = 256;
 const STEPS: f64 = 4.0;
@@ -39,7 +42,8 @@ struct Magnitudes {
 impl Measured {
     #[inline(always)]
     pub fn new<W: Word, L: Lanes>(deltas: &Deltas<'_, W, L>, contexts: &Contexts<W>) -> Self {
-        let step = (deltas.coded_groups() * GROUP).div_ceil(SAMPLE).max(1);
+        let count = deltas.coded_groups() * GROUP;
+        let step = if count < SMALL { 1 } else { count.div_ceil(SAMPLE).max(LEAST_STEP) };
         let mut places = vec![Magnitudes::default(); PLACES];
         deltas.each_coded(step, |group: &Group<W>| {
             let own = contexts.places(group.number, &group.base);
