@@ -9,7 +9,7 @@ use super::lanes::{GROUP, Lanes};
 use super::order::Word;
 
 /// Differences that are looked at.
-const SAMPLE: usize = 1 << 19;
+const SAMPLE: usize = 1 << 17;
 /// All of fewer differences, and of more one group in this many at most.
 const SMALL: usize = 1 << 16;
 const LEAST_STEP: usize = 4;
