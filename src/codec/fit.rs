@@ -17,9 +17,9 @@ const SAMPLE: usize = 1 << 16;
 const SAMPLE_ROWS: usize = 128;
 /// Fewer rows say nothing about columns.
 const MIN_ROWS: usize = 16;
-/// Steps of a weight count no more than this for its row.
+/// A weight's step counts no more than this for its row.
 const WILD: f32 = (1u64 << 40) as f32;
-/// Fewer differences may have their tables by rule: where tables are small, so is what they cost.
+/// With fewer differences, tables by rule are tried as well: what it costs to write a map counts then.
 const LARGE: usize = 1 << 17;
 
 /// What chooses between the tables of one object, and the shift of each.
