@@ -36,9 +36,12 @@ const DTYPES: [(&str, usize); 15] = [
     ("F64", 8),
 ];
 
+/// What is in a store.
+type Files = fn() -> Vec<Sample>;
+
 /// The stores, and what is in each, in the order in which it was stored. What a version learnt to write
 /// later has a store of its own.
-const STORES: [(&str, fn() -> Vec<Sample>); 2] = [("1", files), ("1-cells", crossed)];
+const STORES: [(&str, Files); 2] = [("1", files), ("1-cells", crossed)];
 
 fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
