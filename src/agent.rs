@@ -116,7 +116,7 @@ fn to_lfs(failure: Failure) -> LfsFailure {
         Kind::NotFound => 404,
         Kind::Refused => 403,
         Kind::Usage => 400,
-        Kind::Remote | Kind::Corrupt | Kind::Fatal => 500,
+        Kind::Remote | Kind::Corrupt | Kind::Interrupted | Kind::Fatal => 500,
     };
     LfsFailure::new(code, format!("git sparse: {failure}"))
 }

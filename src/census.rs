@@ -158,6 +158,7 @@ pub fn pack_bytes(store: &Store) -> Result<u64, StoreError> {
     Ok(bytes)
 }
 
-fn codec_name(codec: crate::codec::Codec) -> String {
+/// How a codec is called in what people and programs read.
+pub fn codec_name(codec: crate::codec::Codec) -> String {
     format!("{codec:?}").to_lowercase()
 }

@@ -17,7 +17,7 @@ use crate::id::{ObjectId, Oid};
 use crate::pack::PackWriter;
 use crate::pipeline::in_order;
 use crate::progress::{Cancelled, Progress};
-use crate::recipe::{Part, Reason, Recipe, RecipeError, Tensor};
+use crate::recipe::{self, Layout, Reason, Recipe, RecipeError};
 use crate::reconstruct::{ReconstructError, rehash};
 use crate::sketch;
 use crate::store::{Decoded, Store, StoreError, record_for};
@@ -34,6 +34,7 @@ const AIM_DEPTH: u8 = 8;
 /// What an ingest did.
 #[derive(Debug, Clone, Copy)]
 pub struct Ingested {
+    pub oid: Oid,
     /// Length of the file in bytes.
     pub size: u64,
     /// Bytes of new payloads in packs; equal objects that were there cost nothing.
@@ -75,30 +76,74 @@ pub fn ingest(
     effort: Effort,
     progress: &Progress<'_>,
 ) -> Result<Ingested, IngestError> {
-    let cut = format::cut(source).map_err(IngestError::Read)?;
-    let layout = format::layout_of(cut.segments());
-    let sketch = sketch::of(source, &cut).map_err(IngestError::Read)?;
-    let base = base::choose(store, oid, layout.as_ref(), &sketch, hints)?;
-    let encoder = Encoder {
-        store,
-        counterparts: base.as_ref().map(|choice| Counterparts::of(&choice.recipe)).unwrap_or_default(),
-        effort,
-        pending: SkipSet::new(),
-    };
+    let shape = Shape::of(source)?;
+    let base = base::choose(store, oid, shape.layout.as_ref(), &shape.sketch, hints)?;
+    let against = base.map(|choice| Against {
+        counterparts: Counterparts::of(&choice.recipe),
+        base: Some((choice.recipe.oid, choice.reason)),
+    });
+    keep(store, source, shape, Some(oid), against.unwrap_or_default(), effort, progress)
+}
+
+/// The same for a file of any name, against a base that the caller knows.
+pub fn ingest_against(
+    store: &Store,
+    source: &dyn Source,
+    against: Against,
+    effort: Effort,
+    progress: &Progress<'_>,
+) -> Result<Ingested, IngestError> {
+    keep(store, source, Shape::of(source)?, None, against, effort, progress)
+}
+
+/// What a new file is compared against.
+#[derive(Default)]
+pub struct Against {
+    pub counterparts: Counterparts,
+    /// What the recipe says of it.
+    pub base: Option<(Oid, Reason)>,
+}
+
+/// What is known of a file before it is stored.
+struct Shape {
+    cut: Cut,
+    layout: Option<Layout>,
+    sketch: Vec<f32>,
+}
+
+impl Shape {
+    fn of(source: &dyn Source) -> Result<Shape, IngestError> {
+        let cut = format::cut(source).map_err(IngestError::Read)?;
+        let sketch = sketch::of(source, &cut).map_err(IngestError::Read)?;
+        Ok(Shape { layout: format::layout_of(cut.segments()), cut, sketch })
+    }
+}
+
+fn keep(
+    store: &Store,
+    source: &dyn Source,
+    shape: Shape,
+    expected: Option<Oid>,
+    against: Against,
+    effort: Effort,
+    progress: &Progress<'_>,
+) -> Result<Ingested, IngestError> {
+    let Shape { cut, layout, sketch } = shape;
+    let Against { counterparts, base } = against;
+    let encoder = Encoder { store, counterparts, effort, pending: SkipSet::new() };
     let mut packer = Packer::new(&encoder);
-    let found = run(&encoder, &mut packer, source, &cut, progress)?;
-    if found != oid {
-        return Err(IngestError::WrongOid { expected: oid, found });
+    let oid = run(&encoder, &mut packer, source, &cut, progress)?;
+    if let Some(expected) = expected.filter(|expected| *expected != oid) {
+        return Err(IngestError::WrongOid { expected, found: oid });
     }
     packer.finish_pack()?;
     let Packer { objects, stored, new_objects, known_objects, .. } = packer;
-    let base = base.map(|choice| (choice.recipe.oid, choice.reason));
-    let (tensors, parts) = name_parts(&cut, objects);
+    let (tensors, parts) = recipe::parts_of(&cut, objects);
     let size = source.len();
     let recipe = Recipe { oid, size, format: cut.format(), base, layout, sketch, tensors, parts };
     let found = rehash(store, &recipe, &|_| progress(0)).map_err(IngestError::ReadBack)?;
     store.publish(&recipe.prove(found).map_err(IngestError::Unproven)?)?;
-    Ok(Ingested { size, stored, new_objects, known_objects, base })
+    Ok(Ingested { oid, size, stored, new_objects, known_objects, base })
 }
 
 /// Reads, hashes, encodes and packs the whole file; returns its SHA-256.
@@ -267,16 +312,22 @@ pub struct Counterparts {
 impl Counterparts {
     pub fn of(recipe: &Recipe) -> Counterparts {
         let mut found = Counterparts::default();
+        found.add(recipe);
+        found
+    }
+
+    /// Adds what no file before this one has.
+    pub fn add(&mut self, recipe: &Recipe) {
         for part in &recipe.parts {
             match recipe.tensor_of(part) {
                 Some(tensor) => {
-                    found.tensors.insert((tensor.name.clone(), part.slice), (part.object, tensor.dtype));
+                    let place = (tensor.name.clone(), part.slice);
+                    self.tensors.entry(place).or_insert((part.object, tensor.dtype));
                 }
-                None if recipe.layout.is_some() && found.header.is_none() => found.header = Some(part.object),
+                None if recipe.layout.is_some() => drop(self.header.get_or_insert(part.object)),
                 None => {}
             }
         }
-        found
     }
 
     fn find(&self, segment: &Segment) -> Option<(ObjectId, Dtype)> {
@@ -290,22 +341,4 @@ impl Counterparts {
     pub fn named(&self, tensor: &str, slice: u32) -> Option<(ObjectId, Dtype)> {
         self.tensors.get(&(tensor.to_owned(), slice)).copied()
     }
-}
-
-/// Recipe parts of a cut, with the tensors they belong to.
-fn name_parts(cut: &Cut, objects: Vec<ObjectId>) -> (Vec<Tensor>, Vec<Part>) {
-    let mut tensors: Vec<Tensor> = Vec::new();
-    let parts = cut.segments().iter().zip(objects).map(|(segment, object)| {
-        let len = (segment.range.end - segment.range.start) as u32;
-        if segment.name.is_empty() {
-            return Part { object, len, tensor: None, slice: 0 };
-        }
-        if segment.slice == 0 || tensors.last().is_none_or(|tensor| tensor.name != segment.name) {
-            let Segment { name, dtype, row_len, shape, .. } = segment.clone();
-            tensors.push(Tensor { name, dtype, row_len, shape });
-        }
-        Part { object, len, tensor: Some(tensors.len() as u32 - 1), slice: segment.slice }
-    });
-    let parts = parts.collect();
-    (tensors, parts)
 }

@@ -8,7 +8,7 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 use crate::codec;
-use crate::format::{Dtype, Format, MAX_ARRAYS};
+use crate::format::{Cut, Dtype, Format, MAX_ARRAYS, Segment};
 use crate::id::{ObjectId, Oid};
 
 const MAGIC: &[u8; 8] = b"GSRECIPE";
@@ -223,6 +223,24 @@ impl Verified {
     pub fn recipe(&self) -> &Recipe {
         &self.0
     }
+}
+
+/// The parts of a cut whose segments are these objects, with the tensors they belong to.
+pub fn parts_of(cut: &Cut, objects: Vec<ObjectId>) -> (Vec<Tensor>, Vec<Part>) {
+    let mut tensors: Vec<Tensor> = Vec::new();
+    let parts = cut.segments().iter().zip(objects).map(|(segment, object)| {
+        let len = (segment.range.end - segment.range.start) as u32;
+        if segment.name.is_empty() {
+            return Part { object, len, tensor: None, slice: 0 };
+        }
+        if segment.slice == 0 || tensors.last().is_none_or(|tensor| tensor.name != segment.name) {
+            let Segment { name, dtype, row_len, shape, .. } = segment.clone();
+            tensors.push(Tensor { name, dtype, row_len, shape });
+        }
+        Part { object, len, tensor: Some(tensors.len() as u32 - 1), slice: segment.slice }
+    });
+    let parts = parts.collect();
+    (tensors, parts)
 }
 
 fn decode_body(

@@ -3,6 +3,7 @@
 mod cache;
 mod clone;
 mod daemon;
+mod delta;
 mod diff;
 mod doctor;
 mod du;
@@ -13,12 +14,15 @@ mod gc;
 mod generate;
 mod init;
 mod install;
+mod interrupt;
 mod lfs_agent;
 mod log;
+mod model;
 mod prune;
 mod repo;
 mod report;
 mod show;
+mod snapshot;
 mod status;
 mod textconv;
 mod trust;
@@ -58,6 +62,7 @@ enum Verb {
     Gc(gc::Gc),
     Repack(gc::Repack),
     Prune(prune::Prune),
+    Delta(delta::Delta),
     Cache(cache::Cache),
     Doctor(doctor::Doctor),
     Daemon(daemon::Daemon),
@@ -108,6 +113,7 @@ fn dispatch(verb: Verb) -> Result<ExitCode, Failure> {
         Verb::Gc(args) => args.run(),
         Verb::Repack(args) => args.run(),
         Verb::Prune(args) => args.run(),
+        Verb::Delta(args) => args.run(),
         Verb::Cache(args) => args.run(),
         Verb::Daemon(args) => args.run(),
         Verb::LfsAgent(args) => args.run(),
@@ -137,6 +143,7 @@ fn exit_code(kind: Kind) -> u8 {
         Kind::Corrupt => 5,
         Kind::Refused => 6,
         Kind::Fatal => 128,
+        Kind::Interrupted => interrupt::EXIT_CODE,
     }
 }
 

@@ -105,7 +105,7 @@ impl Repo {
     }
 
     /// The path of `REV:PATH`: from the top, unless it begins with `./` or `../`, as git has it.
-    fn in_tree(&self, path: &str) -> Result<String, Failure> {
+    pub fn in_tree(&self, path: &str) -> Result<String, Failure> {
         let is_relative = matches!(path.split('/').next(), Some("." | ".."));
         if is_relative || Path::new(path).is_absolute() {
             return self.path(path);
@@ -141,7 +141,8 @@ impl Repo {
         of_branch.or_else(first).unwrap_or_else(|| "origin".into())
     }
 
-    fn commit(&self, revision: &str) -> Result<String, Failure> {
+    /// The commit that a revision names.
+    pub fn commit(&self, revision: &str) -> Result<String, Failure> {
         let spec = format!("{revision}^{{commit}}");
         self.git.run(&["rev-parse", "--verify", "--quiet", "--end-of-options", &spec]).map_err(|_| {
             let failure =

@@ -83,6 +83,11 @@ pub fn share(part: u64, whole: u64) -> String {
     if whole == 0 { "-".into() } else { format!("{:.1} %", 100.0 * part as f64 / whole as f64) }
 }
 
+/// A tensor's shape: `32×64`.
+pub fn shape(shape: &[u64]) -> String {
+    shape.iter().map(u64::to_string).collect::<Vec<_>>().join("×")
+}
+
 /// The first twelve digits of an id.
 pub fn short(id: &impl std::fmt::Display) -> String {
     format!("{id:.12}")

@@ -45,7 +45,7 @@ impl Show {
             vec![
                 if tensor.name.is_empty() { "(header, chunks)".into() } else { tensor.name.clone() },
                 format!("{:?}", tensor.dtype).to_lowercase(),
-                tensor.shape.iter().map(u64::to_string).collect::<Vec<_>>().join("×"),
+                report::shape(&tensor.shape),
                 report::bytes(tensor.size),
                 report::bytes(tensor.stored),
                 report::bytes(tensor.shared),

@@ -57,7 +57,7 @@ fn print(format: Format, size: u64, tensors: &[TensorSummary]) {
     );
     for tensor in tensors {
         let norm = tensor.norm.map_or("-".into(), |norm| format!("{norm:.6e}"));
-        let shape = tensor.shape.iter().map(u64::to_string).collect::<Vec<_>>().join("×");
+        let shape = super::report::shape(&tensor.shape);
         let dtype = format!("{:?}", tensor.dtype).to_lowercase();
         report::say(&format!("{} {dtype} {shape} norm {norm} digest {}", tensor.name, tensor.digest));
     }

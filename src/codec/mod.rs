@@ -87,6 +87,11 @@ const DOUBTFUL: f64 = 0.5;
 /// unless it is below this share of what a sample says that would take.
 const CLEAR: f64 = 0.95;
 
+/// A slow zstd is tried when a fast one, on a piece of this many bytes,
+const HOPE_BYTES: usize = 256 << 10;
+/// comes this near to what is best so far. Of what it can find, it finds half in such a piece.
+const HOPE: f64 = 0.5;
+
 impl Codec {
     pub const fn from_tag(tag: u8) -> Option<Codec> {
         Some(match tag {
@@ -150,9 +155,20 @@ fn candidates(
     }
     let size = offer(Codec::Planes, planes::encode(bytes, dtype));
     // Arrays that are no noise, such as indices and masks, are for zstd.
-    if size > 0.9 * all || size < 0.3 * all || effort == Effort::Repack {
+    let hopeful = match effort {
+        Effort::Push => size > 0.9 * all || size < 0.3 * all,
+        Effort::Repack => size > HOPE * zstd_share(bytes) * all,
+    };
+    if hopeful {
         offer(Codec::Zstd, zstd::compress(bytes, zstd::level(effort)));
     }
+}
+
+/// What a fast zstd makes of a piece from the middle, as a share of it.
+fn zstd_share(bytes: &[u8]) -> f64 {
+    let start = bytes.len().saturating_sub(HOPE_BYTES) / 2;
+    let piece = &bytes[start..bytes.len().min(start + HOPE_BYTES)];
+    zstd::compress(piece, zstd::level(Effort::Push)).len() as f64 / piece.len().max(1) as f64
 }
 
 /// Decodes to exactly `decoded_len` bytes; allocates that, twice as much more where the base has to be

@@ -187,6 +187,8 @@ pub enum Kind {
     Remote,
     Corrupt,
     Refused,
+    /// The user wanted it to end.
+    Interrupted,
     Fatal,
 }
 

@@ -97,7 +97,8 @@ fn io_kind(error: &StoreError) -> Option<io::ErrorKind> {
     }
 }
 
-fn with_io_fix(failure: Failure, kind: io::ErrorKind) -> Failure {
+/// What to do about an error of the system.
+pub fn with_io_fix(failure: Failure, kind: io::ErrorKind) -> Failure {
     match kind {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => failure
             .fix("free some space (git sparse gc, git sparse cache prune), then try again; nothing was lost"),

@@ -4,6 +4,7 @@
 //! and nothing here trusts a size or an id that it did not parse.
 
 pub mod command;
+pub mod content;
 pub mod history;
 pub mod lineage;
 pub mod pointer;

@@ -1,0 +1,219 @@
+//! Base and fine-tune → artifact.
+
+use std::collections::HashSet;
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use super::held::{self, OutlineError};
+use super::manifest::{FileEntry, Manifest, ManifestError, Model, TensorEntry};
+use super::tree::{Tree, TreeFile};
+use crate::backend::{Area, Local, Privacy};
+use crate::census;
+use crate::codec::Effort;
+use crate::format::{Dtype, OpenFile};
+use crate::id::ObjectId;
+use crate::ingest::{Against, Counterparts, IngestError, ingest_against};
+use crate::progress::Progress;
+use crate::recipe::{Part, Reason, Recipe};
+use crate::store::{self, Store, StoreError};
+
+/// Why no artifact was made.
+#[derive(Debug, thiserror::Error)]
+pub enum CompressError {
+    #[error("{path}: {error}")]
+    Read { path: String, error: io::Error },
+    #[error("{path}: {error}")]
+    Outline { path: String, error: OutlineError },
+    #[error("{path}: {error}")]
+    Ingest { path: String, error: Box<IngestError> },
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    #[error("{0}")]
+    Manifest(#[from] ManifestError),
+}
+
+impl CompressError {
+    /// True when the caller wanted it to end.
+    pub fn is_cancelled(&self) -> bool {
+        match self {
+            CompressError::Outline { error, .. } => matches!(error, OutlineError::Cancelled(_)),
+            CompressError::Ingest { error, .. } => matches!(**error, IngestError::Cancelled(_)),
+            _ => false,
+        }
+    }
+}
+
+/// Writes an artifact that gives `tuned` to whoever has `base` into the empty directory `dir`.
+///
+/// Everything is durable, and was read back, when this returns. `progress` counts the bytes of both
+/// models. `created_at` is a time in ISO 8601, `created_by` a program and its version.
+pub fn compress(
+    base: &Tree,
+    tuned: &Tree,
+    dir: &Path,
+    created_at: &str,
+    created_by: &str,
+    progress: &Progress<'_>,
+) -> Result<Manifest, CompressError> {
+    let artifact = Local::new(dir, Privacy::Shared);
+    store::check_config(&artifact)?;
+    let base_files = outlines(base, &artifact, progress)?;
+    let recipes: Vec<Recipe> = base_files.iter().map(|(recipe, _)| recipe.clone()).collect();
+    let store = held::store(artifact, base_files);
+    let mut files = Vec::new();
+    for file in &tuned.files {
+        let against = against(base, &recipes, file);
+        files.push((file, ingest(&store, file, against, progress)?));
+    }
+    let entries = |files: &[(&TreeFile, &Recipe)]| {
+        let entry = |(file, recipe): &(&TreeFile, &Recipe)| FileEntry {
+            path: file.path.clone(),
+            size: recipe.size,
+            sha256: recipe.oid,
+        };
+        files.iter().map(entry).collect()
+    };
+    let model = |tree: &Tree, files: Vec<FileEntry>| Model {
+        name: tree.name.clone(),
+        revision: tree.revision.clone(),
+        files,
+    };
+    let base_model = model(base, entries(&base.files.iter().zip(&recipes).collect::<Vec<_>>()));
+    let pairs: Vec<_> = files.iter().map(|(file, recipe)| (*file, recipe)).collect();
+    let tuned_model = model(tuned, entries(&pairs));
+    let mut manifest = Manifest::new(created_at.into(), created_by.into(), base_model, tuned_model);
+    account(&store, &recipes, &files, &mut manifest)?;
+    // Nothing is staged any more.
+    let _ = fs::remove_dir(dir.join("tmp"));
+    manifest.write(dir)?;
+    Ok(manifest)
+}
+
+/// Outlines the files of the base and keeps their recipes in the artifact.
+fn outlines(
+    base: &Tree,
+    artifact: &Local,
+    progress: &Progress<'_>,
+) -> Result<Vec<(Recipe, OpenFile)>, CompressError> {
+    let outline = |file: &TreeFile| {
+        let source = open(file)?;
+        let recipe = held::outline(&source, progress)
+            .map_err(|error| CompressError::Outline { path: file.path.clone(), error })?;
+        let oid = recipe.oid;
+        let proven = recipe.clone().prove(oid).expect("because the recipe was made of this hash");
+        store::write_recipe(artifact, &proven).map_err(StoreError::Io)?;
+        Ok((recipe, source))
+    };
+    base.files.iter().map(outline).collect()
+}
+
+fn open(file: &TreeFile) -> Result<OpenFile, CompressError> {
+    OpenFile::open(&file.place).map_err(|error| CompressError::Read { path: file.path.clone(), error })
+}
+
+/// What a file is compared against: the base's file of the same path, and what other files of it have.
+fn against(base: &Tree, recipes: &[Recipe], file: &TreeFile) -> Against {
+    let (own, others): (Vec<_>, Vec<_>) =
+        base.files.iter().zip(recipes).partition(|(known, _)| known.path == file.path);
+    let mut counterparts = Counterparts::default();
+    own.iter().chain(&others).for_each(|(_, recipe)| counterparts.add(recipe));
+    let nearest = own.first().or_else(|| others.iter().max_by_key(|(_, recipe)| recipe.tensors.len()));
+    Against { counterparts, base: nearest.map(|(_, recipe)| (recipe.oid, Reason::Declared)) }
+}
+
+fn ingest(
+    store: &Store,
+    file: &TreeFile,
+    against: Against,
+    progress: &Progress<'_>,
+) -> Result<Recipe, CompressError> {
+    let done = ingest_against(store, &open(file)?, against, Effort::Repack, progress)
+        .map_err(|error| CompressError::Ingest { path: file.path.clone(), error: Box::new(error) })?;
+    Ok(store.recipe(&done.oid)?.ok_or(StoreError::NoFile(done.oid))?)
+}
+
+/// Fills in what each tensor and everything together costs.
+fn account(
+    store: &Store,
+    base: &[Recipe],
+    files: &[(&TreeFile, Recipe)],
+    manifest: &mut Manifest,
+) -> Result<(), StoreError> {
+    let in_base: HashSet<ObjectId> =
+        base.iter().flat_map(|recipe| recipe.parts.iter().map(|part| part.object)).collect();
+    let mut seen = HashSet::new();
+    for (file, recipe) in files {
+        for parts in recipe.parts.chunk_by(|a, b| a.tensor.is_some() && a.tensor == b.tensor) {
+            let entry = entry(store, &in_base, &mut seen, recipe, parts)?;
+            if entry.method == SAME {
+                manifest.totals.same += entry.size;
+            }
+            if !entry.name.is_empty() {
+                manifest.tensors.push(TensorEntry { file: file.path.clone(), ..entry });
+            }
+        }
+    }
+    let backend = store.backend();
+    for area in [Area::Packs, Area::Recipes] {
+        for name in backend.list(area)? {
+            manifest.totals.stored += backend.len(name)?.unwrap_or(0);
+        }
+    }
+    manifest.totals.size = manifest.fine_tune.size();
+    manifest.totals.ratio = manifest.totals.size as f64 / manifest.totals.stored.max(1) as f64;
+    Ok(())
+}
+
+/// Found in the base as it is.
+const SAME: &str = "same";
+/// Found elsewhere in the fine-tune.
+const AGAIN: &str = "again";
+
+/// What the parts of one tensor cost, or a part that belongs to none.
+fn entry(
+    store: &Store,
+    in_base: &HashSet<ObjectId>,
+    seen: &mut HashSet<ObjectId>,
+    recipe: &Recipe,
+    parts: &[Part],
+) -> Result<TensorEntry, StoreError> {
+    let tensor = recipe.tensor_of(&parts[0]);
+    let (mut methods, mut size, mut stored) = (Vec::new(), 0, 0);
+    for part in parts {
+        let record = store.find(&part.object)?.record;
+        let method = match (in_base.contains(&part.object), seen.insert(part.object)) {
+            (true, _) => SAME.to_owned(),
+            (false, false) => AGAIN.to_owned(),
+            (false, true) => {
+                stored += u64::from(record.payload_len);
+                census::codec_name(record.codec)
+            }
+        };
+        if !methods.contains(&method) {
+            methods.push(method);
+        }
+        size += u64::from(part.len);
+    }
+    Ok(TensorEntry {
+        file: String::new(),
+        name: tensor.map(|tensor| tensor.name.clone()).unwrap_or_default(),
+        dtype: tensor.map_or(Dtype::Bytes, |tensor| tensor.dtype),
+        shape: tensor.map(|tensor| tensor.shape.clone()).unwrap_or_default(),
+        method: methods.join("+"),
+        size,
+        stored,
+        checksum: checksum(parts),
+    })
+}
+
+/// The object's id, or the BLAKE3 of all of them.
+pub(super) fn checksum(parts: &[Part]) -> ObjectId {
+    match parts {
+        [one] => one.object,
+        parts => {
+            let ids: Vec<u8> = parts.iter().flat_map(|part| *part.object.as_bytes()).collect();
+            ObjectId::of(&ids)
+        }
+    }
+}

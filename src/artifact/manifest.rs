@@ -1,0 +1,260 @@
+//! What an artifact says of itself: which base it needs, which files it gives, what each tensor costs.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::tree::{MAX_FILES, is_plain};
+use crate::format::Dtype;
+use crate::id::{ObjectId, Oid};
+
+/// What `format` says in every manifest.
+const FORMAT: &str = "git-sparse portable delta";
+/// The version that is written and read.
+const VERSION: u32 = 1;
+const NAME: &str = "manifest.json";
+/// Largest manifest that is read: a million tensors take a third of it.
+const MAX_BYTES: u64 = 512 << 20;
+/// What `ratio` compares.
+const RATIO_OF: &str =
+    "bytes of the fine-tune's files as they are / bytes of the artifact's packs and recipes";
+
+/// The manifest of an artifact, checked when it was read.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    format: String,
+    version: u32,
+    /// ISO 8601, UTC.
+    pub created_at: String,
+    /// Program and version.
+    pub created_by: String,
+    /// The model that is needed to read the artifact.
+    pub base: Model,
+    /// The model that it gives back.
+    pub fine_tune: Model,
+    pub tensors: Vec<TensorEntry>,
+    pub totals: Totals,
+}
+
+/// The files of one model.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Model {
+    /// As it was named when the artifact was made: a path, `REV:PATH`, or a name on a hub.
+    pub name: String,
+    /// Commit or snapshot, where one was known.
+    pub revision: Option<String>,
+    pub files: Vec<FileEntry>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileEntry {
+    /// Within the model, with slashes.
+    pub path: String,
+    /// In bytes.
+    pub size: u64,
+    pub sha256: Oid,
+}
+
+/// What became of one tensor.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TensorEntry {
+    /// Path of the file that it lies in.
+    pub file: String,
+    pub name: String,
+    pub dtype: Dtype,
+    pub shape: Vec<u64>,
+    /// `same` as in the base, `again` as elsewhere in the fine-tune, or the codecs of its pieces.
+    pub method: String,
+    /// In the fine-tune, in bytes.
+    pub size: u64,
+    /// In the artifact's packs, in bytes.
+    pub stored: u64,
+    /// BLAKE3 of its bytes; of a tensor in several pieces, of their BLAKE3s one after the other.
+    pub checksum: ObjectId,
+}
+
+/// Sums over all files.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Totals {
+    /// Bytes of the fine-tune's files.
+    pub size: u64,
+    /// Of these, bytes that lie in the base as they are.
+    pub same: u64,
+    /// Bytes of the artifact's packs and recipes.
+    pub stored: u64,
+    /// `size / stored`: below 1, the artifact is larger than the fine-tune.
+    pub ratio: f64,
+    /// What the ratio compares.
+    pub ratio_of: String,
+}
+
+/// Why a file is no manifest.
+#[derive(Debug, thiserror::Error)]
+pub enum ManifestError {
+    #[error("{}: {error}", path.display())]
+    Io { path: PathBuf, error: io::Error },
+    #[error("{}: no artifact is here: it has no {NAME}", .0.display())]
+    Missing(PathBuf),
+    #[error("{}: {error}", path.display())]
+    Json { path: PathBuf, error: serde_json::Error },
+    #[error("{NAME}: it is of format {0:?}, expected {FORMAT:?}")]
+    Format(String),
+    #[error("{NAME}: it has version {0}, this git-sparse reads version {VERSION}; update git-sparse")]
+    Version(u32),
+    #[error("{NAME}: it has {0} bytes, more than the {MAX_BYTES} of any manifest")]
+    TooLong(u64),
+    #[error("{NAME}: {0:?} is not a path that may be written below a directory")]
+    Path(String),
+    #[error("{NAME}: {0:?} is listed twice, or is a file and a folder")]
+    Twice(String),
+    #[error("{NAME}: it lists {0} files, more than {MAX_FILES}")]
+    TooMany(usize),
+}
+
+impl Manifest {
+    pub fn new(created_at: String, created_by: String, base: Model, fine_tune: Model) -> Manifest {
+        let (format, version) = (FORMAT.into(), VERSION);
+        let totals = Totals { ratio_of: RATIO_OF.into(), ..Totals::default() };
+        Manifest { format, version, created_at, created_by, base, fine_tune, tensors: Vec::new(), totals }
+    }
+
+    /// Reads the manifest of the artifact in `dir` and checks what it asks to be written.
+    pub fn read(dir: &Path) -> Result<Manifest, ManifestError> {
+        let path = dir.join(NAME);
+        let at = |error| ManifestError::Io { path: path.clone(), error };
+        let file = File::open(&path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => ManifestError::Missing(dir.to_owned()),
+            _ => at(error),
+        })?;
+        let mut text = Vec::new();
+        file.take(MAX_BYTES + 1).read_to_end(&mut text).map_err(at)?;
+        if text.len() as u64 > MAX_BYTES {
+            return Err(ManifestError::TooLong(text.len() as u64));
+        }
+        Manifest::parse(&text).map_err(|error| match error {
+            ParseError::Json(error) => ManifestError::Json { path, error },
+            ParseError::Manifest(error) => error,
+        })
+    }
+
+    fn parse(text: &[u8]) -> Result<Manifest, ParseError> {
+        // The version first: what else a later one says may not be known here.
+        let Head { format, version } = serde_json::from_slice(text)?;
+        if format != FORMAT {
+            return Err(ManifestError::Format(format.chars().take(80).collect()).into());
+        }
+        if version != VERSION {
+            return Err(ManifestError::Version(version).into());
+        }
+        let manifest: Manifest = serde_json::from_slice(text)?;
+        manifest.base.check()?;
+        manifest.fine_tune.check()?;
+        Ok(manifest)
+    }
+
+    /// Writes it into `dir`, durably.
+    pub fn write(&self, dir: &Path) -> Result<(), ManifestError> {
+        let path = dir.join(NAME);
+        let text = serde_json::to_vec_pretty(self).expect("because our own types have string keys");
+        let write = || {
+            let mut file = File::create_new(&path)?;
+            file.write_all(&text)?;
+            file.sync_all()?;
+            fs::File::open(dir)?.sync_all()
+        };
+        write().map_err(|error| ManifestError::Io { path: path.clone(), error })
+    }
+}
+
+impl Model {
+    /// Bytes of all files.
+    pub fn size(&self) -> u64 {
+        self.files.iter().fold(0, |sum, file| sum.saturating_add(file.size))
+    }
+
+    /// All paths can be written side by side below one directory.
+    fn check(&self) -> Result<(), ManifestError> {
+        if self.files.len() > MAX_FILES {
+            return Err(ManifestError::TooMany(self.files.len()));
+        }
+        let mut files = BTreeSet::new();
+        for file in &self.files {
+            if !is_plain(&file.path) {
+                return Err(ManifestError::Path(file.path.chars().take(200).collect()));
+            }
+            if !files.insert(file.path.as_str()) {
+                return Err(ManifestError::Twice(file.path.clone()));
+            }
+        }
+        let mut folders = files.iter().flat_map(|path| path.match_indices('/').map(|(at, _)| &path[..at]));
+        match folders.find(|folder| files.contains(folder)) {
+            Some(folder) => Err(ManifestError::Twice(folder.to_owned())),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What every version of a manifest says.
+#[derive(Deserialize)]
+struct Head {
+    format: String,
+    version: u32,
+}
+
+enum ParseError {
+    Json(serde_json::Error),
+    Manifest(ManifestError),
+}
+
+impl From<serde_json::Error> for ParseError {
+    fn from(error: serde_json::Error) -> ParseError {
+        ParseError::Json(error)
+    }
+}
+
+impl From<ManifestError> for ParseError {
+    fn from(error: ManifestError) -> ParseError {
+        ParseError::Manifest(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with_paths(paths: &[&str]) -> Vec<u8> {
+        let file = |path: &&str| FileEntry { path: (*path).into(), size: 1, sha256: Oid::of(b"x") };
+        let model = |files| Model { name: "m".into(), revision: None, files };
+        let tuned = model(paths.iter().map(file).collect());
+        let manifest = Manifest::new("1970-01-01T00:00Z".into(), "test".into(), model(Vec::new()), tuned);
+        serde_json::to_vec(&manifest).unwrap()
+    }
+
+    /// Whoever reads an artifact writes where its manifest says: each lie here is a file elsewhere.
+    #[test]
+    fn hostile_paths_are_refused() {
+        assert!(Manifest::parse(&with_paths(&["a", "b/a", "b/c"])).is_ok());
+        for bad in ["../a", "/a", ".git/hooks/post-checkout", ""] {
+            let refused = Manifest::parse(&with_paths(&["a", bad]));
+            assert!(matches!(refused, Err(ParseError::Manifest(ManifestError::Path(_)))), "{bad:?}");
+        }
+        for twice in [["a", "a"], ["a", "a/b"], ["a/b/c", "a/b"]] {
+            let refused = Manifest::parse(&with_paths(&twice));
+            assert!(matches!(refused, Err(ParseError::Manifest(ManifestError::Twice(_)))), "{twice:?}");
+        }
+    }
+
+    /// A later version may mean anything by its fields: it is refused by its number, whatever they are.
+    #[test]
+    fn other_versions_are_refused_by_name() {
+        let later = format!(r#"{{ "format": {FORMAT:?}, "version": 2, "files": "in a tree" }}"#);
+        let refused = Manifest::parse(later.as_bytes());
+        assert!(matches!(refused, Err(ParseError::Manifest(ManifestError::Version(2)))));
+        let other = Manifest::parse(br#"{ "format": "tar", "version": 1 }"#);
+        assert!(matches!(other, Err(ParseError::Manifest(ManifestError::Format(_)))));
+        assert!(matches!(Manifest::parse(b"{"), Err(ParseError::Json(_))));
+    }
+}

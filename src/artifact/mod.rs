@@ -1,0 +1,21 @@
+//! A fine-tune as a portable delta: a directory that gives back every file of it to whoever has the base.
+//!
+//! It is a store without the packs of the base: `manifest.json` for people and programs, recipes of
+//! the base's and the fine-tune's files, and packs with what the base does not have. While one is
+//! written or read, the base's own files take the place of the missing packs (see `held`).
+//! Layout and rules: docs/format.md, "Portable deltas".
+
+mod compress;
+mod held;
+mod manifest;
+mod open;
+mod rebuild;
+mod staging;
+mod tree;
+
+pub use compress::{CompressError, compress};
+pub use manifest::{FileEntry, Manifest, ManifestError, Model, TensorEntry, Totals};
+pub use open::{Artifact, Difference, Differs, OpenError};
+pub use rebuild::{RebuildError, rebuild, try_out};
+pub use staging::{Staging, StagingError};
+pub use tree::{Tree, TreeError, TreeFile};

@@ -1,0 +1,259 @@
+//! An artifact that is there, and whether a model is the base that it needs.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+
+use super::held::{self, OutlineError};
+use super::manifest::{FileEntry, Manifest, ManifestError};
+use super::tree::Tree;
+use crate::backend::{Area, Backend, Local, Name, Privacy};
+use crate::format::{OpenFile, Source};
+use crate::id::{ObjectId, Oid, PackId};
+use crate::pack::{self, MAX_DEPTH, PackError, Record};
+use crate::progress::{Cancelled, Progress};
+use crate::recipe::Recipe;
+use crate::store::{self, Store, StoreError};
+
+/// How many tensors of a file a difference names.
+const MOST_NAMED: usize = 3;
+
+/// A directory with an artifact in it.
+pub struct Artifact {
+    dir: PathBuf,
+    pub manifest: Manifest,
+}
+
+/// Why an artifact can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("{0}")]
+    Manifest(#[from] ManifestError),
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    #[error("{0}")]
+    Pack(#[from] PackError),
+    #[error("{path}: the artifact has no recipe of it ({oid})")]
+    NoRecipe { path: String, oid: Oid },
+    #[error("{path}: the manifest says {manifest} bytes, its recipe gives {recipe}")]
+    Size { path: String, manifest: u64, recipe: u64 },
+    #[error("{path}: object {object} is neither in the artifact nor in the base")]
+    Hole { path: String, object: ObjectId },
+    #[error("{path}: {error}")]
+    Read { path: String, error: io::Error },
+    #[error("this is not the base that the artifact was made with: {}", list(.0))]
+    OtherBase(Vec<Difference>),
+    #[error("{0}")]
+    Cancelled(#[from] Cancelled),
+}
+
+/// Where a model is not the base that was expected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    pub path: String,
+    pub what: Differs,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Differs {
+    Missing,
+    Size {
+        expected: u64,
+        found: u64,
+    },
+    /// Some tensors by name, and of how many in all.
+    Tensors {
+        named: Vec<String>,
+        count: usize,
+    },
+    /// Only bytes that belong to no tensor.
+    Bytes,
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.what {
+            Differs::Missing => write!(out, "{} is missing", self.path),
+            Differs::Size { expected, found } => {
+                write!(out, "{} has {found} bytes, expected {expected}", self.path)
+            }
+            Differs::Tensors { named, count } => {
+                write!(out, "{} differs in {}", self.path, named.join(", "))?;
+                match count - named.len() {
+                    0 => Ok(()),
+                    more => write!(out, " and {more} more"),
+                }
+            }
+            Differs::Bytes => write!(out, "{} differs outside of its tensors", self.path),
+        }
+    }
+}
+
+fn list(differences: &[Difference]) -> String {
+    differences.iter().map(Difference::to_string).collect::<Vec<_>>().join("; ")
+}
+
+impl Artifact {
+    /// Reads and checks the manifest; nothing else is looked at.
+    pub fn open(dir: &Path) -> Result<Artifact, OpenError> {
+        Ok(Artifact { dir: dir.to_owned(), manifest: Manifest::read(dir)? })
+    }
+
+    fn backend(&self) -> Local {
+        Local::new(&self.dir, Privacy::Shared)
+    }
+
+    /// A store of the fine-tune, if `base` is the model that the artifact needs: to the last byte.
+    pub fn on(&self, base: &Tree, progress: &Progress<'_>) -> Result<Store, OpenError> {
+        let backend = self.backend();
+        store::check_config(&backend)?;
+        let (mut files, mut differences) = (Vec::new(), Vec::new());
+        let alone = self.manifest.base.files.len() == 1 && base.files.len() == 1;
+        for entry in &self.manifest.base.files {
+            let differs = |what| Difference { path: entry.path.clone(), what };
+            let found = base.find(&entry.path).or(if alone { base.files.first() } else { None });
+            let Some(found) = found else {
+                differences.push(differs(Differs::Missing));
+                continue;
+            };
+            let read = |error| OpenError::Read { path: found.path.clone(), error };
+            let file = OpenFile::open(&found.place).map_err(read)?;
+            let recipe = self.recipe(&backend, entry)?;
+            match difference(&recipe, &file, progress).map_err(|error| match error {
+                OutlineError::Read(error) => read(error),
+                OutlineError::Cancelled(cancelled) => cancelled.into(),
+            })? {
+                Some(what) => differences.push(differs(what)),
+                None => files.push((recipe, file)),
+            }
+        }
+        if !differences.is_empty() {
+            return Err(OpenError::OtherBase(differences));
+        }
+        let store = held::store(backend, files);
+        store.refresh()?;
+        Ok(store)
+    }
+
+    /// The recipe of a file that the manifest lists.
+    fn recipe(&self, backend: &Local, entry: &FileEntry) -> Result<Recipe, OpenError> {
+        let recipe = store::read_recipe(backend, &entry.sha256)?;
+        let (path, oid) = (entry.path.clone(), entry.sha256);
+        let recipe = recipe.ok_or_else(|| OpenError::NoRecipe { path: path.clone(), oid })?;
+        match recipe.size == entry.size {
+            true => Ok(recipe),
+            false => Err(OpenError::Size { path, manifest: entry.size, recipe: recipe.size }),
+        }
+    }
+
+    /// The recipes of the fine-tune's files, in the manifest's order.
+    pub fn recipes(&self) -> Result<Vec<(&FileEntry, Recipe)>, OpenError> {
+        let backend = self.backend();
+        let entries = self.manifest.fine_tune.files.iter();
+        entries.map(|entry| Ok((entry, self.recipe(&backend, entry)?))).collect()
+    }
+
+    /// Checks all that can be checked without the base: checksums, and that nothing is missing.
+    pub fn check(&self, progress: &Progress<'_>) -> Result<(), OpenError> {
+        let backend = self.backend();
+        let records = self.checked_records(&backend, progress)?;
+        let mut in_base = HashMap::new();
+        for entry in &self.manifest.base.files {
+            let recipe = self.recipe(&backend, entry)?;
+            in_base.extend(recipe.parts.iter().map(|part| (part.object, part.len)));
+        }
+        for (entry, recipe) in self.recipes()? {
+            for part in &recipe.parts {
+                let whole = comes_back(part.object, part.len, &records, &in_base);
+                if !whole {
+                    return Err(OpenError::Hole { path: entry.path.clone(), object: part.object });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// All records of all packs, after each payload's checksum was found right.
+    fn checked_records(
+        &self,
+        backend: &Local,
+        progress: &Progress<'_>,
+    ) -> Result<HashMap<ObjectId, Record>, OpenError> {
+        let mut all = HashMap::new();
+        for name in backend.list(Area::Packs).map_err(StoreError::Io)? {
+            let Name::Pack(pack) = name else { continue };
+            let records = pack::read_trailer(backend, pack)?;
+            records.par_iter().try_for_each(|record| check_payload(backend, pack, record, progress))?;
+            all.extend(records.into_iter().map(|record| (record.object, record)));
+        }
+        Ok(all)
+    }
+}
+
+fn check_payload(
+    backend: &Local,
+    pack: PackId,
+    record: &Record,
+    progress: &Progress<'_>,
+) -> Result<(), OpenError> {
+    pack::read_payload(backend, pack, record)?;
+    Ok(progress(u64::from(record.payload_len))?)
+}
+
+/// Whether an object of this length follows from the records and the base.
+fn comes_back(
+    object: ObjectId,
+    len: u32,
+    records: &HashMap<ObjectId, Record>,
+    in_base: &HashMap<ObjectId, u32>,
+) -> bool {
+    let mut next = object;
+    for step in 0..=MAX_DEPTH {
+        if let Some(found) = in_base.get(&next) {
+            return step > 0 || *found == len;
+        }
+        let Some(record) = records.get(&next) else { return false };
+        if step == 0 && record.logical_len != len {
+            return false;
+        }
+        match record.base {
+            Some(base) => next = base,
+            None => return true,
+        }
+    }
+    false
+}
+
+/// How a file differs from the one with this recipe, if it does.
+fn difference(
+    recipe: &Recipe,
+    file: &OpenFile,
+    progress: &Progress<'_>,
+) -> Result<Option<Differs>, OutlineError> {
+    if file.len() != recipe.size {
+        return Ok(Some(Differs::Size { expected: recipe.size, found: file.len() }));
+    }
+    let parts: Vec<_> = recipe.ranges().collect();
+    let differs = parts.par_iter().map(|(range, part)| {
+        let mut bytes = vec![0; part.len as usize];
+        file.read_at(&mut bytes, range.start)?;
+        progress(u64::from(part.len))?;
+        Ok((ObjectId::of(&bytes) != part.object).then_some(*part))
+    });
+    let differs: Result<Vec<_>, OutlineError> = differs.collect();
+    let differs: Vec<_> = differs?.into_iter().flatten().collect();
+    let mut tensors: Vec<_> = differs.iter().filter_map(|part| part.tensor).collect();
+    tensors.dedup();
+    let name = |tensor: &u32| recipe.tensors[*tensor as usize].name.clone();
+    Ok(match (differs.is_empty(), tensors.is_empty()) {
+        (true, _) => None,
+        (false, true) => Some(Differs::Bytes),
+        (false, false) => Some(Differs::Tensors {
+            named: tensors.iter().take(MOST_NAMED).map(name).collect(),
+            count: tensors.len(),
+        }),
+    })
+}

@@ -1,0 +1,95 @@
+//! A directory that appears under its name only when it is whole.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// A new directory beside the one that it will become; dropped before that, it leaves nothing behind.
+#[derive(Debug)]
+pub struct Staging {
+    at: PathBuf,
+    target: PathBuf,
+    published: bool,
+}
+
+/// Why a directory can't be made.
+#[derive(Debug, thiserror::Error)]
+pub enum StagingError {
+    #[error("{}: it is there already, and not an empty directory", .0.display())]
+    Taken(PathBuf),
+    #[error("{}: {error}", path.display())]
+    Io { path: PathBuf, error: io::Error },
+}
+
+impl Staging {
+    /// Begins what will be `target`, which must not be there yet, or be empty.
+    pub fn begin(target: &Path) -> Result<Staging, StagingError> {
+        let at = |path: &Path, error| StagingError::Io { path: path.to_owned(), error };
+        let target = std::path::absolute(target).map_err(|error| at(target, error))?;
+        match fs::read_dir(&target).map(|mut entries| entries.next().is_none()) {
+            Ok(true) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Ok(false) => return Err(StagingError::Taken(target)),
+            Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+                return Err(StagingError::Taken(target));
+            }
+            Err(error) => return Err(at(&target, error)),
+        }
+        let name = target.file_name().map(|name| name.to_string_lossy().into_owned());
+        let name = name.ok_or_else(|| StagingError::Taken(target.clone()))?;
+        let staged = target.with_file_name(format!(".{name}.{}.partial", std::process::id()));
+        let parent = staged.parent().expect("because a path with a name has a parent");
+        fs::create_dir_all(parent).map_err(|error| at(parent, error))?;
+        // What a process of our number left when it was killed.
+        let _ = fs::remove_dir_all(&staged);
+        fs::create_dir(&staged).map_err(|error| at(&staged, error))?;
+        Ok(Staging { at: staged, target, published: false })
+    }
+
+    /// Where to write.
+    pub fn path(&self) -> &Path {
+        &self.at
+    }
+
+    /// Gives it its name, durably; all in it must be durable already.
+    pub fn publish(mut self) -> Result<PathBuf, StagingError> {
+        let at = |error| StagingError::Io { path: self.target.clone(), error };
+        fs::rename(&self.at, &self.target).map_err(at)?;
+        let parent = self.target.parent().expect("because a path with a name has a parent");
+        File::open(parent).and_then(|parent| parent.sync_all()).map_err(at)?;
+        self.published = true;
+        Ok(self.target.clone())
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        if !self.published {
+            let _ = fs::remove_dir_all(&self.at);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is there is never written over, and what did not end leaves nothing.
+    #[test]
+    fn a_directory_appears_whole_or_not_at_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("new/out");
+        let staging = Staging::begin(&target).unwrap();
+        fs::write(staging.path().join("half"), "x").unwrap();
+        drop(staging);
+        assert_eq!(fs::read_dir(dir.path().join("new")).unwrap().count(), 0);
+
+        let staging = Staging::begin(&target).unwrap();
+        fs::write(staging.path().join("whole"), "x").unwrap();
+        assert!(!target.exists());
+        assert_eq!(staging.publish().unwrap(), target);
+        assert!(target.join("whole").is_file());
+        assert!(matches!(Staging::begin(&target), Err(StagingError::Taken(_))));
+        assert!(matches!(Staging::begin(&target.join("whole")), Err(StagingError::Taken(_))));
+    }
+}

@@ -1,0 +1,57 @@
+//! `git sparse delta info ARTIFACT`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::compress::say_totals;
+use crate::artifact::{Manifest, Model};
+use crate::cli::report;
+use crate::daemon::message::Failure;
+
+/// What an artifact holds: its base, its files, and what each tensor costs
+#[derive(Debug, Args)]
+pub struct Info {
+    /// The artifact's directory
+    artifact: PathBuf,
+    /// Print one JSON document (schema git-sparse/delta-info/1): the manifest
+    #[arg(long)]
+    json: bool,
+}
+
+impl Info {
+    pub fn run(self) -> Result<(), Failure> {
+        let manifest = super::open(&self.artifact)?.manifest;
+        if self.json {
+            report::json("delta-info", &manifest);
+            return Ok(());
+        }
+        say_model("base     ", &manifest.base);
+        say_model("fine-tune", &manifest.fine_tune);
+        report::say(&format!("made       {} by {}", manifest.created_at, manifest.created_by));
+        say_totals(&manifest);
+        report::say("");
+        say_tensors(&manifest);
+        Ok(())
+    }
+}
+
+fn say_model(what: &str, model: &Model) {
+    let revision = model.revision.as_ref().map(|commit| format!(" at {commit:.12}")).unwrap_or_default();
+    report::say(&format!("{what}  {}{revision}", model.name));
+}
+
+fn say_tensors(manifest: &Manifest) {
+    let rows = manifest.tensors.iter().map(|tensor| {
+        vec![
+            tensor.name.clone(),
+            format!("{:?}", tensor.dtype).to_lowercase(),
+            report::shape(&tensor.shape),
+            report::bytes(tensor.size),
+            report::bytes(tensor.stored),
+            report::share(tensor.stored, tensor.size),
+            tensor.method.clone(),
+        ]
+    });
+    report::table(&["tensor", "type", "shape", ">size", ">stored", ">ratio", "method"], rows);
+}

@@ -1,0 +1,133 @@
+//! `git sparse delta`: a fine-tune as a portable artifact, made and used without a repository.
+
+mod compress;
+mod info;
+mod reconstruct;
+mod verify;
+
+use std::io;
+use std::path::Path;
+
+use clap::{Args, Subcommand};
+
+use super::model;
+use crate::artifact::{Artifact, ManifestError, OpenError, RebuildError};
+use crate::daemon::message::{Failure, Kind};
+use crate::daemon::words;
+use crate::ingest::IngestError;
+use crate::reconstruct::ReconstructError;
+use crate::store::StoreError;
+
+/// A fine-tune as a small, portable artifact that gives back every byte to whoever has the base
+#[derive(Debug, Args)]
+pub struct Delta {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Compress(compress::Compress),
+    Reconstruct(reconstruct::Reconstruct),
+    Info(info::Info),
+    Verify(verify::Verify),
+}
+
+impl Delta {
+    pub fn run(self) -> Result<(), Failure> {
+        match self.verb {
+            Verb::Compress(args) => args.run(),
+            Verb::Reconstruct(args) => args.run(),
+            Verb::Info(args) => args.run(),
+            Verb::Verify(args) => args.run(),
+        }
+    }
+}
+
+/// Reads an artifact's manifest.
+fn open(dir: &Path) -> Result<Artifact, Failure> {
+    Artifact::open(dir).map_err(|error| {
+        let message = error.to_string();
+        match error {
+            OpenError::Manifest(ManifestError::Missing(_)) => Failure::new(Kind::NotFound, message)
+                .fix("name the directory that git sparse delta compress made"),
+            OpenError::Manifest(ManifestError::Io { error, .. }) => system(message, &error),
+            OpenError::Manifest(ManifestError::Version(_)) => Failure::new(Kind::Fatal, message),
+            _ => damaged(message),
+        }
+    })
+}
+
+fn interrupted() -> Failure {
+    Failure::new(Kind::Interrupted, "interrupted; nothing was left behind")
+}
+
+/// Why an artifact can't be used, with what to do.
+fn unusable(artifact: &Artifact, error: &OpenError) -> Failure {
+    let message = error.to_string();
+    match error {
+        OpenError::Cancelled(_) => interrupted(),
+        OpenError::OtherBase(_) => Failure::new(Kind::Refused, message).fix(how_to_get_base(artifact)),
+        OpenError::Read { error, .. } => system(message, error),
+        OpenError::Manifest(_)
+        | OpenError::Store(_)
+        | OpenError::Pack(_)
+        | OpenError::NoRecipe { .. }
+        | OpenError::Size { .. }
+        | OpenError::Hole { .. } => damaged(message),
+    }
+}
+
+fn system(message: String, error: &io::Error) -> Failure {
+    words::with_io_fix(Failure::new(Kind::Fatal, message), error.kind())
+}
+
+fn damaged(message: String) -> Failure {
+    Failure::new(Kind::Corrupt, format!("the artifact is damaged: {message}"))
+        .fix("copy it again from where it came, or make it anew: git sparse delta compress")
+}
+
+/// The base that an artifact needs, and where it may be had.
+fn how_to_get_base(artifact: &Artifact) -> String {
+    let base = &artifact.manifest.base;
+    let hashes = base.files.iter().max_by_key(|file| file.size);
+    let hash = hashes.map(|file| format!(" ({} has SHA-256 {})", file.path, file.sha256)).unwrap_or_default();
+    let name = base.name.split('@').next().unwrap_or_default();
+    match &base.revision {
+        Some(revision) if base.name.contains(':') => {
+            format!("it needs {} at commit {revision}{hash}: name it as REV:PATH there", base.name)
+        }
+        Some(revision) => {
+            format!("it needs {name} at {revision}{hash}: hf download {name} --revision {revision}")
+        }
+        None => format!("it needs the model that was at {}{hash}", base.name),
+    }
+}
+
+/// Why a fine-tune did not come back, with what to do.
+fn not_rebuilt(artifact: &Artifact, error: &RebuildError) -> Failure {
+    let message = error.to_string();
+    if error.is_cancelled() {
+        return interrupted();
+    }
+    match error {
+        RebuildError::Open(error) => unusable(artifact, error),
+        RebuildError::Write { error, .. } => system(message, error),
+        RebuildError::Reconstruct { error, .. } => match &**error {
+            ReconstructError::Write(error) => system(message, error),
+            _ => damaged(message),
+        },
+        RebuildError::NoRoom { .. } => {
+            Failure::new(Kind::Refused, message).fix("make room, or name a directory on another disk with -o")
+        }
+    }
+}
+
+/// Why a file could not be stored in an artifact.
+fn not_stored(message: String, error: &IngestError) -> Failure {
+    match error {
+        IngestError::Read(error) | IngestError::Store(StoreError::Io(error)) => system(message, error),
+        IngestError::Cancelled(_) => interrupted(),
+        _ => Failure::new(Kind::Fatal, message).fix("nothing was written; check the disk, then try again"),
+    }
+}

@@ -1,0 +1,130 @@
+//! What a user may name as a model: files on disk, a revision of a repository, or a snapshot of a hub.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::repo::Repo;
+use super::snapshot::{self, NoSnapshot};
+use super::watch;
+use crate::artifact::{Staging, StagingError, Tree, TreeError};
+use crate::daemon::message::{Failure, Kind, Request};
+use crate::daemon::words;
+use crate::git::content::{self, ContentError};
+use crate::git::{Pointer, pointer};
+
+/// A model, and the directory that holds its files as long as they are needed.
+pub struct Found {
+    pub tree: Tree,
+    _checkout: Option<Staging>,
+}
+
+/// Finds the model that `spec` names. The files of a revision are written beside `near` for a while.
+pub fn find(spec: &str, near: &Path) -> Result<Found, Failure> {
+    if Path::new(spec).exists() {
+        let tree = Tree::read(spec, Path::new(spec)).map_err(|error| not_a_model(&error))?;
+        return Ok(Found { tree, _checkout: None });
+    }
+    if let Some((revision, path)) = spec.split_once(':') {
+        return at_revision(spec, revision, path, near);
+    }
+    match snapshot::find(spec) {
+        Ok(found) => {
+            let tree = Tree::read(spec, &found.dir).map_err(|error| not_a_model(&error))?;
+            Ok(Found { tree: Tree { revision: Some(found.commit), ..tree }, _checkout: None })
+        }
+        Err(why) => Err(no_such_model(spec, &why)),
+    }
+}
+
+fn at_revision(spec: &str, revision: &str, path: &str, near: &Path) -> Result<Found, Failure> {
+    let repo = Repo::here()?;
+    let commit = repo.commit(if revision.is_empty() { "HEAD" } else { revision })?;
+    let below = repo.in_tree(path)?;
+    let staging = Staging::begin(&beside(near, &commit, path)).map_err(|error| taken(&error))?;
+    let mut pointers = Vec::new();
+    content::visit(&repo.git_dir, &commit, &below, &mut |path, bytes| {
+        let place = staging.path().join(path);
+        fs::create_dir_all(place.parent().expect("because it lies below a directory"))?;
+        match Pointer::parse(bytes) {
+            Some(pointer) => pointers.push((pointer, place)),
+            None => fs::write(&place, bytes)?,
+        }
+        Ok(())
+    })
+    .map_err(|error| match error {
+        ContentError::Repository(error) => Failure::new(Kind::NotFound, error.to_string()),
+        ContentError::Visitor(error) => words::file(staging.path(), &error),
+    })?;
+    for (pointer, place) in pointers {
+        fill(&repo, pointer, &place)?;
+    }
+    // Named as they are below the path, or a file by its own name.
+    let root = staging.path().join(&below);
+    if !root.exists() {
+        let told = format!("{spec}: {commit:.12} has nothing at {below:?}");
+        return Err(
+            Failure::new(Kind::NotFound, told).fix(format!("look: git ls-tree -r --name-only {commit:.12}"))
+        );
+    }
+    let tree = Tree::read(spec, &root).map_err(|error| not_a_model(&error))?;
+    Ok(Found { tree: Tree { revision: Some(commit), ..tree }, _checkout: Some(staging) })
+}
+
+/// A name for the files of a revision that no other checkout has.
+fn beside(near: &Path, commit: &str, path: &str) -> PathBuf {
+    let name = near.file_name().unwrap_or_default().to_string_lossy();
+    near.with_file_name(format!("{name}.{commit:.12}.{}", path.replace('/', "-")))
+}
+
+/// The file of a pointer: git-lfs' own copy, or rebuilt.
+fn fill(repo: &Repo, pointer: Pointer, place: &Path) -> Result<(), Failure> {
+    let lfs = repo.git.lfs_dir().map_err(|error| Failure::new(Kind::Fatal, error.to_string()))?;
+    let kept = pointer::object_path(&lfs.join("objects"), pointer.oid);
+    let failed = |error: io::Error| words::file(place, &error);
+    if fs::metadata(&kept).is_ok_and(|found| found.len() == pointer.size) {
+        return std::os::unix::fs::symlink(kept, place).map_err(failed);
+    }
+    let path = std::path::absolute(place).map_err(failed)?;
+    watch::call(&Request::Rebuild { oid: pointer.oid, path }).map(drop)
+}
+
+fn no_such_model(spec: &str, why: &NoSnapshot) -> Failure {
+    let told = format!("{spec}: no such file or directory");
+    match why {
+        NoSnapshot::NotAName => Failure::new(Kind::NotFound, told)
+            .fix("name a file, a model's directory, REV:PATH in a repository, or org/name[@revision] in the hub's cache"),
+        NoSnapshot::Unknown(place) => {
+            Failure::new(Kind::NotFound, format!("{told}, and no such model in the hub's cache ({})", place.display()))
+                .fix(format!("if it is a model of a hub: hf download {}", spec.replacen('@', " --revision ", 1)))
+        }
+        NoSnapshot::OtherRevisions(known) => {
+            let known = known.join(", ");
+            Failure::new(Kind::NotFound, format!("{spec}: the hub's cache has this model, but not this revision alone"))
+                .fix(format!("it has: {known}; or: hf download {}", spec.replacen('@', " --revision ", 1)))
+        }
+    }
+}
+
+fn not_a_model(error: &TreeError) -> Failure {
+    match error {
+        TreeError::Io { path, error } => words::file(path, error),
+        TreeError::Empty(_) | TreeError::TooMany(_) | TreeError::Name(_) => {
+            Failure::new(Kind::Usage, error.to_string())
+                .fix("name the directory that holds the model's files")
+        }
+    }
+}
+
+/// A directory that can't be made.
+pub fn taken(error: &StagingError) -> Failure {
+    match error {
+        StagingError::Taken(_) => Failure::new(Kind::Refused, error.to_string()).fix("name a new directory"),
+        StagingError::Io { path, error } => words::file(path, error),
+    }
+}
+
+/// Where files may lie for a while when there is no output to put them beside.
+pub fn scratch() -> PathBuf {
+    std::env::temp_dir().join("git-sparse-model")
+}
