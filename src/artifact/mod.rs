@@ -6,6 +6,7 @@
 //! Layout and rules: docs/format.md, "Portable deltas".
 
 mod compress;
+mod estimate;
 mod held;
 mod manifest;
 mod open;
@@ -14,6 +15,7 @@ mod staging;
 mod tree;
 
 pub use compress::{CompressError, compress};
+pub use estimate::{Estimate, EstimateError, estimate};
 pub use manifest::{FileEntry, Manifest, ManifestError, Model, TensorEntry, Totals};
 pub use open::{Artifact, Difference, Differs, OpenError};
 pub use rebuild::{RebuildError, rebuild, try_out};

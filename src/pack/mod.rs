@@ -54,6 +54,7 @@ pub enum RecordError {
 }
 
 impl Record {
+    /// Of one record in a trailer.
     pub(crate) const BYTES: usize = RECORD_BYTES;
 
     pub(crate) fn encode(&self) -> [u8; RECORD_BYTES] {

@@ -43,6 +43,11 @@ impl Home {
         Home(home)
     }
 
+    /// Sets a variable of this home's environment.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.0.set(name, value);
+    }
+
     /// Puts this home's store elsewhere.
     pub fn set_store(&mut self, directory: &Path) {
         self.0.set("GIT_SPARSE_DIR", directory.to_str().expect("because a test's paths are UTF-8"));

@@ -1,6 +1,7 @@
 //! `git sparse delta`: a fine-tune as a portable artifact, made and used without a repository.
 
 mod compress;
+mod estimate;
 mod info;
 mod reconstruct;
 mod verify;
@@ -29,6 +30,7 @@ pub struct Delta {
 enum Verb {
     Compress(compress::Compress),
     Reconstruct(reconstruct::Reconstruct),
+    Estimate(estimate::Estimate),
     Info(info::Info),
     Verify(verify::Verify),
 }
@@ -38,6 +40,7 @@ impl Delta {
         match self.verb {
             Verb::Compress(args) => args.run(),
             Verb::Reconstruct(args) => args.run(),
+            Verb::Estimate(args) => args.run(),
             Verb::Info(args) => args.run(),
             Verb::Verify(args) => args.run(),
         }

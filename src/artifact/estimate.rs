@@ -1,0 +1,271 @@
+//! What an artifact would weigh, from a small part of two models.
+//!
+//! Of each tensor some stretches of rows are read and encoded as they would be. The cost of one more row
+//! is what the second half of them added to the first, so that tables, which any tensor needs once, are
+//! not counted again for all that was not read.
+
+use std::collections::HashMap;
+use std::io;
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::tree::{Tree, TreeFile};
+use crate::codec::{self, Base, Effort};
+use crate::format::{self, Dtype, Format, OpenFile, Segment, Source};
+use crate::pack::Record;
+use crate::progress::{Cancelled, Progress};
+
+/// Models of which less than this is read whole.
+const SMALL_BYTES: u64 = 8 << 20;
+/// Of larger ones, one row in this many is.
+const SPARE: u64 = 13;
+/// Stretches of one segment that are read, half of them for the first encoding.
+const STRETCHES: u64 = 16;
+/// Segments of this size are read whole.
+const MIN_BYTES: u64 = 16 << 10;
+/// A part in a recipe, about: an id that does not compress, and numbers that do.
+const PART_BYTES: u64 = 36;
+
+/// What was found out about two models.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Estimate {
+    /// Bytes of the fine-tune's files.
+    pub size: u64,
+    /// Bytes of both models, and how many of them were read.
+    pub both: u64,
+    pub read: u64,
+    /// Bytes of the artifact that compress would make.
+    pub delta: u64,
+    /// The same, if there were no base.
+    pub whole: u64,
+    /// Bytes of the fine-tune that seem to lie in the base as they are.
+    pub same: u64,
+    /// Nothing that was read differs, and both have the same files.
+    pub identical: bool,
+}
+
+/// Why there is no estimate.
+#[derive(Debug, thiserror::Error)]
+pub enum EstimateError {
+    #[error("{path}: {error}")]
+    Read { path: String, error: io::Error },
+    #[error("{0}")]
+    Cancelled(#[from] Cancelled),
+}
+
+/// A file and where it is cut.
+struct Opened<'a> {
+    file: &'a TreeFile,
+    source: OpenFile,
+    segments: Vec<Segment>,
+    /// Cutting it took reading it.
+    read: u64,
+}
+
+/// The cost of one segment.
+#[derive(Default)]
+struct Cost {
+    read: u64,
+    delta: u64,
+    whole: u64,
+    same: u64,
+    objects: u64,
+}
+
+/// Estimates what compress gives for these two.
+pub fn estimate(base: &Tree, tuned: &Tree, progress: &Progress<'_>) -> Result<Estimate, EstimateError> {
+    let (bases, files) = (open_all(base)?, open_all(tuned)?);
+    let (counterparts, size) = (Counterparts::of(&bases), size(&files));
+    let spare = if size < SMALL_BYTES { 1 } else { SPARE };
+    let segments: Vec<(&Opened, &Segment)> =
+        files.iter().flat_map(|file| file.segments.iter().map(move |segment| (file, segment))).collect();
+    let costs: Result<Vec<Cost>, EstimateError> = segments
+        .par_iter()
+        .map(|(file, segment)| {
+            let found = counterparts.find(file, segment);
+            let cost = cost(file, segment, found, spare)?;
+            progress(cost.read)?;
+            Ok(cost)
+        })
+        .collect();
+    let cut: u64 = bases.iter().chain(&files).map(|file| file.read).sum();
+    let parts: u64 = bases.iter().chain(&files).map(|file| file.segments.len() as u64).sum();
+    let mut estimate = Estimate {
+        size,
+        both: size + self::size(&bases),
+        read: cut,
+        delta: parts * PART_BYTES,
+        whole: segments.len() as u64 * PART_BYTES,
+        same: 0,
+        identical: sizes(&bases) == sizes(&files),
+    };
+    for cost in costs? {
+        estimate.read += cost.read;
+        estimate.delta += cost.delta + cost.objects * Record::BYTES as u64;
+        estimate.whole += cost.whole + Record::BYTES as u64;
+        estimate.same += cost.same;
+        estimate.identical &= cost.objects == 0;
+    }
+    estimate.read = estimate.read.min(estimate.both);
+    if estimate.identical {
+        // A file of both has one recipe.
+        estimate.delta /= 2;
+    }
+    Ok(estimate)
+}
+
+fn open_all(tree: &Tree) -> Result<Vec<Opened<'_>>, EstimateError> {
+    let open = |file| {
+        let failed = |error| EstimateError::Read { path: TreeFile::clone(file).path, error };
+        let source = OpenFile::open(&file.place).map_err(failed)?;
+        let cut = format::cut(&source).map_err(failed)?;
+        let read = if cut.format() == Format::Chunked { source.len() } else { 0 };
+        Ok(Opened { file, segments: cut.segments().to_vec(), source, read })
+    };
+    tree.files.iter().map(open).collect()
+}
+
+fn size(files: &[Opened<'_>]) -> u64 {
+    files.iter().map(|file| file.source.len()).sum()
+}
+
+/// Names and lengths; a file by itself is a model under any name.
+fn sizes<'a>(files: &'a [Opened<'_>]) -> Vec<(&'a str, u64)> {
+    let name = |file: &Opened<'a>| if files.len() == 1 { "" } else { file.file.path.as_str() };
+    files.iter().map(|file| (name(file), file.source.len())).collect()
+}
+
+/// Segments of the base, by what they hold; those without a name by their file and place.
+struct Counterparts<'a> {
+    tensors: HashMap<(&'a str, u32), (&'a Opened<'a>, &'a Segment)>,
+    others: HashMap<(&'a str, u64), (&'a Opened<'a>, &'a Segment)>,
+}
+
+impl<'a> Counterparts<'a> {
+    fn of(files: &'a [Opened<'a>]) -> Counterparts<'a> {
+        let (mut tensors, mut others) = (HashMap::new(), HashMap::new());
+        for file in files {
+            for segment in &file.segments {
+                if segment.name.is_empty() {
+                    others.insert((file.file.path.as_str(), segment.range.start), (file, segment));
+                } else {
+                    tensors.entry((segment.name.as_str(), segment.slice)).or_insert((file, segment));
+                }
+            }
+        }
+        Counterparts { tensors, others }
+    }
+
+    fn find(&self, file: &Opened<'_>, segment: &Segment) -> Option<(&'a Opened<'a>, &'a Segment)> {
+        match segment.name.is_empty() {
+            true => self.others.get(&(file.file.path.as_str(), segment.range.start)).copied(),
+            false => self.tensors.get(&(segment.name.as_str(), segment.slice)).copied(),
+        }
+    }
+}
+
+fn cost(
+    file: &Opened<'_>,
+    segment: &Segment,
+    base: Option<(&Opened<'_>, &Segment)>,
+    spare: u64,
+) -> Result<Cost, EstimateError> {
+    let elements = elements(segment);
+    // Only what has as many numbers is compared; types may differ.
+    let base = base.filter(|(_, base)| self::elements(base) == elements);
+    let stretches = stretches(segment, elements, spare);
+    let own = read(file, segment, &stretches)?;
+    let theirs = base.map(|(file, base)| read(file, base, &stretches)).transpose()?;
+    let mut cost = Cost {
+        read: len(&own) + theirs.as_deref().map_or(0, len),
+        whole: scaled(segment, &own, None, elements),
+        ..Cost::default()
+    };
+    let dtype = base.map(|(_, base)| base.dtype);
+    if theirs.as_ref() == Some(&own) && dtype == Some(segment.dtype) {
+        cost.same = segment.range.end - segment.range.start;
+        return Ok(cost);
+    }
+    let with = theirs.as_ref().zip(dtype);
+    cost.delta = scaled(segment, &own, with, elements).min(cost.whole);
+    cost.objects = 1;
+    Ok(cost)
+}
+
+fn elements(segment: &Segment) -> u64 {
+    (segment.range.end - segment.range.start) / segment.dtype.width() as u64
+}
+
+fn len(stretches: &[Vec<u8>]) -> u64 {
+    stretches.iter().map(|stretch| stretch.len() as u64).sum()
+}
+
+/// Which elements are read: all, or stretches of whole rows at even distances.
+fn stretches(segment: &Segment, elements: u64, spare: u64) -> Vec<Range<u64>> {
+    let bytes = segment.range.end - segment.range.start;
+    if spare == 1 || bytes <= MIN_BYTES || segment.dtype == Dtype::Bytes {
+        return std::iter::once(0..elements).collect();
+    }
+    let row = segment.row_len.clamp(1, elements);
+    let wanted = (elements / spare).max(MIN_BYTES / segment.dtype.width() as u64);
+    // At least a row each; long rows make fewer stretches.
+    let count = (wanted / row).clamp(1, STRETCHES);
+    let each = (wanted / count).div_ceil(row) * row;
+    let each = each.min(elements).min(wanted.max(MIN_BYTES));
+    let step = elements / count / row * row;
+    let stretch = |number: u64| {
+        let start = number * step + (step.saturating_sub(each) / 2 / row * row);
+        start..(start + each).min(elements)
+    };
+    (0..count).map(stretch).collect()
+}
+
+fn read(
+    file: &Opened<'_>,
+    segment: &Segment,
+    stretches: &[Range<u64>],
+) -> Result<Vec<Vec<u8>>, EstimateError> {
+    let width = segment.dtype.width() as u64;
+    let whole = stretches.len() == 1 && stretches[0].start == 0;
+    let read = |stretch: &Range<u64>| {
+        let start = segment.range.start + stretch.start * width;
+        // Odd bytes behind the last element belong to it.
+        let all = whole && stretch.end == elements(segment);
+        let end = if all { segment.range.end } else { segment.range.start + stretch.end * width };
+        let mut bytes = vec![0; (end - start) as usize];
+        file.source.read_at(&mut bytes, start).map(|()| bytes)
+    };
+    let bytes: io::Result<_> = stretches.iter().map(read).collect();
+    bytes.map_err(|error| EstimateError::Read { path: file.file.path.clone(), error })
+}
+
+/// What the whole segment takes, by what these stretches of it take.
+fn scaled(segment: &Segment, own: &[Vec<u8>], base: Option<(&Vec<Vec<u8>>, Dtype)>, elements: u64) -> u64 {
+    let encoded = |every: usize| {
+        let pick = |stretches: &[Vec<u8>]| -> Vec<u8> {
+            stretches.iter().step_by(every).flatten().copied().collect()
+        };
+        let (own, base) = (pick(own), base.map(|(bytes, dtype)| (pick(bytes), dtype)));
+        let with = base.as_ref().map(|(bytes, dtype)| Base { bytes, dtype: *dtype });
+        let encoded = codec::encode(&own, segment.dtype, segment.row_len, with, Effort::Push);
+        (own.len() as u64 / segment.dtype.width() as u64, encoded.payload.len() as u64)
+    };
+    let (seen, all) = encoded(1);
+    if seen >= elements {
+        return all;
+    }
+    let times = elements as f64 / seen.max(1) as f64;
+    // One stretch tells nothing of what a table costs.
+    if own.len() < 4 {
+        return (all as f64 * times) as u64;
+    }
+    let (fewer, half) = encoded(2);
+    // Between a line through both, which takes tables for a part of each row, and a power, which takes
+    // them to grow as they did.
+    let each = all.saturating_sub(half) as f64 / (seen - fewer).max(1) as f64;
+    let line = all as f64 + each * (elements - seen) as f64;
+    let exponent = (all.max(1) as f64 / half.max(1) as f64).ln() / (seen as f64 / fewer.max(1) as f64).ln();
+    let power = all as f64 * times.powf(exponent.clamp(0.0, 1.0));
+    ((line + power) / 2.0) as u64
+}

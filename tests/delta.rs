@@ -1,0 +1,362 @@
+//! Portable deltas: made and used by the command line, and lied about.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use git_sparse::artifact::{Artifact, Tree, compress, rebuild};
+use git_sparse::progress::{Cancelled, unwatched};
+use serde_json::Value;
+
+use crate::support::home::{Home, Mode};
+use crate::support::random::Random;
+use crate::support::repo::{Repo, model, tree_of};
+
+/// Runs `git-sparse delta …`; its exit code and all it said.
+#[track_caller]
+fn delta(home: &Home, arguments: &[&str]) -> (i32, String) {
+    let mut command = home.command("git-sparse", &home.path(""));
+    let output = home.output(command.arg("delta").args(arguments));
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.code().expect("an exit, not a signal"), String::from_utf8_lossy(&said).into_owned())
+}
+
+#[track_caller]
+fn delta_json(home: &Home, arguments: &[&str]) -> Value {
+    let (code, said) = delta(home, &[arguments, &["--json"]].concat());
+    assert_eq!(code, 0, "{said}");
+    let document: Value = serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}"));
+    assert_eq!(document["schema"], format!("git-sparse/delta-{}/1", arguments[0]));
+    document
+}
+
+fn path(path: &Path) -> &str {
+    path.to_str().expect("because a test's paths are UTF-8")
+}
+
+/// All files below a directory, with their bytes.
+fn files(root: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut found = Vec::new();
+    let mut folders = vec![root.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).unwrap().map(Result::unwrap) {
+            match entry.path().is_dir() {
+                true => folders.push(entry.path()),
+                false => found.push((
+                    entry.path().strip_prefix(root).unwrap().to_owned(),
+                    fs::read(entry.path()).unwrap(),
+                )),
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for (name, bytes) in files(from) {
+        fs::create_dir_all(to.join(&name).parent().unwrap()).unwrap();
+        fs::write(to.join(name), bytes).unwrap();
+    }
+}
+
+/// The names that lie beside each other in a directory, without those that `expected` names.
+fn strangers(dir: &Path, expected: &[&str]) -> Vec<String> {
+    let names = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| !expected.contains(&name.as_str())).collect()
+}
+
+/// What people share in place of a model: each kind of fine-tune must come back whole, and be small.
+#[test]
+fn every_kind_of_fine_tune_comes_back() {
+    let home = Home::bare(Mode::InProcess);
+    // Measured, rounded up: tokenizer and headers included.
+    let most = [("tiny-sft", 0.23), ("tiny-sft-2", 0.24), ("tiny-lora-merged", 0.06), ("tiny-sft-f32", 0.72)];
+    for (name, share) in most {
+        let (artifact, out) = (home.path(format!("{name}.delta")), home.path(format!("{name}.out")));
+        let base = model("tiny-base");
+        let made = delta_json(&home, &["compress", path(&base), path(&model(name)), "-o", path(&artifact)]);
+        let (size, stored) = (&made["totals"]["size"], &made["totals"]["stored"]);
+        let found = stored.as_f64().unwrap() / size.as_f64().unwrap();
+        assert!(found < share, "{name}: {found:.3} of its bytes, at most {share} were expected");
+        let on_disk: u64 = files(&artifact).iter().map(|(_, bytes)| bytes.len() as u64).sum();
+        assert!(on_disk < stored.as_u64().unwrap() + 64 * 1024, "{name}: the manifest's sum hides {on_disk}");
+
+        delta_json(&home, &["verify", path(&artifact), "--base", path(&base)]);
+        delta_json(&home, &["reconstruct", path(&base), path(&artifact), "-o", path(&out)]);
+        assert!(files(&out) == files(&model(name)), "{name} came back with other bytes");
+    }
+    assert_eq!(strangers(&home.path(""), &[]).iter().filter(|name| name.contains("partial")).count(), 0);
+}
+
+/// A model is more than its weights: folders, files that only one side has, equal ones, empty ones, links.
+#[test]
+fn all_files_of_a_model_come_back() {
+    let home = Home::bare(Mode::InProcess);
+    let (base, tuned) = (home.path("base"), home.path("tuned"));
+    copy(&model("tiny-base"), &base);
+    copy(&model("tiny-sft"), &tuned);
+    fs::write(base.join("only-here.txt"), "base").unwrap();
+    fs::create_dir_all(tuned.join("onnx/deep")).unwrap();
+    fs::copy(tuned.join("tokenizer.json"), tuned.join("onnx/deep/tokenizer.json")).unwrap();
+    fs::write(tuned.join("empty"), "").unwrap();
+    fs::create_dir(tuned.join(".git")).unwrap();
+    fs::write(tuned.join(".git/config"), "not of the model").unwrap();
+    fs::rename(tuned.join("model.safetensors"), home.path("blob")).unwrap();
+    std::os::unix::fs::symlink(home.path("blob"), tuned.join("weights.safetensors")).unwrap();
+
+    let (artifact, out) = (home.path("a.delta"), home.path("out"));
+    let made = delta_json(&home, &["compress", path(&base), path(&tuned), "-o", path(&artifact)]);
+    let (size, stored) = (&made["totals"]["size"], &made["totals"]["stored"]);
+    let share = stored.as_f64().unwrap() / size.as_f64().unwrap();
+    assert!(share < 0.22, "weights of another file name found no counterparts: {share:.3}");
+    delta_json(&home, &["reconstruct", path(&base), path(&artifact), "-o", path(&out)]);
+    let mut expected = files(&tuned);
+    expected.retain(|(name, _)| !name.starts_with(".git"));
+    assert!(files(&out) == expected, "{:?}", files(&out).iter().map(|(name, _)| name).collect::<Vec<_>>());
+}
+
+/// On another base an artifact means other weights, or none: it says which tensor, and how to get the right one.
+#[test]
+fn another_base_is_refused_by_name() {
+    let home = Home::bare(Mode::InProcess);
+    let (base, artifact, out) = (home.path("base"), home.path("a.delta"), home.path("out"));
+    copy(&model("tiny-base"), &base);
+    let tuned = model("tiny-sft");
+    assert_eq!(delta(&home, &["compress", path(&base), path(&tuned), "-o", path(&artifact)]).0, 0);
+    let sha = Command::new("sha256sum").arg(base.join("model.safetensors")).output().unwrap().stdout;
+    let sha = String::from_utf8(sha).unwrap()[..64].to_owned();
+
+    let weights = base.join("model.safetensors");
+    let mut bytes = fs::read(&weights).unwrap();
+    let end = bytes.len();
+    bytes[end - 100] ^= 1;
+    fs::write(&weights, &bytes).unwrap();
+    let (code, said) = delta(&home, &["reconstruct", path(&base), path(&artifact), "-o", path(&out)]);
+    assert_eq!(code, 6, "{said}");
+    assert!(said.contains("model.safetensors differs in model.") && said.contains(&sha), "{said}");
+    bytes.truncate(end - 1);
+    fs::write(&weights, &bytes).unwrap();
+    let (code, said) = delta(&home, &["verify", path(&artifact), "--base", path(&base)]);
+    assert!(code == 6 && said.contains(&format!("has {} bytes, expected {end}", end - 1)), "{said}");
+    fs::remove_file(&weights).unwrap();
+    let (code, said) = delta(&home, &["reconstruct", path(&base), path(&artifact), "-o", path(&out)]);
+    assert!(code == 6 && said.contains("model.safetensors is missing"), "{said}");
+    assert!(!out.exists());
+    assert_eq!(strangers(&home.path(""), &[]).iter().filter(|name| name.contains("partial")).count(), 0);
+}
+
+/// Models live in repositories and in the hub's cache: both can be named, and are told apart by revision.
+#[test]
+fn models_are_found_in_repositories_and_in_the_hubs_cache() {
+    let mut home = Home::new(Mode::InProcess);
+    let cache = home.path("hub");
+    home.set("HF_HUB_CACHE", path(&cache));
+    let snapshot = cache.join("models--org--tiny/snapshots/0123abcd");
+    copy(&model("tiny-base"), &snapshot);
+    fs::create_dir_all(cache.join("models--org--tiny/refs")).unwrap();
+    fs::write(cache.join("models--org--tiny/refs/main"), "0123abcd").unwrap();
+    let repo = Repo::init(&home, "work");
+    for name in ["tiny-base", "tiny-sft"] {
+        repo.commit(name, tree_of(&[("model", name)]));
+        repo.git(&["tag", name]);
+    }
+    let (artifact, out) = (home.path("a.delta"), home.path("out"));
+    let told = repo.git(&[
+        "sparse",
+        "delta",
+        "compress",
+        "org/tiny",
+        "tiny-sft:model",
+        "-o",
+        path(&artifact),
+        "--json",
+    ]);
+    assert!(told.contains("totals"), "{told}");
+    let info = delta_json(&home, &["info", path(&artifact)]);
+    assert_eq!(info["base"]["revision"], "0123abcd");
+    assert_eq!(info["fine_tune"]["revision"], repo.git(&["rev-parse", "tiny-sft"]).trim());
+    repo.git(&["sparse", "delta", "reconstruct", "tiny-base:model", path(&artifact), "-o", path(&out)]);
+    assert!(files(&out) == files(&model("tiny-sft")));
+
+    for (spec, told) in [
+        ("org/other", "hf download org/other"),
+        ("org/tiny@ffff", "it has: 0123abcd"),
+        ("no such thing", "REV:PATH"),
+        ("tiny-base:nowhere", "nothing at"),
+    ] {
+        let said = home.git_fails(
+            &repo.path,
+            &["sparse", "delta", "compress", spec, "org/tiny", "-o", path(&home.path("x"))],
+        );
+        assert!(said.contains(told), "{spec}: {said}");
+    }
+    assert!(!home.path("x").exists());
+}
+
+/// An artifact comes from strangers. Whatever is in it, the fine-tune comes back whole or not at all.
+#[test]
+fn a_damaged_artifact_gives_the_right_bytes_or_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let (good, bad) = (dir.path().join("good"), dir.path().join("bad"));
+    let base = Tree::read("base", &model("tiny-base")).unwrap();
+    let tuned = Tree::read("tuned", &model("tiny-lora-merged")).unwrap();
+    fs::create_dir(&good).unwrap();
+    compress(&base, &tuned, &good, "1970-01-01T00:00Z", "test", &unwatched).unwrap();
+    let whole = files(&good);
+    let expected = files(&model("tiny-lora-merged"));
+    let mut random = Random::seeded(11);
+    let (mut refused, mut came_back) = (0, 0);
+    for round in 0..150 {
+        let _ = fs::remove_dir_all(&bad);
+        copy(&good, &bad);
+        let (name, bytes) = &whole[random.below(whole.len())];
+        let mut bytes = bytes.clone();
+        match random.below(4) {
+            0 => fs::remove_file(bad.join(name)).unwrap(),
+            1 => {
+                bytes.truncate(random.below(bytes.len()));
+                fs::write(bad.join(name), &bytes).unwrap();
+            }
+            _ => {
+                let at = random.below(bytes.len());
+                bytes[at] ^= 1 << random.below(8);
+                fs::write(bad.join(name), &bytes).unwrap();
+            }
+        }
+        let out = dir.path().join(format!("out-{round}"));
+        fs::create_dir(&out).unwrap();
+        let done = Artifact::open(&bad).map_err(|error| error.to_string()).and_then(|artifact| {
+            let store = artifact.on(&base, &unwatched).map_err(|error| error.to_string())?;
+            rebuild(&artifact, &store, &out, &unwatched).map_err(|error| error.to_string())
+        });
+        match done {
+            Err(_) => refused += 1,
+            Ok(()) => {
+                came_back += 1;
+                // A name in the manifest is nobody's to check; the bytes are.
+                let bytes = |files: &[(PathBuf, Vec<u8>)]| {
+                    let mut bytes: Vec<_> = files.iter().map(|(_, bytes)| bytes.clone()).collect();
+                    bytes.sort();
+                    bytes
+                };
+                assert!(bytes(&files(&out)) == bytes(&expected), "round {round}: other bytes came back");
+            }
+        }
+        fs::remove_dir_all(&out).unwrap();
+    }
+    // Most of a manifest is prose: a flip there is no damage.
+    assert!(refused > 60 && came_back > 0, "{refused} refused, {came_back} came back");
+}
+
+/// Who cancels wants nothing left: neither half an artifact nor half a model.
+#[test]
+fn cancelled_work_stops() {
+    let dir = tempfile::tempdir().unwrap();
+    let base = Tree::read("base", &model("tiny-base")).unwrap();
+    let tuned = Tree::read("tuned", &model("tiny-sft")).unwrap();
+    let error = compress(&base, &tuned, dir.path(), "1970-01-01T00:00Z", "test", &|_| Err(Cancelled));
+    assert!(error.unwrap_err().is_cancelled());
+    assert!(!dir.path().join("manifest.json").exists());
+}
+
+/// Ctrl-C in the middle: exit code 130, and no directory of any name.
+#[test]
+fn an_interrupt_leaves_nothing() {
+    let home = Home::bare(Mode::InProcess);
+    let big = home.path("big.bin");
+    let mut random = Random::seeded(3);
+    let noise: Vec<u8> = (0..8 << 20).flat_map(|_| random.number().to_le_bytes()).collect();
+    fs::write(&big, noise).unwrap();
+    let out = home.path("out");
+    let mut command = home.command("git-sparse", &home.path(""));
+    let args = ["delta", "compress", path(&big), path(&big), "-o", path(&out)];
+    let mut child = command.args(args).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    // As soon as it has begun: its directory is there from the start.
+    while !strangers(&home.path(""), &[]).iter().any(|name| name.contains("partial")) {
+        assert!(child.try_wait().unwrap().is_none(), "it ended before it could be interrupted");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    std::thread::sleep(Duration::from_millis(30));
+    rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::INT)
+        .unwrap();
+    let status = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&status.stderr).into_owned();
+    assert_eq!(status.status.code(), Some(130), "{said}");
+    assert!(said.contains("interrupted"), "{said}");
+    assert!(!out.exists());
+    assert_eq!(strangers(&home.path(""), &[]).iter().filter(|name| name.contains("partial")).count(), 0);
+}
+
+/// A safetensors file of bf16 tensors with normal-like weights, each moved by up to `step` of the last one.
+fn weights(rows: usize, moved: f32, seed: u64) -> Vec<u8> {
+    const COLUMNS: usize = 512;
+    const TENSORS: usize = 6;
+    let each = rows * COLUMNS * 2;
+    let tensor = |number: usize| {
+        let range = [number * each, (number + 1) * each];
+        format!(
+            "\"t{number}\":{{\"dtype\":\"BF16\",\"shape\":[{rows},{COLUMNS}],\"data_offsets\":{range:?}}}"
+        )
+    };
+    let header = format!("{{{}}}", (0..TENSORS).map(tensor).collect::<Vec<_>>().join(","));
+    let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+    bytes.extend_from_slice(header.as_bytes());
+    let (mut random, mut steps) = (Random::seeded(1), Random::seeded(seed));
+    // The sum of four uniform numbers is normal enough.
+    let normal = |random: &mut Random| {
+        let bits = random.number();
+        (0..4).map(|at| (bits >> (16 * at) & 0xffff) as f32 / 65536.0 - 0.5).sum::<f32>()
+    };
+    for _ in 0..TENSORS * rows * COLUMNS {
+        let weight = 0.05 * normal(&mut random) + moved * normal(&mut steps);
+        bytes.extend_from_slice(&((weight.to_bits() + 0x8000) >> 16).to_le_bytes()[..2]);
+    }
+    bytes
+}
+
+/// People decide by an estimate whether to compress at all: it must be near, and cheap.
+#[test]
+fn an_estimate_is_near_and_reads_little() {
+    let home = Home::bare(Mode::InProcess);
+    let names = [("base", 0.0), ("near", 1e-4), ("far", 2e-3)];
+    for (name, moved) in names {
+        fs::write(home.path(format!("{name}.safetensors")), weights(4096, moved, 5)).unwrap();
+    }
+    let file = |name: &str| home.path(format!("{name}.safetensors"));
+    for name in ["near", "far"] {
+        let (base, tuned, artifact) = (file("base"), file(name), home.path(format!("{name}.delta")));
+        let found = delta_json(&home, &["estimate", path(&base), path(&tuned)]);
+        let made = delta_json(&home, &["compress", path(&base), path(&tuned), "-o", path(&artifact)]);
+        let (size, stored) =
+            (made["totals"]["size"].as_f64().unwrap(), made["totals"]["stored"].as_f64().unwrap());
+        let delta = &found["strategies"][0];
+        let off = delta["bytes"].as_f64().unwrap() / stored - 1.0;
+        assert!(off.abs() < 0.1, "{name}: {off:+.3} off, of {:.3} of the bytes", stored / size);
+        let read = found["read"].as_f64().unwrap() / found["both"].as_f64().unwrap();
+        assert!(read < 0.1, "{name}: {read:.3} of both was read");
+        assert_eq!((found["best"].as_str(), found["identical"].as_bool()), (Some("delta"), Some(false)));
+    }
+    let same = delta_json(&home, &["estimate", path(&file("near")), path(&file("near"))]);
+    assert_eq!(same["identical"], true);
+    assert!(same["strategies"][0]["bytes"].as_u64().unwrap() < 10_000, "{same}");
+}
+
+/// Small models are read whole: then an estimate is what compress gives, and knows identical ones.
+#[test]
+fn an_estimate_of_a_small_model_is_exact() {
+    let home = Home::bare(Mode::InProcess);
+    let (base, tuned, artifact) = (model("tiny-base"), model("tiny-sft"), home.path("a.delta"));
+    let found = delta_json(&home, &["estimate", path(&base), path(&tuned)]);
+    let made = delta_json(&home, &["compress", path(&base), path(&tuned), "-o", path(&artifact)]);
+    let bytes = found["strategies"][0]["bytes"].as_f64().unwrap();
+    let off = bytes / made["totals"]["stored"].as_f64().unwrap() - 1.0;
+    assert!(off.abs() < 0.02, "{off:+.3} off");
+    let same = delta_json(&home, &["estimate", path(&base), path(&base)]);
+    assert_eq!(same["reason"], "the two models are identical");
+    // A model against something else entirely: said, not hidden.
+    let other = delta_json(&home, &["estimate", path(&model("tiny-lora")), path(&base)]);
+    assert_eq!(other["best"], "whole", "{other}");
+}
