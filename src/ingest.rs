@@ -11,7 +11,8 @@ use crossbeam_skiplist::SkipSet;
 use sha2::{Digest, Sha256};
 
 use crate::base::{self, Hints};
-use crate::codec::{self, Effort, Encoded};
+use crate::codec::quantised::{self, NotFinite, Tier};
+use crate::codec::{self, Codec, Effort, Encoded};
 use crate::format::{self, Cut, Dtype, Segment, Source};
 use crate::id::{ObjectId, Oid};
 use crate::pack::PackWriter;
@@ -57,6 +58,8 @@ pub enum IngestError {
     ReadBack(ReconstructError),
     #[error("read back: {0}")]
     Unproven(RecipeError),
+    #[error("tensor {0} can't be approximated: it holds NaN or infinity")]
+    NotFinite(String),
     #[error("{0}")]
     Cancelled(#[from] Cancelled),
 }
@@ -81,6 +84,7 @@ pub fn ingest(
     let against = base.map(|choice| Against {
         counterparts: Counterparts::of(&choice.recipe),
         base: Some((choice.recipe.oid, choice.reason)),
+        lossy: None,
     });
     keep(store, source, shape, Some(oid), against.unwrap_or_default(), effort, progress)
 }
@@ -102,6 +106,9 @@ pub struct Against {
     pub counterparts: Counterparts,
     /// What the recipe says of it.
     pub base: Option<(Oid, Reason)>,
+    /// Store an approximation of the file in its place, where that is smaller: the recipe is of another file
+    /// then. Never for what somebody calls by its hash.
+    pub lossy: Option<Tier>,
 }
 
 /// What is known of a file before it is stored.
@@ -129,8 +136,8 @@ fn keep(
     progress: &Progress<'_>,
 ) -> Result<Ingested, IngestError> {
     let Shape { cut, layout, sketch } = shape;
-    let Against { counterparts, base } = against;
-    let encoder = Encoder { store, counterparts, effort, pending: SkipSet::new() };
+    let Against { counterparts, base, lossy } = against;
+    let encoder = Encoder { store, counterparts, effort, lossy, pending: SkipSet::new() };
     let mut packer = Packer::new(&encoder);
     let oid = run(&encoder, &mut packer, source, &cut, progress)?;
     if let Some(expected) = expected.filter(|expected| *expected != oid) {
@@ -207,6 +214,7 @@ struct Encoder<'a> {
     store: &'a Store,
     counterparts: Counterparts,
     effort: Effort,
+    lossy: Option<Tier>,
     /// Objects in the unfinished pack: the index doesn't know them yet.
     pending: SkipSet<ObjectId>,
 }
@@ -218,22 +226,32 @@ impl Encoder<'_> {
         source.read_at(&mut bytes, start).map_err(IngestError::Read)?;
         let outcome = |segment: &Segment| {
             let range = (segment.range.start - start) as usize..(segment.range.end - start) as usize;
-            self.encode_one(segment, &bytes[range])
+            self.encode_one(segment, &mut bytes[range])
         };
-        let outcomes = segments.iter().map(outcome).collect();
-        Ok(Stretch { bytes, outcomes })
+        let outcomes: Result<_, IngestError> = segments.iter().map(outcome).collect();
+        Ok(Stretch { outcomes: outcomes?, bytes })
     }
 
-    fn encode_one(&self, segment: &Segment, bytes: &[u8]) -> Outcome {
-        let (object, len) = (ObjectId::of(bytes), bytes.len() as u32);
+    /// Encodes what is not known yet. `bytes` become what was stored for them.
+    fn encode_one(&self, segment: &Segment, bytes: &mut [u8]) -> Result<Outcome, IngestError> {
+        let (mut object, len) = (ObjectId::of(bytes), bytes.len() as u32);
         if self.pending.contains(&object) || self.store.holds_whole(&object) {
-            return Outcome { object, len, new: None };
+            return Ok(Outcome { object, len, new: None });
         }
         let base = self.base_of(segment);
         let with = base.as_ref().map(|base| codec::Base { bytes: &base.bytes, dtype: base.dtype });
-        let encoded = codec::encode(bytes, segment.dtype, segment.row_len, with, self.effort);
+        let mut encoded = codec::encode(bytes, segment.dtype, segment.row_len, with, self.effort);
+        if let Some((tier, with)) = self.lossy.zip(with) {
+            let found = quantised::approximate(bytes, segment.dtype, with, tier);
+            let found = found.map_err(|NotFinite| IngestError::NotFinite(segment.name.clone()))?;
+            if let Some(found) = found.filter(|found| found.payload.len() < encoded.payload.len()) {
+                bytes.copy_from_slice(&found.bytes);
+                object = ObjectId::of(bytes);
+                encoded = Encoded { codec: Codec::Quantised, payload: found.payload };
+            }
+        }
         let base = base.filter(|_| encoded.codec.needs_base()).map(|base| (base.object, base.depth));
-        Outcome { object, len, new: Some(New { encoded, base }) }
+        Ok(Outcome { object, len, new: Some(New { encoded, base }) })
     }
 
     /// The counterpart's bytes; none when there is none, or when it can't be read (fsck tells).

@@ -5,13 +5,15 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use git_sparse::artifact::{Artifact, Tree, compress, rebuild};
+use git_sparse::artifact::{Artifact, Made, Tree, compress, rebuild};
 use git_sparse::progress::{Cancelled, unwatched};
 use serde_json::Value;
 
 use crate::support::home::{Home, Mode};
 use crate::support::random::Random;
 use crate::support::repo::{Repo, model, tree_of};
+
+const MADE: Made<'_> = Made { at: "1970-01-01T00:00Z", by: "test", lossy: None };
 
 /// Runs `git-sparse delta …`; its exit code and all it said.
 #[track_caller]
@@ -181,19 +183,18 @@ fn models_are_found_in_repositories_and_in_the_hubs_cache() {
     repo.git(&["sparse", "delta", "reconstruct", "tiny-base:model", path(&artifact), "-o", path(&out)]);
     assert!(files(&out) == files(&model("tiny-sft")));
 
+    let new = home.path("new");
     for (spec, told) in [
         ("org/other", "hf download org/other"),
         ("org/tiny@ffff", "it has: 0123abcd"),
         ("no such thing", "REV:PATH"),
         ("tiny-base:nowhere", "nothing at"),
     ] {
-        let said = home.git_fails(
-            &repo.path,
-            &["sparse", "delta", "compress", spec, "org/tiny", "-o", path(&home.path("x"))],
-        );
+        let said =
+            home.git_fails(&repo.path, &["sparse", "delta", "compress", spec, "org/tiny", "-o", path(&out)]);
         assert!(said.contains(told), "{spec}: {said}");
     }
-    assert!(!home.path("x").exists());
+    assert!(!new.exists());
 }
 
 /// An artifact comes from strangers. Whatever is in it, the fine-tune comes back whole or not at all.
@@ -204,7 +205,7 @@ fn a_damaged_artifact_gives_the_right_bytes_or_none() {
     let base = Tree::read("base", &model("tiny-base")).unwrap();
     let tuned = Tree::read("tuned", &model("tiny-lora-merged")).unwrap();
     fs::create_dir(&good).unwrap();
-    compress(&base, &tuned, &good, "1970-01-01T00:00Z", "test", &unwatched).unwrap();
+    compress(&base, &tuned, &good, &MADE, &unwatched).unwrap();
     let whole = files(&good);
     let expected = files(&model("tiny-lora-merged"));
     let mut random = Random::seeded(11);
@@ -257,7 +258,7 @@ fn cancelled_work_stops() {
     let dir = tempfile::tempdir().unwrap();
     let base = Tree::read("base", &model("tiny-base")).unwrap();
     let tuned = Tree::read("tuned", &model("tiny-sft")).unwrap();
-    let error = compress(&base, &tuned, dir.path(), "1970-01-01T00:00Z", "test", &|_| Err(Cancelled));
+    let error = compress(&base, &tuned, dir.path(), &MADE, &|_| Err(Cancelled));
     assert!(error.unwrap_err().is_cancelled());
     assert!(!dir.path().join("manifest.json").exists());
 }
@@ -359,4 +360,81 @@ fn an_estimate_of_a_small_model_is_exact() {
     // A model against something else entirely: said, not hidden.
     let other = delta_json(&home, &["estimate", path(&model("tiny-lora")), path(&base)]);
     assert_eq!(other["best"], "whole", "{other}");
+}
+
+/// Who asks for an approximation must be told everywhere that it is one, and how far it lies off.
+#[test]
+fn an_approximation_is_measured_and_marked() {
+    let home = Home::bare(Mode::InProcess);
+    // In bf16 a lossless delta is smaller than 8 bits a weight: there is nothing to give up for.
+    let (base, tuned, artifact) = (model("tiny-base"), model("tiny-sft-f32"), home.path("a.delta"));
+    let whole = delta_json(&home, &["compress", path(&base), path(&tuned), "-o", path(&home.path("whole"))]);
+    let lossy = ["compress", path(&base), path(&tuned), "-o", path(&artifact), "--lossy", "int8"];
+    let made = delta_json(&home, &lossy);
+    assert_eq!((made["kind"].as_str(), whole["kind"].as_str()), (Some("lossy-int8"), Some("lossless")));
+    let stored = |made: &Value| made["totals"]["stored"].as_f64().unwrap();
+    assert!(stored(&made) < 0.7 * stored(&whole), "{} of {}", stored(&made), stored(&whole));
+
+    let info = delta_json(&home, &["info", path(&artifact)]);
+    let file = info["fine_tune"]["files"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|file| file["path"] == "model.safetensors");
+    let file = file.unwrap();
+    assert_ne!(file["sha256"], file["approximation"]);
+    let out = home.path("out");
+    let (code, said) = delta(&home, &["reconstruct", path(&base), path(&artifact), "-o", path(&out)]);
+    assert!(code == 0 && said.contains("LOSSY"), "{said}");
+    let sha = Command::new("sha256sum").arg(out.join("model.safetensors")).output().unwrap().stdout;
+    assert_eq!(&String::from_utf8(sha).unwrap()[..64], file["approximation"].as_str().unwrap());
+    assert!(delta(&home, &["verify", path(&artifact)]).1.contains("LOSSY"));
+
+    let validate = ["validate", path(&base), path(&tuned), path(&artifact)];
+    let found = delta_json(&home, &validate);
+    let worst = found["worst"].as_f64().unwrap();
+    assert!(worst > 0.0 && worst < 0.02, "{worst} of a tensor's change was lost");
+    let (code, said) = delta(&home, &[&validate[..], &["--max-loss", "0.0001"]].concat());
+    assert!(code == 1 && said.contains("FAILED"), "{said}");
+    // The manifest's own word is the same.
+    let tensors = info["tensors"].as_array().unwrap();
+    let listed =
+        tensors.iter().filter_map(|tensor| tensor["error"]["of_change"].as_f64()).fold(0.0, f64::max);
+    assert_eq!(listed, worst);
+
+    let exact = delta_json(&home, &["validate", path(&base), path(&tuned), path(&home.path("whole"))]);
+    assert_eq!((exact["passed"].as_bool(), exact["max"].as_f64()), (Some(true), Some(0.0)));
+    let (other, whole) = (model("tiny-lora-merged"), home.path("whole"));
+    assert_ne!(delta(&home, &["validate", path(&base), path(&other), path(&whole)]).0, 0);
+}
+
+/// An approximation of NaN is a guess: it is refused by the tensor's name.
+#[test]
+fn what_is_not_finite_is_not_approximated() {
+    let home = Home::bare(Mode::InProcess);
+    let tensor = |weights: &[f32]| {
+        let header = format!(
+            r#"{{"w":{{"dtype":"F32","shape":[{}],"data_offsets":[0,{}]}}}}"#,
+            weights.len(),
+            4 * weights.len()
+        );
+        let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+        bytes.extend_from_slice(header.as_bytes());
+        weights.iter().for_each(|weight| bytes.extend_from_slice(&weight.to_le_bytes()));
+        bytes
+    };
+    let mut weights: Vec<f32> = (0..500).map(|at| (at as f32).sin()).collect();
+    fs::write(home.path("base.safetensors"), tensor(&weights)).unwrap();
+    weights.iter_mut().for_each(|weight| *weight += 1e-3 * (*weight * 1e4).sin());
+    weights[77] = f32::NAN;
+    fs::write(home.path("tuned.safetensors"), tensor(&weights)).unwrap();
+    let (base, tuned) = (home.path("base.safetensors"), home.path("tuned.safetensors"));
+    let out = home.path("x");
+    let lossy = ["compress", path(&base), path(&tuned), "-o", path(&out), "--lossy", "int8"];
+    let (code, said) = delta(&home, &lossy);
+    assert!(code == 6 && said.contains("tensor w can't be approximated"), "{said}");
+    // Without --lossy it comes back bit for bit, and is measured without the NaN.
+    delta_json(&home, &["compress", path(&base), path(&tuned), "-o", path(&out)]);
+    let found = delta_json(&home, &["validate", path(&base), path(&tuned), path(&out)]);
+    assert_eq!(found["passed"], true);
 }

@@ -6,13 +6,15 @@ use std::io;
 use std::path::Path;
 
 use super::held::{self, OutlineError};
-use super::manifest::{FileEntry, Manifest, ManifestError, Model, TensorEntry};
+use super::manifest::{FileEntry, Made, Manifest, ManifestError, Model, TensorEntry};
 use super::tree::{Tree, TreeFile};
+use super::validate::{self, ValidateError};
 use crate::backend::{Area, Local, Privacy};
 use crate::census;
 use crate::codec::Effort;
+use crate::codec::quantised::Tier;
 use crate::format::{Dtype, OpenFile};
-use crate::id::ObjectId;
+use crate::id::{ObjectId, Oid};
 use crate::ingest::{Against, Counterparts, IngestError, ingest_against};
 use crate::progress::Progress;
 use crate::recipe::{Part, Reason, Recipe};
@@ -31,6 +33,8 @@ pub enum CompressError {
     Store(#[from] StoreError),
     #[error("{0}")]
     Manifest(#[from] ManifestError),
+    #[error("{0}")]
+    Measure(#[from] ValidateError),
 }
 
 impl CompressError {
@@ -39,6 +43,7 @@ impl CompressError {
         match self {
             CompressError::Outline { error, .. } => matches!(error, OutlineError::Cancelled(_)),
             CompressError::Ingest { error, .. } => matches!(**error, IngestError::Cancelled(_)),
+            CompressError::Measure(error) => matches!(error, ValidateError::Cancelled(_)),
             _ => false,
         }
     }
@@ -47,13 +52,12 @@ impl CompressError {
 /// Writes an artifact that gives `tuned` to whoever has `base` into the empty directory `dir`.
 ///
 /// Everything is durable, and was read back, when this returns. `progress` counts the bytes of both
-/// models. `created_at` is a time in ISO 8601, `created_by` a program and its version.
+/// models.
 pub fn compress(
     base: &Tree,
     tuned: &Tree,
     dir: &Path,
-    created_at: &str,
-    created_by: &str,
+    made: &Made<'_>,
     progress: &Progress<'_>,
 ) -> Result<Manifest, CompressError> {
     let artifact = Local::new(dir, Privacy::Shared);
@@ -61,33 +65,68 @@ pub fn compress(
     let base_files = outlines(base, &artifact, progress)?;
     let recipes: Vec<Recipe> = base_files.iter().map(|(recipe, _)| recipe.clone()).collect();
     let store = held::store(artifact, base_files);
-    let mut files = Vec::new();
+    let (mut files, mut entries) = (Vec::new(), Vec::new());
     for file in &tuned.files {
-        let against = against(base, &recipes, file);
-        files.push((file, ingest(&store, file, against, progress)?));
+        let recipe = ingest(&store, file, against(base, &recipes, file, made.lossy), progress)?;
+        entries.push(entry_of(file, &recipe, made.lossy, progress)?);
+        files.push((file, recipe));
     }
-    let entries = |files: &[(&TreeFile, &Recipe)]| {
-        let entry = |(file, recipe): &(&TreeFile, &Recipe)| FileEntry {
-            path: file.path.clone(),
-            size: recipe.size,
-            sha256: recipe.oid,
-        };
-        files.iter().map(entry).collect()
-    };
-    let model = |tree: &Tree, files: Vec<FileEntry>| Model {
-        name: tree.name.clone(),
-        revision: tree.revision.clone(),
-        files,
-    };
-    let base_model = model(base, entries(&base.files.iter().zip(&recipes).collect::<Vec<_>>()));
-    let pairs: Vec<_> = files.iter().map(|(file, recipe)| (*file, recipe)).collect();
-    let tuned_model = model(tuned, entries(&pairs));
-    let mut manifest = Manifest::new(created_at.into(), created_by.into(), base_model, tuned_model);
+    let known = base.files.iter().zip(&recipes).map(|(file, recipe)| entry_for(file, recipe.oid, recipe));
+    let mut manifest = Manifest::new(made, Model::of(base, known.collect()), Model::of(tuned, entries));
     account(&store, &recipes, &files, &mut manifest)?;
+    if made.lossy.is_some() {
+        measure(&store, &recipes, tuned, &mut manifest, progress)?;
+    }
     // Nothing is staged any more.
     let _ = fs::remove_dir(dir.join("tmp"));
     manifest.write(dir)?;
     Ok(manifest)
+}
+
+/// What the manifest says of a file: where an approximation comes back, its own hash, too.
+fn entry_of(
+    file: &TreeFile,
+    recipe: &Recipe,
+    lossy: Option<Tier>,
+    progress: &Progress<'_>,
+) -> Result<FileEntry, CompressError> {
+    if lossy.is_none() {
+        return Ok(entry_for(file, recipe.oid, recipe));
+    }
+    let own = outline(file, &open(file)?, progress)?.oid;
+    let approximation = (own != recipe.oid).then_some(recipe.oid);
+    Ok(FileEntry { approximation, ..entry_for(file, own, recipe) })
+}
+
+fn entry_for(file: &TreeFile, sha256: Oid, recipe: &Recipe) -> FileEntry {
+    FileEntry { path: file.path.clone(), size: recipe.size, sha256, approximation: None }
+}
+
+fn outline(file: &TreeFile, source: &OpenFile, progress: &Progress<'_>) -> Result<Recipe, CompressError> {
+    held::outline(source, progress).map_err(|error| CompressError::Outline { path: file.path.clone(), error })
+}
+
+/// Says of each tensor how far its approximation lies from it.
+fn measure(
+    store: &Store,
+    base: &[Recipe],
+    tuned: &Tree,
+    manifest: &mut Manifest,
+    progress: &Progress<'_>,
+) -> Result<(), CompressError> {
+    let files = manifest.fine_tune.files.iter();
+    let files: Result<Vec<_>, StoreError> = files
+        .map(|entry| {
+            let oid = entry.oid();
+            Ok((entry.path.as_str(), store.recipe(&oid)?.ok_or(StoreError::NoFile(oid))?))
+        })
+        .collect();
+    let measured = validate::measure(store, base, &files?, tuned, progress)?;
+    for tensor in &mut manifest.tensors {
+        let own = measured.iter().find(|found| found.file == tensor.file && found.name == tensor.name);
+        tensor.error = own.map(|found| found.error);
+    }
+    Ok(())
 }
 
 /// Outlines the files of the base and keeps their recipes in the artifact.
@@ -98,8 +137,7 @@ fn outlines(
 ) -> Result<Vec<(Recipe, OpenFile)>, CompressError> {
     let outline = |file: &TreeFile| {
         let source = open(file)?;
-        let recipe = held::outline(&source, progress)
-            .map_err(|error| CompressError::Outline { path: file.path.clone(), error })?;
+        let recipe = outline(file, &source, progress)?;
         let oid = recipe.oid;
         let proven = recipe.clone().prove(oid).expect("because the recipe was made of this hash");
         store::write_recipe(artifact, &proven).map_err(StoreError::Io)?;
@@ -113,13 +151,13 @@ fn open(file: &TreeFile) -> Result<OpenFile, CompressError> {
 }
 
 /// What a file is compared against: the base's file of the same path, and what other files of it have.
-fn against(base: &Tree, recipes: &[Recipe], file: &TreeFile) -> Against {
+fn against(base: &Tree, recipes: &[Recipe], file: &TreeFile, lossy: Option<Tier>) -> Against {
     let (own, others): (Vec<_>, Vec<_>) =
         base.files.iter().zip(recipes).partition(|(known, _)| known.path == file.path);
     let mut counterparts = Counterparts::default();
     own.iter().chain(&others).for_each(|(_, recipe)| counterparts.add(recipe));
     let nearest = own.first().or_else(|| others.iter().max_by_key(|(_, recipe)| recipe.tensors.len()));
-    Against { counterparts, base: nearest.map(|(_, recipe)| (recipe.oid, Reason::Declared)) }
+    Against { counterparts, base: nearest.map(|(_, recipe)| (recipe.oid, Reason::Declared)), lossy }
 }
 
 fn ingest(
@@ -204,6 +242,7 @@ fn entry(
         size,
         stored,
         checksum: checksum(parts),
+        error: None,
     })
 }
 

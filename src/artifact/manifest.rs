@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::tree::{MAX_FILES, is_plain};
+use super::tree::{MAX_FILES, Tree, is_plain};
+use crate::codec::quantised::Tier;
 use crate::format::Dtype;
 use crate::id::{ObjectId, Oid};
 
@@ -31,12 +32,36 @@ pub struct Manifest {
     pub created_at: String,
     /// Program and version.
     pub created_by: String,
+    pub kind: Kind,
     /// The model that is needed to read the artifact.
     pub base: Model,
     /// The model that it gives back.
     pub fine_tune: Model,
     pub tensors: Vec<TensorEntry>,
     pub totals: Totals,
+}
+
+/// How an artifact is made.
+#[derive(Debug, Clone, Copy)]
+pub struct Made<'a> {
+    /// ISO 8601, UTC.
+    pub at: &'a str,
+    /// Program and version.
+    pub by: &'a str,
+    /// What is given up, if anything.
+    pub lossy: Option<Tier>,
+}
+
+/// Whether what comes back is the fine-tune.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// To the last bit.
+    Lossless,
+    /// An approximation: differences in 8 bits.
+    LossyInt8,
+    /// An approximation: the largest differences in 8 bits, no others.
+    LossySparseInt8,
 }
 
 /// The files of one model.
@@ -56,6 +81,9 @@ pub struct FileEntry {
     /// In bytes.
     pub size: u64,
     pub sha256: Oid,
+    /// Of the approximation that comes back in its place, if one does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approximation: Option<Oid>,
 }
 
 /// What became of one tensor.
@@ -74,6 +102,23 @@ pub struct TensorEntry {
     pub stored: u64,
     /// BLAKE3 of its bytes; of a tensor in several pieces, of their BLAKE3s one after the other.
     pub checksum: ObjectId,
+    /// How far an approximation lies from it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<TensorError>,
+}
+
+/// How far a tensor lies from the one that it stands for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct TensorError {
+    /// Largest distance of a weight.
+    pub max: f64,
+    /// Mean distance of the weights.
+    pub mean: f64,
+    /// Norm of the distances over the norm of the weights; none where only these are zero.
+    pub relative: Option<f64>,
+    /// Norm of the distances over the norm of the fine-tune's own differences to its base; none where only
+    /// these are zero.
+    pub of_change: Option<f64>,
 }
 
 /// Sums over all files.
@@ -115,10 +160,18 @@ pub enum ManifestError {
 }
 
 impl Manifest {
-    pub fn new(created_at: String, created_by: String, base: Model, fine_tune: Model) -> Manifest {
-        let (format, version) = (FORMAT.into(), VERSION);
-        let totals = Totals { ratio_of: RATIO_OF.into(), ..Totals::default() };
-        Manifest { format, version, created_at, created_by, base, fine_tune, tensors: Vec::new(), totals }
+    pub fn new(made: &Made<'_>, base: Model, fine_tune: Model) -> Manifest {
+        Manifest {
+            format: FORMAT.into(),
+            version: VERSION,
+            created_at: made.at.into(),
+            created_by: made.by.into(),
+            kind: made.lossy.map_or(Kind::Lossless, Kind::of),
+            base,
+            fine_tune,
+            tensors: Vec::new(),
+            totals: Totals { ratio_of: RATIO_OF.into(), ..Totals::default() },
+        }
     }
 
     /// Reads the manifest of the artifact in `dir` and checks what it asks to be written.
@@ -169,7 +222,27 @@ impl Manifest {
     }
 }
 
+impl Kind {
+    fn of(tier: Tier) -> Kind {
+        match tier {
+            Tier::Int8 => Kind::LossyInt8,
+            Tier::SparseInt8 => Kind::LossySparseInt8,
+        }
+    }
+}
+
+impl FileEntry {
+    /// The hash of what comes back.
+    pub fn oid(&self) -> Oid {
+        self.approximation.unwrap_or(self.sha256)
+    }
+}
+
 impl Model {
+    pub(super) fn of(tree: &Tree, files: Vec<FileEntry>) -> Model {
+        Model { name: tree.name.clone(), revision: tree.revision.clone(), files }
+    }
+
     /// Bytes of all files.
     pub fn size(&self) -> u64 {
         self.files.iter().fold(0, |sum, file| sum.saturating_add(file.size))
@@ -226,10 +299,16 @@ mod tests {
     use super::*;
 
     fn with_paths(paths: &[&str]) -> Vec<u8> {
-        let file = |path: &&str| FileEntry { path: (*path).into(), size: 1, sha256: Oid::of(b"x") };
+        let file = |path: &&str| FileEntry {
+            path: (*path).into(),
+            size: 1,
+            sha256: Oid::of(b"x"),
+            approximation: None,
+        };
         let model = |files| Model { name: "m".into(), revision: None, files };
         let tuned = model(paths.iter().map(file).collect());
-        let manifest = Manifest::new("1970-01-01T00:00Z".into(), "test".into(), model(Vec::new()), tuned);
+        let made = Made { at: "1970-01-01T00:00Z", by: "test", lossy: None };
+        let manifest = Manifest::new(&made, model(Vec::new()), tuned);
         serde_json::to_vec(&manifest).unwrap()
     }
 

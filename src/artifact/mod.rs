@@ -13,11 +13,13 @@ mod open;
 mod rebuild;
 mod staging;
 mod tree;
+mod validate;
 
 pub use compress::{CompressError, compress};
 pub use estimate::{Estimate, EstimateError, estimate};
-pub use manifest::{FileEntry, Manifest, ManifestError, Model, TensorEntry, Totals};
-pub use open::{Artifact, Difference, Differs, OpenError};
+pub use manifest::{FileEntry, Kind, Made, Manifest, ManifestError, Model, TensorEntry, TensorError, Totals};
+pub use open::{Artifact, Difference, Differs, MeasureError, OpenError};
 pub use rebuild::{RebuildError, rebuild, try_out};
 pub use staging::{Staging, StagingError};
 pub use tree::{Tree, TreeError, TreeFile};
+pub use validate::{Measured, ValidateError};

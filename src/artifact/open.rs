@@ -10,6 +10,7 @@ use rayon::prelude::*;
 use super::held::{self, OutlineError};
 use super::manifest::{FileEntry, Manifest, ManifestError};
 use super::tree::Tree;
+use super::validate::{self, Measured, ValidateError};
 use crate::backend::{Area, Backend, Local, Name, Privacy};
 use crate::format::{OpenFile, Source};
 use crate::id::{ObjectId, Oid, PackId};
@@ -48,6 +49,15 @@ pub enum OpenError {
     OtherBase(Vec<Difference>),
     #[error("{0}")]
     Cancelled(#[from] Cancelled),
+}
+
+/// Why an artifact can't be measured.
+#[derive(Debug, thiserror::Error)]
+pub enum MeasureError {
+    #[error("{0}")]
+    Open(#[from] OpenError),
+    #[error("{0}")]
+    Validate(#[from] ValidateError),
 }
 
 /// Where a model is not the base that was expected.
@@ -140,8 +150,8 @@ impl Artifact {
 
     /// The recipe of a file that the manifest lists.
     fn recipe(&self, backend: &Local, entry: &FileEntry) -> Result<Recipe, OpenError> {
-        let recipe = store::read_recipe(backend, &entry.sha256)?;
-        let (path, oid) = (entry.path.clone(), entry.sha256);
+        let (path, oid) = (entry.path.clone(), entry.oid());
+        let recipe = store::read_recipe(backend, &oid)?;
         let recipe = recipe.ok_or_else(|| OpenError::NoRecipe { path: path.clone(), oid })?;
         match recipe.size == entry.size {
             true => Ok(recipe),
@@ -154,6 +164,21 @@ impl Artifact {
         let backend = self.backend();
         let entries = self.manifest.fine_tune.files.iter();
         entries.map(|entry| Ok((entry, self.recipe(&backend, entry)?))).collect()
+    }
+
+    /// How far each tensor that comes back lies from the one in `tuned`; `store` is what `on` gave.
+    pub fn measure(
+        &self,
+        store: &Store,
+        tuned: &Tree,
+        progress: &Progress<'_>,
+    ) -> Result<Vec<Measured>, MeasureError> {
+        let backend = self.backend();
+        let entries = self.manifest.base.files.iter();
+        let base: Result<Vec<_>, OpenError> = entries.map(|entry| self.recipe(&backend, entry)).collect();
+        let files = self.recipes()?;
+        let files: Vec<_> = files.into_iter().map(|(entry, recipe)| (entry.path.as_str(), recipe)).collect();
+        Ok(validate::measure(store, &base?, &files, tuned, progress)?)
     }
 
     /// Checks all that can be checked without the base: checksums, and that nothing is missing.

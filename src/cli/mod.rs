@@ -98,6 +98,7 @@ fn dispatch(verb: Verb) -> Result<ExitCode, Failure> {
     match verb {
         Verb::Diff(args) => return args.run(),
         Verb::Doctor(args) => return args.run(),
+        Verb::Delta(args) => return args.run(),
         Verb::Install(args) => args.run(),
         Verb::Uninstall(args) => args.run(),
         Verb::Init(args) => args.run(),
@@ -113,7 +114,6 @@ fn dispatch(verb: Verb) -> Result<ExitCode, Failure> {
         Verb::Gc(args) => args.run(),
         Verb::Repack(args) => args.run(),
         Verb::Prune(args) => args.run(),
-        Verb::Delta(args) => args.run(),
         Verb::Cache(args) => args.run(),
         Verb::Daemon(args) => args.run(),
         Verb::LfsAgent(args) => args.run(),

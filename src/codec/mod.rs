@@ -15,6 +15,7 @@ mod measured;
 mod order;
 mod payload;
 mod planes;
+pub mod quantised;
 mod rans;
 mod rare;
 mod samples;
@@ -42,6 +43,9 @@ pub enum Codec {
     Ulp = 3,
     /// zstd with the base as dictionary.
     ZstdPatch = 4,
+    /// Numbers as steps from the base, of an approximation that somebody asked for (see `quantised`); `encode`
+    /// never chooses it.
+    Quantised = 5,
 }
 
 /// An encoded object.
@@ -100,13 +104,14 @@ impl Codec {
             2 => Codec::Planes,
             3 => Codec::Ulp,
             4 => Codec::ZstdPatch,
+            5 => Codec::Quantised,
             _ => return None,
         })
     }
 
     /// Whether a payload decodes only together with its base.
     pub const fn needs_base(self) -> bool {
-        matches!(self, Codec::Ulp | Codec::ZstdPatch)
+        matches!(self, Codec::Ulp | Codec::ZstdPatch | Codec::Quantised)
     }
 }
 
@@ -187,6 +192,7 @@ pub fn decode(
         Codec::Zstd => zstd::decompress(payload, decoded_len),
         Codec::Planes => planes::decode(payload, decoded_len),
         Codec::Ulp => ulp::decode(payload, base.ok_or(DecodeError::NoBase)?, decoded_len),
+        Codec::Quantised => quantised::decode(payload, base.ok_or(DecodeError::NoBase)?, decoded_len),
         Codec::ZstdPatch => zstd::decompress_patch(payload, base.ok_or(DecodeError::NoBase)?, decoded_len),
     }
 }

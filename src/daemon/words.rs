@@ -46,6 +46,7 @@ pub fn ingest(path: &Path, error: &IngestError) -> Failure {
         IngestError::ReadBack(_) | IngestError::Unproven(_) => {
             Failure::new(Kind::Corrupt, message).fix("nothing was stored; check the disk, then push again")
         }
+        IngestError::NotFinite(_) => Failure::new(Kind::Refused, message),
         IngestError::Cancelled(_) => Failure::new(Kind::Fatal, message),
     }
 }

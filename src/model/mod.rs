@@ -2,7 +2,7 @@
 
 mod diff;
 mod summary;
-mod weights;
+pub mod weights;
 
 pub use diff::{Change, DiffError, TensorDiff, diff};
 pub use summary::{TensorSummary, summary, summary_of};

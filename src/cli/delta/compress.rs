@@ -6,9 +6,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use clap::Args;
 
 use super::{interrupted, model, not_stored, system};
-use crate::artifact::{CompressError, Manifest, Staging, compress};
+use crate::artifact::{CompressError, Kind, Made, Manifest, Staging, compress};
 use crate::cli::{report, watch};
-use crate::daemon::message::{Failure, Kind};
+use crate::codec::quantised::Tier;
+use crate::daemon::message::{self, Failure};
 
 /// Make an artifact that gives FINE_TUNE, every byte of every file, to whoever has BASE
 #[derive(Debug, Args)]
@@ -20,9 +21,31 @@ pub struct Compress {
     /// A new directory for the artifact
     #[arg(short, long, value_name = "DIR")]
     output: PathBuf,
+    /// Give up precision for size: differences in 8 bits (int8), or only the largest tenth of them
+    /// (sparse-int8); what comes back is NOT the fine-tune, and is marked as an approximation
+    #[arg(long, value_name = "TIER")]
+    lossy: Option<Lossy>,
     /// Print one JSON document (schema git-sparse/delta-compress/1)
     #[arg(long)]
     json: bool,
+}
+
+/// What may be given up.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Lossy {
+    /// Every difference in 8 bits, with a scale for each 64 weights
+    Int8,
+    /// The largest tenth of the differences in 8 bits, no others
+    SparseInt8,
+}
+
+impl Lossy {
+    fn tier(self) -> Tier {
+        match self {
+            Lossy::Int8 => Tier::Int8,
+            Lossy::SparseInt8 => Tier::SparseInt8,
+        }
+    }
 }
 
 impl Compress {
@@ -32,13 +55,15 @@ impl Compress {
         let tuned = model::find(&self.fine_tune, &self.output)?;
         let made = watch::here("compress", |progress| {
             let by = format!("git-sparse {}", crate::VERSION);
-            compress(&base.tree, &tuned.tree, staging.path(), &now(), &by, progress)
+            let made = Made { at: &now(), by: &by, lossy: self.lossy.map(Lossy::tier) };
+            compress(&base.tree, &tuned.tree, staging.path(), &made, progress)
         });
         let manifest = made.map_err(|error| failed(&error))?;
         let path = staging.publish().map_err(|error| model::taken(&error))?;
         if self.json {
             let totals = &manifest.totals;
-            report::json("delta-compress", serde_json::json!({ "path": path, "totals": totals }));
+            let document = serde_json::json!({ "path": path, "kind": manifest.kind, "totals": totals });
+            report::json("delta-compress", document);
             return Ok(());
         }
         report::say(&format!("{}", path.display()));
@@ -55,9 +80,31 @@ pub(super) fn say_totals(manifest: &Manifest) {
     report::say(&format!("in base    {} of it, as they are ({same})", report::bytes(totals.same)));
     let share = report::share(totals.stored, totals.size);
     report::say(&format!("artifact   {} ({share} of the fine-tune's files)", report::bytes(totals.stored)));
+    if let Some(lossy) = lossy(manifest) {
+        report::say(&format!("LOSSY      {lossy}"));
+    }
     if totals.ratio < 1.0 {
         report::say("           larger than the fine-tune: these two models have little in common");
     }
+}
+
+/// What is said wherever an artifact that gives an approximation is listed.
+pub(super) fn lossy(manifest: &Manifest) -> Option<String> {
+    let worst = manifest.tensors.iter().filter_map(|tensor| tensor.error?.of_change).fold(0.0, f64::max);
+    let tier = match manifest.kind {
+        Kind::Lossless => return None,
+        Kind::LossyInt8 => "int8",
+        Kind::LossySparseInt8 => "sparse-int8",
+    };
+    let approximate = manifest.fine_tune.files.iter().filter(|file| file.approximation.is_some()).count();
+    Some(match approximate {
+        0 => format!("{tier} was allowed and saved nothing: every file comes back as it is"),
+        _ => format!(
+            "{tier}: {} not the fine-tune's; up to {:.1} % of a tensor's change is lost",
+            if approximate == 1 { "1 file is".into() } else { format!("{approximate} files are") },
+            100.0 * worst
+        ),
+    })
 }
 
 fn files(manifest: &Manifest) -> String {
@@ -77,8 +124,10 @@ fn failed(error: &CompressError) -> Failure {
     match error {
         CompressError::Ingest { error, .. } => not_stored(message, error),
         CompressError::Read { error, .. } => system(message, error),
-        CompressError::Outline { .. } | CompressError::Store(_) | CompressError::Manifest(_) => {
-            Failure::new(Kind::Fatal, message).fix("nothing was written; check the disk, then try again")
-        }
+        CompressError::Measure(_)
+        | CompressError::Outline { .. }
+        | CompressError::Store(_)
+        | CompressError::Manifest(_) => Failure::new(message::Kind::Fatal, message)
+            .fix("nothing was written; check the disk, then try again"),
     }
 }

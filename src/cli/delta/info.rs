@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::compress::say_totals;
-use crate::artifact::{Manifest, Model};
+use crate::artifact::{Kind, Manifest, Model};
 use crate::cli::report;
 use crate::daemon::message::Failure;
 
@@ -42,8 +42,9 @@ fn say_model(what: &str, model: &Model) {
 }
 
 fn say_tensors(manifest: &Manifest) {
+    let is_lossy = manifest.kind != Kind::Lossless;
     let rows = manifest.tensors.iter().map(|tensor| {
-        vec![
+        let mut row = vec![
             tensor.name.clone(),
             format!("{:?}", tensor.dtype).to_lowercase(),
             report::shape(&tensor.shape),
@@ -51,7 +52,13 @@ fn say_tensors(manifest: &Manifest) {
             report::bytes(tensor.stored),
             report::share(tensor.stored, tensor.size),
             tensor.method.clone(),
-        ]
+        ];
+        if is_lossy {
+            let lost = tensor.error.and_then(|error| error.of_change);
+            row.push(lost.map_or("-".into(), |lost| format!("{:.2} %", 100.0 * lost)));
+        }
+        row
     });
-    report::table(&["tensor", "type", "shape", ">size", ">stored", ">ratio", "method"], rows);
+    let head = ["tensor", "type", "shape", ">size", ">stored", ">ratio", "method", ">lost"];
+    report::table(&head[..if is_lossy { 8 } else { 7 }], rows);
 }

@@ -4,10 +4,12 @@ mod compress;
 mod estimate;
 mod info;
 mod reconstruct;
+mod validate;
 mod verify;
 
 use std::io;
 use std::path::Path;
+use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
@@ -33,17 +35,20 @@ enum Verb {
     Estimate(estimate::Estimate),
     Info(info::Info),
     Verify(verify::Verify),
+    Validate(validate::Validate),
 }
 
 impl Delta {
-    pub fn run(self) -> Result<(), Failure> {
+    pub fn run(self) -> Result<ExitCode, Failure> {
         match self.verb {
+            Verb::Validate(args) => return args.run(),
             Verb::Compress(args) => args.run(),
             Verb::Reconstruct(args) => args.run(),
             Verb::Estimate(args) => args.run(),
             Verb::Info(args) => args.run(),
             Verb::Verify(args) => args.run(),
         }
+        .map(|()| ExitCode::SUCCESS)
     }
 }
 
@@ -131,6 +136,7 @@ fn not_stored(message: String, error: &IngestError) -> Failure {
     match error {
         IngestError::Read(error) | IngestError::Store(StoreError::Io(error)) => system(message, error),
         IngestError::Cancelled(_) => interrupted(),
+        IngestError::NotFinite(_) => Failure::new(Kind::Refused, message).fix("compress it without --lossy"),
         _ => Failure::new(Kind::Fatal, message).fix("nothing was written; check the disk, then try again"),
     }
 }

@@ -37,8 +37,14 @@ impl Reconstruct {
         let path = staging.publish().map_err(|error| model::taken(&error))?;
         let model = &artifact.manifest.fine_tune;
         if self.json {
-            report::json("delta-reconstruct", serde_json::json!({ "path": path, "files": model.files }));
+            report::json(
+                "delta-reconstruct",
+                serde_json::json!({ "path": path, "kind": artifact.manifest.kind, "files": model.files }),
+            );
             return Ok(());
+        }
+        if let Some(lossy) = super::compress::lossy(&artifact.manifest) {
+            report::say(&format!("LOSSY: {lossy}"));
         }
         let files = report::count(model.files.len(), "file");
         report::say(&format!("{}: {files}, {}", path.display(), report::bytes(model.size())));

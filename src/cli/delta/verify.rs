@@ -36,8 +36,14 @@ impl Verify {
         }
         let (files, rebuilt) = (artifact.manifest.fine_tune.files.len(), self.base.is_some());
         if self.json {
-            report::json("delta-verify", serde_json::json!({ "files": files, "rebuilt": rebuilt }));
+            report::json(
+                "delta-verify",
+                serde_json::json!({ "kind": artifact.manifest.kind, "files": files, "rebuilt": rebuilt }),
+            );
             return Ok(());
+        }
+        if let Some(lossy) = super::compress::lossy(&artifact.manifest) {
+            report::say(&format!("LOSSY: {lossy}"));
         }
         let files = report::count(files, "file");
         report::say(&match rebuilt {
