@@ -24,7 +24,10 @@ fn published(home: &Home) -> Repo<'_> {
 fn json(repo: &Repo<'_>, arguments: &[&str]) -> Value {
     let told = repo.git(&[&["sparse"], arguments, &["--json"]].concat());
     let document: Value = serde_json::from_str(&told).unwrap_or_else(|error| panic!("{error}: {told}"));
-    let verb = if arguments[0] == "daemon" { "daemon-status" } else { arguments[0] };
+    let verb = match arguments[0] {
+        group @ ("daemon" | "delta") => format!("{group}-{}", arguments[1]),
+        verb => verb.to_owned(),
+    };
     assert_eq!(document["schema"], format!("git-sparse/{verb}/1"));
     document
 }
@@ -93,7 +96,7 @@ fn every_json_key_is_documented() {
     let home = Home::new(Mode::Daemon);
     let repo = published(&home);
     repo.git(&["sparse", "cache", "pin", "model/model.safetensors"]);
-    let verbs: [&[&str]; 15] = [
+    let verbs: [&[&str]; 21] = [
         &["status"],
         &["log", "model/model.safetensors"],
         &["show", "model/model.safetensors"],
@@ -109,6 +112,12 @@ fn every_json_key_is_documented() {
         &["cache", "ls"],
         &["doctor"],
         &["daemon", "status"],
+        &["delta", "estimate", "tiny-base:model", "tiny-sft:model"],
+        &["delta", "compress", "tiny-base:model", "tiny-sft:model", "-o", "a.delta", "--lossy", "int8"],
+        &["delta", "info", "a.delta"],
+        &["delta", "verify", "a.delta"],
+        &["delta", "validate", "tiny-base:model", "tiny-sft:model", "a.delta"],
+        &["delta", "reconstruct", "tiny-base:model", "a.delta", "-o", "out"],
     ];
     let docs = include_str!("../docs/commands.md");
     for verb in verbs {

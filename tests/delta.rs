@@ -191,7 +191,7 @@ fn models_are_found_in_repositories_and_in_the_hubs_cache() {
         ("tiny-base:nowhere", "nothing at"),
     ] {
         let said =
-            home.git_fails(&repo.path, &["sparse", "delta", "compress", spec, "org/tiny", "-o", path(&out)]);
+            home.git_fails(&repo.path, &["sparse", "delta", "compress", spec, "org/tiny", "-o", path(&new)]);
         assert!(said.contains(told), "{spec}: {said}");
     }
     assert!(!new.exists());
