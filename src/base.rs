@@ -13,7 +13,10 @@ use crate::store::{Store, StoreError};
 
 const MOST_EARLIER: usize = 8;
 const MOST_DECLARED: usize = 4;
-const MOST_LIKE: usize = 512;
+/// Sketches that are compared.
+const MOST_LIKE: usize = 1 << 16;
+/// Recipes that are read of the nearest: those of files that are gone are passed over.
+const MOST_READ: usize = 4;
 
 /// What is known of a new file's parents from outside the store, nearest first.
 #[derive(Debug, Clone, Default)]
@@ -41,30 +44,55 @@ pub fn choose(
 ) -> Result<Option<Choice>, StoreError> {
     let mut best: Option<Choice> = None;
     let mut seen = HashSet::from([oid]);
-    for (candidate, reason) in pool(store, layout, hints) {
-        if !seen.insert(candidate) {
-            continue;
-        }
+    let mut offer = |candidate: Oid, reason: Reason| {
         // A candidate whose recipe is missing or damaged is no candidate: fsck tells of it, not we.
-        let Ok(Some(recipe)) = store.recipe(&candidate) else { continue };
+        let Some(recipe) = seen.insert(candidate).then(|| store.recipe(&candidate).ok()).flatten().flatten()
+        else {
+            return;
+        };
         let same_layout = layout.is_some() && recipe.layout.as_ref() == layout;
         let distance = if same_layout { sketch::distance(sketch, &recipe.sketch) } else { f32::INFINITY };
-        if reason == Reason::Likeness && distance > sketch::STRANGERS {
-            continue;
-        }
-        if best.as_ref().is_none_or(|best| distance < best.distance) {
+        let is_stranger = reason == Reason::Likeness && distance > sketch::STRANGERS;
+        if !is_stranger && best.as_ref().is_none_or(|best| distance < best.distance) {
             best = Some(Choice { recipe, reason, distance });
         }
+    };
+    named(store, hints).into_iter().for_each(|(candidate, reason)| offer(candidate, reason));
+    for candidate in layout.map(|layout| alike(store, layout, sketch)).unwrap_or_default() {
+        offer(candidate, Reason::Likeness);
     }
     Ok(best)
 }
 
-fn pool(store: &Store, layout: Option<&Layout>, hints: &Hints) -> Vec<(Oid, Reason)> {
-    let like = layout.map(|layout| store.index().files_with_layout(layout, MOST_LIKE)).unwrap_or_default();
+/// What is said to be a parent.
+fn named(store: &Store, hints: &Hints) -> Vec<(Oid, Reason)> {
     let earlier = hints.earlier.iter().filter(|oid| store.has(oid).unwrap_or(false)).take(MOST_EARLIER);
     let declared = hints.declared.iter().filter(|oid| store.has(oid).unwrap_or(false)).take(MOST_DECLARED);
-    let mut pool: Vec<_> = earlier.map(|oid| (*oid, Reason::History)).collect();
-    pool.extend(declared.map(|oid| (*oid, Reason::Declared)));
-    pool.extend(like.into_iter().map(|oid| (oid, Reason::Likeness)));
-    pool
+    let earlier = earlier.map(|oid| (*oid, Reason::History));
+    earlier.chain(declared.map(|oid| (*oid, Reason::Declared))).collect()
+}
+
+/// The nearest files of this layout, by the sketches that the index keeps: no recipe is read for those that
+/// lie farther.
+fn alike(store: &Store, layout: &Layout, sketch: &[f32]) -> Vec<Oid> {
+    if !store.index().knows_sketches() {
+        learn_sketches(store);
+    }
+    let known = store.index().sketches(layout, MOST_LIKE);
+    let mut near: Vec<(f32, Oid)> =
+        known.iter().map(|(oid, theirs)| (sketch::distance(sketch, theirs), *oid)).collect();
+    near.retain(|(distance, _)| *distance <= sketch::STRANGERS);
+    near.sort_by(|a, b| a.0.total_cmp(&b.0));
+    near.into_iter().take(MOST_READ).map(|(_, oid)| oid).collect()
+}
+
+/// Reads all recipes once, after the index was lost.
+fn learn_sketches(store: &Store) {
+    let Ok(oids) = store.oids() else { return };
+    for recipe in oids.iter().filter_map(|oid| store.recipe(oid).ok().flatten()) {
+        if let Some(layout) = &recipe.layout {
+            store.index().put_sketch(layout, &recipe.oid, &recipe.sketch);
+        }
+    }
+    store.index().set_knows_sketches();
 }

@@ -18,7 +18,9 @@ use crate::recipe::Layout;
 
 const OBJECTS: &str = "objects";
 const PACKS: &str = "packs";
-const LAYOUTS: &str = "layouts";
+const SKETCHES: &str = "sketches";
+/// A key that is shorter than any file's.
+const ALL_SKETCHES: &[u8] = b"all";
 const MARKER: &str = "open";
 const CACHE_BYTES: u64 = 32 << 20;
 const VALUE_BYTES: usize = 32 + Record::BYTES - 32 + 8;
@@ -39,7 +41,7 @@ struct Trees {
     db: sled::Db,
     objects: sled::Tree,
     packs: sled::Tree,
-    layouts: sled::Tree,
+    sketches: sled::Tree,
     /// Last, because fields go in order: sled writes until it is closed.
     mark: Mark,
 }
@@ -129,31 +131,43 @@ impl Index {
         }
     }
 
-    /// Remembers that a file has this layout.
-    pub fn put_layout(&self, layout: &Layout, oid: &Oid) {
-        self.write(Kind::Layout, &[layout.as_slice(), oid.as_bytes()].concat(), Vec::new());
+    /// Remembers that a file has this layout, and its sampled weights.
+    pub fn put_sketch(&self, layout: &Layout, oid: &Oid, sketch: &[f32]) {
+        let key = [layout.as_slice(), oid.as_bytes()].concat();
+        let mut value: Vec<u8> = sketch.iter().flat_map(|weight| weight.to_le_bytes()).collect();
+        let sum = checksum(&key, &value);
+        value.extend_from_slice(&sum);
+        self.write(Kind::Sketch, &key, value);
     }
 
-    /// Files that were seen with this layout; they may be gone since.
-    pub fn files_with_layout(&self, layout: &Layout, limit: usize) -> Vec<Oid> {
-        let oid = |key: &[u8]| key.get(16..48).and_then(|raw| raw.try_into().ok()).map(Oid::from_bytes);
+    /// Files that were seen with this layout, and their sampled weights; they may be gone since.
+    pub fn sketches(&self, layout: &Layout, limit: usize) -> Vec<(Oid, Vec<f32>)> {
         match &self.engine {
             Engine::Sled(trees) => {
                 let scan = || {
-                    let keys = trees.layouts.scan_prefix(layout).keys();
-                    keys.filter_map(|key| oid(&key.ok()?)).take(limit).collect()
+                    let entries = trees.sketches.scan_prefix(layout).filter_map(Result::ok);
+                    entries.filter_map(|(key, value)| decode_sketch(&key, &value)).take(limit).collect()
                 };
                 catch_unwind(AssertUnwindSafe(scan)).unwrap_or_default()
             }
             Engine::Memory(map) => {
-                let start = [&[Kind::Layout as u8], layout.as_slice()].concat();
-                let keys = map.range(start.clone()..).map(|entry| entry.key().clone());
-                keys.take_while(|key| key.starts_with(&start))
-                    .filter_map(|key| oid(&key[1..]))
+                let start = [&[Kind::Sketch as u8], layout.as_slice()].concat();
+                let entries = map.range(start.clone()..).take_while(|entry| entry.key().starts_with(&start));
+                entries
+                    .filter_map(|entry| decode_sketch(&entry.key()[1..], entry.value()))
                     .take(limit)
                     .collect()
             }
         }
+    }
+
+    /// Whether the sketches of all files were put in, since it was made.
+    pub fn knows_sketches(&self) -> bool {
+        self.read(Kind::Sketch, ALL_SKETCHES).is_some()
+    }
+
+    pub fn set_knows_sketches(&self) {
+        self.write(Kind::Sketch, ALL_SKETCHES, Vec::new());
     }
 
     /// Number of objects it knows.
@@ -203,7 +217,7 @@ impl Index {
 enum Kind {
     Object = 1,
     Pack = 2,
-    Layout = 3,
+    Sketch = 4,
 }
 
 impl Kind {
@@ -220,8 +234,8 @@ impl Trees {
             let config = sled::Config::new().path(dir.join("sled")).cache_capacity(CACHE_BYTES);
             let db = config.flush_every_ms(Some(1000)).open()?;
             let (objects, packs) = (db.open_tree(OBJECTS)?, db.open_tree(PACKS)?);
-            let layouts = db.open_tree(LAYOUTS)?;
-            Ok(Trees { db, objects, packs, layouts, mark })
+            let sketches = db.open_tree(SKETCHES)?;
+            Ok(Trees { db, objects, packs, sketches, mark })
         }));
         match opened {
             Ok(opened) => opened.map_err(|error| format!("it does not open: {error}")),
@@ -233,7 +247,7 @@ impl Trees {
         match kind {
             Kind::Object => &self.objects,
             Kind::Pack => &self.packs,
-            Kind::Layout => &self.layouts,
+            Kind::Sketch => &self.sketches,
         }
     }
 }
@@ -315,6 +329,14 @@ fn decode_value(object: &ObjectId, value: &[u8]) -> Option<Found> {
     record[32..].copy_from_slice(&body[32..]);
     let pack = PackId::from_bytes(body[..32].try_into().ok()?);
     Some(Found { pack, record: Record::decode(&record).ok()? })
+}
+
+/// Layout and oid, and the weights with their checksum.
+fn decode_sketch(key: &[u8], value: &[u8]) -> Option<(Oid, Vec<f32>)> {
+    let oid = Oid::from_bytes(key.get(16..)?.try_into().ok()?);
+    let (weights, sum) = value.split_at_checked(value.len().checked_sub(8)?)?;
+    let weight = |raw: &[u8; 4]| f32::from_le_bytes(*raw);
+    (checksum(key, weights) == sum).then(|| (oid, weights.as_chunks().0.iter().map(weight).collect()))
 }
 
 fn checksum(key: &[u8], value: &[u8]) -> [u8; 8] {

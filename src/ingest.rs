@@ -3,7 +3,6 @@
 //! The file is cut, each new segment is encoded against its counterpart in the base or alone, and
 //! before the recipe is published everything is read back from the store and hashed.
 
-use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 
@@ -13,6 +12,7 @@ use sha2::{Digest, Sha256};
 use crate::base::{self, Hints};
 use crate::codec::quantised::{self, NotFinite, Tier};
 use crate::codec::{self, Codec, Effort, Encoded};
+use crate::counterpart::Counterparts;
 use crate::format::{self, Cut, Dtype, Segment, Source};
 use crate::id::{ObjectId, Oid};
 use crate::pack::PackWriter;
@@ -318,45 +318,4 @@ struct BaseBytes {
     depth: u8,
     dtype: Dtype,
     bytes: Arc<Decoded>,
-}
-
-/// The parts of the base, found by what they hold: tensor and slice, or the place among the headers.
-#[derive(Default)]
-pub struct Counterparts {
-    tensors: HashMap<(String, u32), (ObjectId, Dtype)>,
-    header: Option<ObjectId>,
-}
-
-impl Counterparts {
-    pub fn of(recipe: &Recipe) -> Counterparts {
-        let mut found = Counterparts::default();
-        found.add(recipe);
-        found
-    }
-
-    /// Adds what no file before this one has.
-    pub fn add(&mut self, recipe: &Recipe) {
-        for part in &recipe.parts {
-            match recipe.tensor_of(part) {
-                Some(tensor) => {
-                    let place = (tensor.name.clone(), part.slice);
-                    self.tensors.entry(place).or_insert((part.object, tensor.dtype));
-                }
-                None if recipe.layout.is_some() => drop(self.header.get_or_insert(part.object)),
-                None => {}
-            }
-        }
-    }
-
-    fn find(&self, segment: &Segment) -> Option<(ObjectId, Dtype)> {
-        if segment.name.is_empty() {
-            return (segment.range.start == 0).then_some(self.header?).map(|object| (object, Dtype::Bytes));
-        }
-        self.named(&segment.name, segment.slice)
-    }
-
-    /// The object that holds this slice of this tensor, and its type.
-    pub fn named(&self, tensor: &str, slice: u32) -> Option<(ObjectId, Dtype)> {
-        self.tensors.get(&(tensor.to_owned(), slice)).copied()
-    }
 }

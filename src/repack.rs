@@ -11,11 +11,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::{self, Hints};
 use crate::codec::{self, Effort};
+use crate::counterpart::Counterparts;
 use crate::format::Dtype;
 use crate::gc;
 use crate::id::{ObjectId, PackId};
 use crate::index::Found;
-use crate::ingest::Counterparts;
 use crate::pack::{self, MAX_DEPTH, PackWriter, Record};
 use crate::progress::{Cancelled, Progress};
 use crate::recipe::Recipe;

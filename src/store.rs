@@ -363,7 +363,7 @@ impl Store {
         // What is there, if anything, was found wanting: nobody ingests a file that is whole.
         write_recipe(self.backend(), verified)?;
         if let Some(layout) = &recipe.layout {
-            self.index.put_layout(layout, &recipe.oid);
+            self.index.put_sketch(layout, &recipe.oid, &recipe.sketch);
         }
         Ok(())
     }

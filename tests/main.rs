@@ -10,6 +10,8 @@ mod cli;
 
 mod backend;
 
+mod base;
+
 mod crash;
 
 mod damage;

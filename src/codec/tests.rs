@@ -267,3 +267,19 @@ fn rare_symbols_come_back() {
     assert!(payload.len() < tuned.len() / 100, "{}", payload.len());
     assert_eq!(decode(Codec::Ulp, &payload, Some(&base), tuned.len()).unwrap(), tuned);
 }
+
+/// A fine-tune often adds tokens: rows at the end of an embedding. The rows before them have not become strangers.
+#[test]
+fn a_resized_embedding_is_compared_with_what_it_was() {
+    const COLUMNS: usize = 64;
+    let (base, tuned) = pair(5, 1016 * COLUMNS);
+    let (width, fewer) = (Dtype::Bf16.width() * COLUMNS, 1000);
+    for (target, base) in [(&tuned[..], &base[..fewer * width]), (&tuned[..fewer * width], &base[..])] {
+        let with = Some(Base { bytes: base, dtype: Dtype::Bf16 });
+        comes_back(target, Dtype::Bf16, COLUMNS as u64, with);
+        let encoded = encode(target, Dtype::Bf16, COLUMNS as u64, with, Effort::Push);
+        let alone = encode(target, Dtype::Bf16, COLUMNS as u64, None, Effort::Push).payload.len();
+        assert_eq!(encoded.codec, Codec::Ulp);
+        assert!(encoded.payload.len() < alone * 6 / 10, "{} of {alone}", encoded.payload.len());
+    }
+}

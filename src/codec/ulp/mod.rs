@@ -38,16 +38,22 @@ const HAS_GRID: u8 = 0x20;
 const BY_CELL: u8 = 0x40;
 /// Columns have levels, as rows have.
 const HAS_COLUMNS: u8 = 0x80;
+/// A base may have this many times as many numbers, or its target.
+const MOST_RESIZED: usize = 2;
 /// log2 of the shifts that a table can have.
 const SHIFT_BITS: u32 = 6;
 
-/// Encodes `target` against `base`, or `None` when they are not as many numbers of related types.
+/// Encodes `target` against `base`, or `None` when they are not about as many numbers of related types.
+///
+/// A base that is shorter is followed by zeros, of a longer one the end is left out: rows that were added to
+/// an embedding, or taken away, stand at its end.
 pub(super) fn encode(target: &[u8], dtype: Dtype, row_len: u64, base: Base<'_>) -> Option<Vec<u8>> {
-    if base.bytes.len() / base.dtype.width() != target.len() / dtype.width() {
+    let (theirs, ours) = (base.bytes.len() / base.dtype.width(), target.len() / dtype.width());
+    if theirs.max(ours) > MOST_RESIZED * theirs.min(ours) {
         return None;
     }
     let row_len = usize::try_from(row_len).ok()?;
-    let converted = converted(base.bytes, base.dtype, dtype)?;
+    let converted = of_length(converted(base.bytes, base.dtype, dtype)?, ours * dtype.width());
     let encoding = Encoding { target, dtype, base_dtype: base.dtype, row_len, base: &converted };
     Some(match dtype.width() {
         1 => lanes::run(encoding.of::<u8>()),
@@ -64,15 +70,29 @@ pub(super) fn decode(payload: &[u8], base: &[u8], decoded_len: usize) -> Result<
     let dtype = |tag| Dtype::from_tag(tag).ok_or(DecodeError::Invalid { what: "dtype" });
     let (dtype, base_dtype) = (dtype(dtypes & 15)?, dtype(dtypes >> 4)?);
     let (found, expected) = (base.len() / base_dtype.width(), decoded_len / dtype.width());
-    if found != expected {
+    if found.max(expected) > MOST_RESIZED * found.min(expected) {
         return Err(DecodeError::Length { what: "elements of the base", expected, found });
     }
     let base = converted(base, base_dtype, dtype).ok_or(DecodeError::Invalid { what: "pair of dtypes" })?;
+    let base = of_length(base, expected * dtype.width());
     match dtype.width() {
         1 => decode_words::<u8>(reader, dtype, &base, decoded_len),
         2 => decode_words::<u16>(reader, dtype, &base, decoded_len),
         4 => decode_words::<u32>(reader, dtype, &base, decoded_len),
         _ => decode_words::<u64>(reader, dtype, &base, decoded_len),
+    }
+}
+
+/// The first `len` bytes of a base, or all with zeros behind.
+fn of_length(base: Cow<'_, [u8]>, len: usize) -> Cow<'_, [u8]> {
+    match (base, len) {
+        (base, len) if base.len() == len => base,
+        (Cow::Borrowed(base), len) if base.len() > len => Cow::Borrowed(&base[..len]),
+        (base, len) => {
+            let mut base = base.into_owned();
+            base.resize(len, 0);
+            Cow::Owned(base)
+        }
     }
 }
 
