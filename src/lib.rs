@@ -49,6 +49,8 @@ pub mod census;
 
 pub mod model;
 
+pub mod adapter;
+
 pub mod fsck;
 
 pub mod gc;

@@ -21,3 +21,5 @@ mod processes;
 mod powercut;
 
 mod golden;
+
+mod adapter;
