@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use git_sparse::adapter::{Adapter, AdapterError, Misfit};
+use git_sparse::adapter::{
+    Adapter, AdapterError, ExtractError, Extraction, Layer, Misfit, Pair, Reason, extract,
+};
 use git_sparse::format::{self, Dtype};
 
 use crate::support::repo::model;
@@ -159,4 +161,129 @@ fn slices_merge_to_the_whole() {
             assert_eq!(slices.collect::<Vec<_>>().concat(), whole, "{name}: {changed}");
         }
     }
+}
+
+/// The adapter between two files, all of whose layers that are no embeddings are of one kind.
+fn extracted(
+    base: &BTreeMap<String, Tensor>,
+    tuned: &BTreeMap<String, Tensor>,
+    rank: usize,
+    kind: Layer,
+) -> git_sparse::adapter::ExtractedAdapter {
+    let mut extraction = Extraction::new(rank, 5.0).unwrap();
+    for (name, old) in base {
+        let new = &tuned[name];
+        let layer = if Layer::guess(name) == Layer::Embedding { Layer::Embedding } else { kind };
+        let (base, tuned) = ((old.dtype, old.bytes.as_slice()), (new.dtype, new.bytes.as_slice()));
+        extraction.add(&Pair { name, layer, shape: &old.shape, base, tuned });
+    }
+    extraction.finish(Some("tiny-base")).unwrap()
+}
+
+/// Squares of the distance between the values of two tensors of one type.
+fn distance(a: &Tensor, b: &Tensor) -> f64 {
+    let value = |raw: &[u8]| match *raw {
+        [a, b, c, d] => f64::from(f32::from_le_bytes([a, b, c, d])),
+        [a, b] => f64::from(f32::from_bits(u32::from(u16::from_le_bytes([a, b])) << 16)),
+        _ => unreachable!("bf16 or f32"),
+    };
+    let width = a.dtype.width();
+    a.bytes.chunks(width).zip(b.bytes.chunks(width)).map(|(a, b)| (value(a) - value(b)).powi(2)).sum()
+}
+
+/// Merges what was extracted and measures how far from the fine-tune that is, tensor by tensor.
+fn errors(
+    base: &BTreeMap<String, Tensor>,
+    tuned: &BTreeMap<String, Tensor>,
+    extracted: &git_sparse::adapter::ExtractedAdapter,
+) -> BTreeMap<String, f64> {
+    let adapter = Adapter::read(&extracted.config, &extracted.weights).unwrap();
+    adapter.check(shapes(base)).unwrap();
+    let error = |name: &str| {
+        let Tensor { dtype, shape, bytes } = &base[name];
+        let bytes = adapter.merged(name, bytes, *dtype, shape).unwrap().unwrap();
+        let merged = Tensor { bytes, ..base[name].clone() };
+        (distance(&merged, &tuned[name]) / distance(&base[name], &tuned[name])).sqrt()
+    };
+    adapter.tensors().map(|name| (name.to_owned(), error(name))).collect()
+}
+
+/// People choose a rank by the error that is told: it is the one that a merge has, of every kind of layer.
+#[test]
+fn the_error_that_is_told_is_the_one_that_a_merge_leaves() {
+    let base = tensors(&model("tiny-base").join("model.safetensors"));
+    let tuned = tensors(&model("tiny-sft").join("model.safetensors"));
+    for (rank, kind) in [(1, Layer::Linear), (16, Layer::Linear), (16, Layer::Conv1d)] {
+        let extracted = extracted(&base, &tuned, rank, kind);
+        let errors = errors(&base, &tuned, &extracted);
+        assert!(extracted.tensors.len() > 20 && extracted.tensors.len() == errors.len());
+        for tensor in &extracted.tensors {
+            let found = errors[&tensor.name];
+            assert!((tensor.relative_error - found).abs() < 1e-9, "{}: {found} {tensor:?}", tensor.name);
+            assert!(found < 1.0, "{}: worse than nothing: {found}", tensor.name);
+        }
+        let bound = if rank == 1 { 0.95 } else { 0.45 };
+        assert!(extracted.relative_error < bound, "rank {rank}: {}", extracted.relative_error);
+    }
+}
+
+/// A fine-tune that was an adapter is one again: of its rank, with no more than bf16's rounding lost.
+#[test]
+fn an_adapter_comes_back_from_its_merge() {
+    let base = tensors(&model("tiny-base").join("model.safetensors"));
+    let tuned = tensors(&model("tiny-lora-merged").join("model.safetensors"));
+    let extracted = extracted(&base, &tuned, 8, Layer::Linear);
+    assert_eq!((extracted.tensors.len(), extracted.not_expressible.len()), (8, 0));
+    assert!(extracted.relative_error < 0.005, "{}", extracted.relative_error);
+}
+
+/// What an adapter can't hold must be told, or a fine-tune loses it unseen.
+#[test]
+fn changes_that_an_adapter_can_not_hold_are_listed() {
+    let f32s = |values: &[f32]| values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>();
+    let (old, new) = (f32s(&[1.0; 6]), f32s(&[1.0, 2.0, 1.0, 1.0, 1.0, 3.0]));
+    let infinite = f32s(&[f32::INFINITY; 6]);
+    let mut extraction = Extraction::new(2, 2.0).unwrap();
+    let mut add = |name, shape: &[u64], dtype, tuned: &[u8]| {
+        let pair = Pair { name, layer: Layer::Linear, shape, base: (dtype, &old), tuned: (dtype, tuned) };
+        extraction.add(&pair);
+    };
+    add("same.weight", &[6], Dtype::F32, &old);
+    add("norm.weight", &[6], Dtype::F32, &new);
+    add("matrix.scale", &[2, 3], Dtype::F32, &new);
+    add("infinite.weight", &[2, 3], Dtype::F32, &infinite);
+    add("whole.weight", &[2, 3], Dtype::I32, &new);
+    add("short.weight", &[2, 4], Dtype::F32, &new);
+    add("linear.weight", &[2, 3], Dtype::F32, &new);
+    let done = extraction.finish(None).unwrap();
+    let listed: Vec<_> = done.not_expressible.iter().map(|it| (it.name.as_str(), it.reason)).collect();
+    let expected = [
+        ("norm.weight", Reason::NotAMatrix),
+        ("matrix.scale", Reason::NotAWeight),
+        ("infinite.weight", Reason::NotFinite),
+        ("whole.weight", Reason::Type),
+        ("short.weight", Reason::Type),
+    ];
+    assert_eq!(listed, expected);
+    assert_eq!(done.tensors.len(), 1);
+    assert!(done.relative_error < 1e-6, "{}", done.relative_error);
+
+    assert!(matches!(Extraction::new(2, 2.0).unwrap().finish(None), Err(ExtractError::Nothing)));
+}
+
+/// Numbers come from a command line: those that make no sense are refused, not computed with.
+#[test]
+fn extraction_refuses_numbers_without_sense() {
+    for rank in [0, 1 << 20] {
+        assert!(matches!(extract(&[1.0], &[2.0], 1, 1, rank, 1.0), Err(ExtractError::Rank { .. })));
+    }
+    for alpha in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+        assert!(matches!(extract(&[1.0], &[2.0], 1, 1, 1, alpha), Err(ExtractError::Alpha { .. })));
+    }
+    assert!(matches!(extract(&[1.0], &[2.0], 1, 2, 1, 1.0), Err(ExtractError::Size { .. })));
+    assert!(matches!(extract(&[], &[], 0, 0, 1, 1.0), Err(ExtractError::Size { .. })));
+    let found = extract(&[1.0; 4], &[1.0; 4], 2, 2, 3, 1.0).unwrap();
+    assert_eq!((found.relative_error, found.a, found.b), (0.0, vec![0.0; 6], vec![0.0; 6]));
+    let found = extract(&[1.0, 0.0, 0.0, 1.0], &[3.0, 0.5, 0.25, 1.0], 2, 2, 3, 7.0).unwrap();
+    assert!(found.relative_error < 1e-6, "{}", found.relative_error);
 }

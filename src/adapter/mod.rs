@@ -4,9 +4,12 @@
 //! stored as its base and its adapter. What would give other bytes than PEFT's is refused by name.
 
 mod config;
+mod extract;
 mod floats;
 mod pattern;
 mod product;
+mod saved;
+mod subspace;
 mod table;
 
 use std::collections::{BTreeMap, HashMap};
@@ -17,6 +20,10 @@ use rayon::prelude::*;
 use crate::format::{Dtype, Source};
 
 pub use config::ConfigError;
+pub use extract::{
+    ExtractError, Extracted, ExtractedAdapter, Extraction, Layer, NotExpressible, Pair, Reason, TensorReport,
+    extract,
+};
 pub use table::TableError;
 
 use config::Config;
