@@ -23,6 +23,8 @@ pub mod recipe;
 
 pub mod sketch;
 
+pub mod savings;
+
 // Storage.
 pub mod backend;
 
