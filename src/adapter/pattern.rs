@@ -5,12 +5,15 @@
 
 use std::fmt;
 
-use regex_lite::Regex;
+use regex_lite::{Regex, RegexBuilder};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 
-/// Most keys of one table; each becomes an expression.
+/// Most keys of one table, and most of them that are more than a name.
 const MAX_KEYS: usize = 1 << 16;
+const MAX_EXPRESSIONS: usize = 1 << 10;
+/// A short text can ask for a large expression: `(a{1000}){1000}`.
+const MAX_EXPRESSION_BYTES: usize = 64 << 10;
 
 /// Values for modules, by the first key that matches.
 #[derive(Debug, Default)]
@@ -35,20 +38,19 @@ impl Key {
         if key.bytes().all(|sign| sign.is_ascii_alphanumeric() || b"._".contains(&sign)) {
             return Ok(Key::Plain(key.to_owned()));
         }
-        Regex::new(&format!(r"^(?:.*\.)?(?:{key})$")).map(Key::Expression)
+        let mut expression = RegexBuilder::new(&format!(r"^(?:.*\.)?(?:{key})$"));
+        expression.size_limit(MAX_EXPRESSION_BYTES).build().map(Key::Expression)
     }
 
     fn matches(&self, module: &str) -> bool {
         match self {
             Key::Expression(expression) => expression.is_match(module),
-            Key::Plain(key) if module.is_ascii() => {
-                let Some(start) = module.len().checked_sub(key.len()) else { return false };
-                let (before, end) = module.split_at(start);
-                let same = |(sign, found): (u8, u8)| sign == b'.' || sign == found;
-                (before.is_empty() || before.ends_with('.')) && key.bytes().zip(end.bytes()).all(same)
-            }
             Key::Plain(key) => {
-                Regex::new(&format!(r"^(?:.*\.)?(?:{key})$")).is_ok_and(|it| it.is_match(module))
+                let Some(start) = module.chars().count().checked_sub(key.len()) else { return false };
+                let split = module.char_indices().nth(start).map_or(module.len(), |(at, _)| at);
+                let (before, end) = module.split_at(split);
+                let same = |(sign, found)| sign == '.' || sign == found;
+                (before.is_empty() || before.ends_with('.')) && key.chars().zip(end.chars()).all(same)
             }
         }
     }
@@ -74,13 +76,19 @@ impl<'de> Visitor<'de> for PatternsVisitor {
     }
 
     fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Patterns, M::Error> {
-        let mut patterns = Vec::new();
+        let (mut patterns, mut expressions) = (Vec::new(), 0);
         while let Some((key, value)) = map.next_entry::<String, f64>()? {
             if patterns.len() == MAX_KEYS {
                 return Err(M::Error::invalid_length(MAX_KEYS + 1, &self));
             }
             let compiled = Key::new(&key)
                 .map_err(|error| M::Error::custom(format!("pattern \"{key}\" is not supported: {error}")))?;
+            expressions += usize::from(matches!(compiled, Key::Expression(_)));
+            if expressions > MAX_EXPRESSIONS {
+                return Err(M::Error::custom(format!(
+                    "more than {MAX_EXPRESSIONS} patterns that are no names"
+                )));
+            }
             patterns.push((compiled, value));
         }
         Ok(Patterns(patterns))
@@ -111,6 +119,11 @@ mod tests {
         assert_eq!(found.get("x.bb"), None);
         let refused = patterns(r#"{"(?!q)v": 1}"#).unwrap_err().to_string();
         assert!(refused.contains("(?!q)v"), "{refused}");
+        assert!(patterns(r#"{"(a{1000}){1000}": 1}"#).is_err(), "a large expression");
+        let many: String = (0..2000).map(|at| format!("\"^{at}\": 1,")).collect();
+        assert!(patterns(&format!("{{{many} \"q\": 1}}")).is_err(), "many expressions");
+        assert_eq!(patterns(r#"{"é.q": 1, "x.q": 2}"#).unwrap().get("éx.q"), None);
+        assert_eq!(patterns(r#"{"..q": 1}"#).unwrap().get("é.q"), Some(1.0), "a character, not a byte");
         assert_eq!(patterns("null").unwrap().get("q"), None);
     }
 }
