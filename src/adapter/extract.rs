@@ -130,7 +130,9 @@ impl Layer {
     pub fn guess(tensor_name: &str) -> Layer {
         let module = tensor_name.strip_suffix(".weight").unwrap_or(tensor_name);
         let last = module.rsplit('.').next().unwrap_or(module);
-        let embedding = last.contains("embed") || ["wte", "wpe"].contains(&last);
+        // GPT-NeoX calls its last linear layer `embed_out`.
+        let embedding =
+            last.contains("embed") && last != "embed_out" || ["wte", "wpe", "shared"].contains(&last);
         if embedding { Layer::Embedding } else { Layer::Linear }
     }
 }

@@ -128,4 +128,17 @@ mod tests {
             assert!((found - 0.5 - 0.3 * exact).abs() < 1e-4, "{found} {exact}");
         }
     }
+
+    /// A merge must not depend on the machine: with and without its own instructions, the bits are the same.
+    #[test]
+    fn every_machine_gives_the_same_bits() {
+        let (rank, columns) = (64, ROW_PIECE);
+        let number = |at: usize| (at * 2_654_435_761 % 1009) as f32 / 509.0 - 1.0;
+        let right: Vec<f32> = (0..rank * columns).map(number).collect();
+        let product = Product::new((0..rank).map(number).collect(), right, rank, 0.7, false);
+        let (mut here, mut anywhere) = (vec![0.1; columns], vec![0.1; columns]);
+        product.add_to_row(&mut here, 0, 0);
+        product.add_to_row_anywhere(&mut anywhere, 0, 0);
+        assert_eq!(here, anywhere);
+    }
 }
