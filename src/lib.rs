@@ -25,6 +25,8 @@ pub mod sketch;
 
 pub mod counterpart;
 
+pub mod savings;
+
 // Storage.
 pub mod backend;
 
@@ -50,6 +52,8 @@ pub mod sync;
 pub mod census;
 
 pub mod model;
+
+pub mod adapter;
 
 pub mod artifact;
 

@@ -96,13 +96,14 @@ fn every_json_key_is_documented() {
     let home = Home::new(Mode::Daemon);
     let repo = published(&home);
     repo.git(&["sparse", "cache", "pin", "model/model.safetensors"]);
-    let verbs: [&[&str]; 21] = [
+    let verbs: [&[&str]; 22] = [
         &["status"],
         &["log", "model/model.safetensors"],
         &["show", "model/model.safetensors"],
         &["diff", "tiny-base", "tiny-sft"],
         &["du"],
         &["du", "--all"],
+        &SAVINGS,
         &["where", "model/model.safetensors"],
         &["verify"],
         &["fsck"],
@@ -406,4 +407,52 @@ fn man_pages_and_completions_are_written() {
     }
     let short = home.run("git-sparse", &home.path(""), &["-h"]);
     assert!(short.lines().count() <= 36, "-h should fit a screen:\n{short}");
+}
+
+/// A hundred fine-tunes of a 14 GB base for a year, and all prices.
+const SAVINGS: [&str; 11] = [
+    "savings",
+    "--fine-tunes=100",
+    "--base-size=14GB",
+    "--ratio=0.25",
+    "--price-per-tb-month=20",
+    "--price-per-gb-traffic=0.05",
+    "--downloads=3",
+    "--months=12",
+    "--base-at-hand",
+    "--currency=EUR",
+    "--fine-tune-size=14GB",
+];
+
+/// People decide by these numbers: they add up as printed, and what was not said is not made up.
+#[test]
+fn savings_are_computed_from_what_was_said_and_nothing_else() {
+    let home = Home::new(Mode::InProcess);
+    let at = |arguments: &[&str]| code(&home, &home.path(""), &[&["savings"], arguments].concat());
+    let (exit, said) = at(&SAVINGS[1..]);
+    assert_eq!(exit, 0, "{said}");
+    let row = |name: &str| {
+        let line =
+            said.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{name}: {said}"));
+        line[name.len()..].split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(row("stored"), "1414.00 GB 364.00 GB 1050.00 GB 25.7 %");
+    assert_eq!(row("storage cost"), "339.36 EUR 87.36 EUR 252.00 EUR 25.7 %");
+    assert_eq!(row("traffic "), "50.40 TB 12.60 TB 37.80 TB 25.0 %");
+    assert_eq!(row("traffic cost"), "2520.00 EUR 630.00 EUR 1890.00 EUR 25.0 %");
+    assert_eq!(row("total cost"), "2859.36 EUR 717.36 EUR 2142.00 EUR 25.1 %");
+
+    let few = ["--fine-tunes=2", "--base-size=1GB", "--delta-size=100MB", "--months=1"];
+    let (exit, said) = at(&few);
+    assert!(exit == 0 && !said.contains("cost  "), "{said}");
+    for missing in ["--price-per-tb-month", "--price-per-gb-traffic", "--downloads"] {
+        assert!(said.contains(missing), "{missing}: {said}");
+    }
+    for wrong in ["--downloads=0", "--price-per-tb-month=NaN", "--price-per-gb-traffic=-1", "--ratio=0.1"] {
+        let (exit, said) = at(&[&few[..], &[wrong]].concat());
+        assert_eq!(exit, 2, "{wrong}: {said}");
+    }
+    let (exit, said) = at(&["--fine-tunes=2", "--base-size=1GB", "--delta-size=2GB", "--months=1"]);
+    assert!(exit == 2 && said.contains("fix:"), "{said}");
+    assert_eq!(at(&["--fine-tunes=2", "--base-size=1GB", "--months=1"]).0, 2, "neither ratio nor delta");
 }

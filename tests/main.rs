@@ -24,4 +24,6 @@ mod powercut;
 
 mod golden;
 
+mod adapter;
+
 mod delta;

@@ -21,6 +21,7 @@ mod model;
 mod prune;
 mod repo;
 mod report;
+mod savings;
 mod show;
 mod snapshot;
 mod status;
@@ -56,6 +57,7 @@ enum Verb {
     Show(show::Show),
     Diff(diff::Diff),
     Du(du::Du),
+    Savings(savings::Savings),
     Where(find::Where),
     Verify(verify::Verify),
     Fsck(fsck::Fsck),
@@ -108,6 +110,7 @@ fn dispatch(verb: Verb) -> Result<ExitCode, Failure> {
         Verb::Log(args) => args.run(),
         Verb::Show(args) => args.run(),
         Verb::Du(args) => args.run(),
+        Verb::Savings(args) => args.run(),
         Verb::Where(args) => args.run(),
         Verb::Verify(args) => args.run(),
         Verb::Fsck(args) => args.run(),
