@@ -96,7 +96,7 @@ fn every_json_key_is_documented() {
     let home = Home::new(Mode::Daemon);
     let repo = published(&home);
     repo.git(&["sparse", "cache", "pin", "model/model.safetensors"]);
-    let verbs: [&[&str]; 22] = [
+    let verbs: [&[&str]; 24] = [
         &["status"],
         &["log", "model/model.safetensors"],
         &["show", "model/model.safetensors"],
@@ -119,6 +119,8 @@ fn every_json_key_is_documented() {
         &["delta", "verify", "a.delta"],
         &["delta", "validate", "tiny-base:model", "tiny-sft:model", "a.delta"],
         &["delta", "reconstruct", "tiny-base:model", "a.delta", "-o", "out"],
+        &["delta", "extract-adapter", "tiny-base:model", "tiny-sft:model", "--rank", "4", "-o", "lora"],
+        &["delta", "compress-adapter", "tiny-base:model", "lora", "-o", "lora.delta"],
     ];
     let docs = include_str!("../docs/commands.md");
     for verb in verbs {

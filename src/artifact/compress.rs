@@ -68,14 +68,14 @@ pub fn compress(
     let store = held::store(artifact, base_files);
     let (mut files, mut entries) = (Vec::new(), Vec::new());
     for file in &tuned.files {
-        let recipe = ingest(&store, file, against(base, &recipes, file, made.lossy), progress)?;
-        entries.push(entry_of(file, &recipe, made.lossy, progress)?);
+        let recipe = ingest(&store, file, against(base, &recipes, file, made.kind.tier()), progress)?;
+        entries.push(entry_of(file, &recipe, made.kind.tier(), progress)?);
         files.push((file, recipe));
     }
     let known = base.files.iter().zip(&recipes).map(|(file, recipe)| entry_for(file, recipe.oid, recipe));
     let mut manifest = Manifest::new(made, Model::of(base, known.collect()), Model::of(tuned, entries));
     account(&store, &recipes, &files, &mut manifest)?;
-    if made.lossy.is_some() {
+    if made.kind.tier().is_some() {
         measure(&store, &recipes, tuned, &mut manifest, progress)?;
     }
     // Nothing is staged any more.

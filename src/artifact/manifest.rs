@@ -48,8 +48,7 @@ pub struct Made<'a> {
     pub at: &'a str,
     /// Program and version.
     pub by: &'a str,
-    /// What is given up, if anything.
-    pub lossy: Option<Tier>,
+    pub kind: Kind,
 }
 
 /// Whether what comes back is the fine-tune.
@@ -58,6 +57,8 @@ pub struct Made<'a> {
 pub enum Kind {
     /// To the last bit.
     Lossless,
+    /// An adapter, to the last bit: it merges with the base.
+    Adapter,
     /// An approximation: differences in 8 bits.
     LossyInt8,
     /// An approximation: the largest differences in 8 bits, no others.
@@ -166,7 +167,7 @@ impl Manifest {
             version: VERSION,
             created_at: made.at.into(),
             created_by: made.by.into(),
-            kind: made.lossy.map_or(Kind::Lossless, Kind::of),
+            kind: made.kind,
             base,
             fine_tune,
             tensors: Vec::new(),
@@ -223,10 +224,12 @@ impl Manifest {
 }
 
 impl Kind {
-    fn of(tier: Tier) -> Kind {
-        match tier {
-            Tier::Int8 => Kind::LossyInt8,
-            Tier::SparseInt8 => Kind::LossySparseInt8,
+    /// What is given up, if anything.
+    pub fn tier(self) -> Option<Tier> {
+        match self {
+            Kind::Lossless | Kind::Adapter => None,
+            Kind::LossyInt8 => Some(Tier::Int8),
+            Kind::LossySparseInt8 => Some(Tier::SparseInt8),
         }
     }
 }
@@ -307,7 +310,7 @@ mod tests {
         };
         let model = |files| Model { name: "m".into(), revision: None, files };
         let tuned = model(paths.iter().map(file).collect());
-        let made = Made { at: "1970-01-01T00:00Z", by: "test", lossy: None };
+        let made = Made { at: "1970-01-01T00:00Z", by: "test", kind: Kind::Lossless };
         let manifest = Manifest::new(&made, model(Vec::new()), tuned);
         serde_json::to_vec(&manifest).unwrap()
     }

@@ -5,6 +5,7 @@
 //! written or read, the base's own files take the place of the missing packs (see `held`).
 //! Layout and rules: docs/format.md, "Portable deltas".
 
+mod adapter;
 mod compress;
 mod estimate;
 mod held;
@@ -15,6 +16,7 @@ mod staging;
 mod tree;
 mod validate;
 
+pub use adapter::{ExtractionError, MergeError, WEIGHTS, extract, fits, merge};
 pub use compress::{CompressError, compress};
 pub use estimate::{Estimate, EstimateError, estimate};
 pub use manifest::{FileEntry, Kind, Made, Manifest, ManifestError, Model, TensorEntry, TensorError, Totals};

@@ -106,7 +106,8 @@ fn no_such_model(spec: &str, why: &NoSnapshot) -> Failure {
     }
 }
 
-fn not_a_model(error: &TreeError) -> Failure {
+/// Files that are no model.
+pub fn not_a_model(error: &TreeError) -> Failure {
     match error {
         TreeError::Io { path, error } => words::file(path, error),
         TreeError::Empty(_) | TreeError::TooMany(_) | TreeError::Name(_) => {

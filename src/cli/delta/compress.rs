@@ -8,7 +8,6 @@ use clap::Args;
 use super::{interrupted, model, not_stored, system};
 use crate::artifact::{CompressError, Kind, Made, Manifest, Staging, compress};
 use crate::cli::{report, watch};
-use crate::codec::quantised::Tier;
 use crate::daemon::message::{self, Failure};
 
 /// Make an artifact that gives FINE_TUNE, every byte of every file, to whoever has BASE
@@ -40,10 +39,10 @@ enum Lossy {
 }
 
 impl Lossy {
-    fn tier(self) -> Tier {
+    fn kind(self) -> Kind {
         match self {
-            Lossy::Int8 => Tier::Int8,
-            Lossy::SparseInt8 => Tier::SparseInt8,
+            Lossy::Int8 => Kind::LossyInt8,
+            Lossy::SparseInt8 => Kind::LossySparseInt8,
         }
     }
 }
@@ -55,7 +54,7 @@ impl Compress {
         let tuned = model::find(&self.fine_tune, &self.output)?;
         let made = watch::here("compress", |progress| {
             let by = format!("git-sparse {}", crate::VERSION);
-            let made = Made { at: &now(), by: &by, lossy: self.lossy.map(Lossy::tier) };
+            let made = Made { at: &now(), by: &by, kind: self.lossy.map_or(Kind::Lossless, Lossy::kind) };
             compress(&base.tree, &tuned.tree, staging.path(), &made, progress)
         });
         let manifest = made.map_err(|error| failed(&error))?;
@@ -92,7 +91,7 @@ pub(super) fn say_totals(manifest: &Manifest) {
 pub(super) fn lossy(manifest: &Manifest) -> Option<String> {
     let worst = manifest.tensors.iter().filter_map(|tensor| tensor.error?.of_change).fold(0.0, f64::max);
     let tier = match manifest.kind {
-        Kind::Lossless => return None,
+        Kind::Lossless | Kind::Adapter => return None,
         Kind::LossyInt8 => "int8",
         Kind::LossySparseInt8 => "sparse-int8",
     };
@@ -111,12 +110,12 @@ fn files(manifest: &Manifest) -> String {
     report::count(manifest.fine_tune.files.len(), "file")
 }
 
-fn now() -> String {
+pub(super) fn now() -> String {
     let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     report::date(seconds as i64)
 }
 
-fn failed(error: &CompressError) -> Failure {
+pub(super) fn failed(error: &CompressError) -> Failure {
     let message = error.to_string();
     if error.is_cancelled() {
         return interrupted();

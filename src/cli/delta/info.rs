@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::compress::say_totals;
-use crate::artifact::{Kind, Manifest, Model};
+use crate::artifact::{Manifest, Model};
 use crate::cli::report;
 use crate::daemon::message::Failure;
 
@@ -42,7 +42,7 @@ fn say_model(what: &str, model: &Model) {
 }
 
 fn say_tensors(manifest: &Manifest) {
-    let is_lossy = manifest.kind != Kind::Lossless;
+    let is_lossy = manifest.kind.tier().is_some();
     let rows = manifest.tensors.iter().map(|tensor| {
         let mut row = vec![
             tensor.name.clone(),

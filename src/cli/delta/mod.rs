@@ -1,5 +1,6 @@
 //! `git sparse delta`: a fine-tune as a portable artifact, made and used without a repository.
 
+mod adapter;
 mod compress;
 mod estimate;
 mod info;
@@ -32,6 +33,8 @@ pub struct Delta {
 enum Verb {
     Compress(compress::Compress),
     Reconstruct(reconstruct::Reconstruct),
+    CompressAdapter(adapter::CompressAdapter),
+    ExtractAdapter(adapter::ExtractAdapter),
     Estimate(estimate::Estimate),
     Info(info::Info),
     Verify(verify::Verify),
@@ -44,6 +47,8 @@ impl Delta {
             Verb::Validate(args) => return args.run(),
             Verb::Compress(args) => args.run(),
             Verb::Reconstruct(args) => args.run(),
+            Verb::CompressAdapter(args) => args.run(),
+            Verb::ExtractAdapter(args) => args.run(),
             Verb::Estimate(args) => args.run(),
             Verb::Info(args) => args.run(),
             Verb::Verify(args) => args.run(),

@@ -4,10 +4,12 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::adapter::not_merged;
 use super::{model, not_rebuilt, unusable};
-use crate::artifact::{Staging, rebuild};
+use crate::artifact::{self, Artifact, Kind, Staging, Tree, rebuild};
 use crate::cli::{report, watch};
-use crate::daemon::message::Failure;
+use crate::daemon::message::{self, Failure};
+use crate::store::Store;
 
 /// Write the fine-tune of an artifact: every file of it, proven by its SHA-256
 #[derive(Debug, Args)]
@@ -19,6 +21,9 @@ pub struct Reconstruct {
     /// A new directory for the fine-tune
     #[arg(short, long, value_name = "DIR")]
     output: PathBuf,
+    /// Of an adapter: write the base with the adapter merged into it, as PEFT's merge_and_unload does
+    #[arg(long)]
+    merge: bool,
     /// Print one JSON document (schema git-sparse/delta-reconstruct/1)
     #[arg(long)]
     json: bool,
@@ -27,27 +32,59 @@ pub struct Reconstruct {
 impl Reconstruct {
     pub fn run(self) -> Result<(), Failure> {
         let artifact = super::open(&self.artifact)?;
+        if self.merge && artifact.manifest.kind != Kind::Adapter {
+            return Err(Failure::new(
+                message::Kind::Usage,
+                "this artifact is of a whole model, not of an adapter",
+            )
+            .fix("leave out --merge"));
+        }
         let staging = Staging::begin(&self.output).map_err(|error| model::taken(&error))?;
         let base = model::find(&self.base, &self.output)?;
         let store = watch::here("check the base", |progress| artifact.on(&base.tree, progress));
         let store = store.map_err(|error| unusable(&artifact, &error))?;
-        let done =
-            watch::here("reconstruct", |progress| rebuild(&artifact, &store, staging.path(), progress));
-        done.map_err(|error| not_rebuilt(&artifact, &error))?;
+        match self.merge {
+            true => self.merge_into(&artifact, &store, &base.tree, &staging)?,
+            false => rebuild_into(&artifact, &store, &staging)?,
+        }
+        let written = Tree::read("", staging.path()).map_err(|error| model::not_a_model(&error))?;
         let path = staging.publish().map_err(|error| model::taken(&error))?;
-        let model = &artifact.manifest.fine_tune;
+        let (kind, files) = (artifact.manifest.kind, &artifact.manifest.fine_tune.files);
         if self.json {
-            report::json(
-                "delta-reconstruct",
-                serde_json::json!({ "path": path, "kind": artifact.manifest.kind, "files": model.files }),
-            );
+            let files = if self.merge { Vec::new() } else { files.clone() };
+            let document =
+                serde_json::json!({ "path": path, "kind": kind, "merged": self.merge, "files": files });
+            report::json("delta-reconstruct", document);
             return Ok(());
         }
         if let Some(lossy) = super::compress::lossy(&artifact.manifest) {
             report::say(&format!("LOSSY: {lossy}"));
         }
-        let files = report::count(model.files.len(), "file");
-        report::say(&format!("{}: {files}, {}", path.display(), report::bytes(model.size())));
+        let what = if self.merge { " with the adapter merged into it" } else { "" };
+        report::say(&format!("{}: {}{what}", path.display(), report::count(written.files.len(), "file")));
         Ok(())
     }
+
+    /// The adapter is rebuilt beside what it is merged into, and goes.
+    fn merge_into(
+        &self,
+        artifact: &Artifact,
+        store: &Store,
+        base: &Tree,
+        merged: &Staging,
+    ) -> Result<(), Failure> {
+        let name = self.output.file_name().unwrap_or_default().to_string_lossy();
+        let beside = self.output.with_file_name(format!("{name}.adapter"));
+        let adapter = Staging::begin(&beside).map_err(|error| model::taken(&error))?;
+        rebuild_into(artifact, store, &adapter)?;
+        let tree = Tree::read(&artifact.manifest.fine_tune.name, adapter.path());
+        let tree = tree.map_err(|error| model::not_a_model(&error))?;
+        let done = watch::here("merge", |progress| artifact::merge(&tree, base, merged.path(), progress));
+        done.map_err(|error| not_merged(&error))
+    }
+}
+
+fn rebuild_into(artifact: &Artifact, store: &Store, staging: &Staging) -> Result<(), Failure> {
+    let done = watch::here("reconstruct", |progress| rebuild(artifact, store, staging.path(), progress));
+    done.map_err(|error| not_rebuilt(artifact, &error))
 }

@@ -43,7 +43,7 @@ impl Validate {
         let mut measured = measured.map_err(|error| failed(&artifact, &error))?;
         measured.sort_by(|a, b| loss(b).total_cmp(&loss(a)));
         let limit = self.max_loss.unwrap_or(match artifact.manifest.kind {
-            Kind::Lossless => 0.0,
+            Kind::Lossless | Kind::Adapter => 0.0,
             Kind::LossyInt8 | Kind::LossySparseInt8 => LOSSY_MAX,
         });
         let verdict = Verdict::of(&measured, limit);
