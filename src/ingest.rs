@@ -10,8 +10,8 @@ use crossbeam_skiplist::SkipSet;
 use sha2::{Digest, Sha256};
 
 use crate::base::{self, Hints};
-use crate::codec::quantised::{self, NotFinite, Tier};
-use crate::codec::{self, Codec, Effort, Encoded};
+use crate::codec::lossy::{self, Approximation, NotFinite, Tier};
+use crate::codec::{self, Effort, Encoded};
 use crate::counterpart::Counterparts;
 use crate::format::{self, Cut, Dtype, Segment, Source};
 use crate::id::{ObjectId, Oid};
@@ -242,12 +242,13 @@ impl Encoder<'_> {
         let with = base.as_ref().map(|base| codec::Base { bytes: &base.bytes, dtype: base.dtype });
         let mut encoded = codec::encode(bytes, segment.dtype, segment.row_len, with, self.effort);
         if let Some((tier, with)) = self.lossy.zip(with) {
-            let found = quantised::approximate(bytes, segment.dtype, with, tier);
+            let found = lossy::approximate(bytes, segment.dtype, segment.row_len, with, tier);
             let found = found.map_err(|NotFinite| IngestError::NotFinite(segment.name.clone()))?;
-            if let Some(found) = found.filter(|found| found.payload.len() < encoded.payload.len()) {
+            let smaller = |found: &Approximation| found.encoded.payload.len() < encoded.payload.len();
+            if let Some(found) = found.filter(smaller) {
                 bytes.copy_from_slice(&found.bytes);
                 object = ObjectId::of(bytes);
-                encoded = Encoded { codec: Codec::Quantised, payload: found.payload };
+                encoded = found.encoded;
             }
         }
         let base = base.filter(|_| encoded.codec.needs_base()).map(|base| (base.object, base.depth));

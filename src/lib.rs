@@ -17,6 +17,8 @@ pub mod heap;
 
 pub mod format;
 
+pub mod subspace;
+
 pub mod codec;
 
 pub mod recipe;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use git_sparse::artifact::{Artifact, Kind, Made, Tree, compress, rebuild};
+use git_sparse::artifact::{Artifact, Made, Tree, Way, compress, rebuild};
 use git_sparse::progress::{Cancelled, unwatched};
 use serde_json::Value;
 
@@ -13,7 +13,7 @@ use crate::support::home::{Home, Mode};
 use crate::support::random::Random;
 use crate::support::repo::{Repo, model, tree_of};
 
-const MADE: Made<'_> = Made { at: "1970-01-01T00:00Z", by: "test", kind: Kind::Lossless };
+const MADE: Made<'_> = Made { at: "1970-01-01T00:00Z", by: "test", way: Way::Lossless };
 
 /// Runs `git-sparse delta …`; its exit code and all it said.
 #[track_caller]
@@ -401,6 +401,19 @@ fn an_approximation_is_measured_and_marked() {
     let listed =
         tensors.iter().filter_map(|tensor| tensor["error"]["of_change"].as_f64()).fold(0.0, f64::max);
     assert_eq!(listed, worst);
+
+    // The other tiers lose more, and weigh less.
+    for tier in ["svd", "sparse-int8"] {
+        let artifact = home.path(tier);
+        let lossy =
+            ["compress", path(&base), path(&tuned), "-o", path(&artifact), "--lossy", tier, "--rank", "8"];
+        let smaller = delta_json(&home, &lossy);
+        assert_eq!(smaller["kind"], format!("lossy-{tier}"));
+        assert!(stored(&smaller) < 0.6 * stored(&made), "{tier}: {}", stored(&smaller));
+        let all = ["validate", path(&base), path(&tuned), path(&artifact), "--max-loss", "1"];
+        let found = delta_json(&home, &all)["worst"].as_f64().unwrap();
+        assert!(found > worst && found < 1.0, "{tier} lost {found}");
+    }
 
     let exact = delta_json(&home, &["validate", path(&base), path(&tuned), path(&home.path("whole"))]);
     assert_eq!((exact["passed"].as_bool(), exact["max"].as_f64()), (Some(true), Some(0.0)));

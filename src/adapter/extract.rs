@@ -13,8 +13,8 @@ use super::add_rounded;
 use super::floats::Float;
 use super::product::Product;
 use super::saved;
-use super::subspace::{Matrix, Truncated, truncated};
 use crate::format::Dtype;
+use crate::subspace::{Matrix, Truncated, truncated};
 
 /// Largest rank that is extracted: the work grows with its cube.
 const MAX_RANK: usize = 1024;

@@ -9,7 +9,6 @@ mod floats;
 mod pattern;
 mod product;
 mod saved;
-mod subspace;
 mod table;
 
 use std::collections::{BTreeMap, HashMap};

@@ -12,7 +12,7 @@ use super::validate::{self, ValidateError};
 use crate::backend::{Area, Local, Privacy};
 use crate::census;
 use crate::codec::Effort;
-use crate::codec::quantised::Tier;
+use crate::codec::lossy::Tier;
 use crate::counterpart::Counterparts;
 use crate::format::{Dtype, OpenFile};
 use crate::id::{ObjectId, Oid};
@@ -68,14 +68,14 @@ pub fn compress(
     let store = held::store(artifact, base_files);
     let (mut files, mut entries) = (Vec::new(), Vec::new());
     for file in &tuned.files {
-        let recipe = ingest(&store, file, against(base, &recipes, file, made.kind.tier()), progress)?;
-        entries.push(entry_of(file, &recipe, made.kind.tier(), progress)?);
+        let recipe = ingest(&store, file, against(base, &recipes, file, made.way.tier()), progress)?;
+        entries.push(entry_of(file, &recipe, made.way.tier(), progress)?);
         files.push((file, recipe));
     }
     let known = base.files.iter().zip(&recipes).map(|(file, recipe)| entry_for(file, recipe.oid, recipe));
     let mut manifest = Manifest::new(made, Model::of(base, known.collect()), Model::of(tuned, entries));
     account(&store, &recipes, &files, &mut manifest)?;
-    if made.kind.tier().is_some() {
+    if made.way.tier().is_some() {
         measure(&store, &recipes, tuned, &mut manifest, progress)?;
     }
     // Nothing is staged any more.

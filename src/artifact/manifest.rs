@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::tree::{MAX_FILES, Tree, is_plain};
-use crate::codec::quantised::Tier;
+use crate::codec::lossy::Tier;
 use crate::format::Dtype;
 use crate::id::{ObjectId, Oid};
 
@@ -48,7 +48,16 @@ pub struct Made<'a> {
     pub at: &'a str,
     /// Program and version.
     pub by: &'a str,
-    pub kind: Kind,
+    pub way: Way,
+}
+
+/// What an artifact is made to give back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    Lossless,
+    /// The files of an adapter.
+    Adapter,
+    Lossy(Tier),
 }
 
 /// Whether what comes back is the fine-tune.
@@ -63,6 +72,8 @@ pub enum Kind {
     LossyInt8,
     /// An approximation: the largest differences in 8 bits, no others.
     LossySparseInt8,
+    /// An approximation: of each matrix the largest terms of its difference.
+    LossySvd,
 }
 
 /// The files of one model.
@@ -167,7 +178,7 @@ impl Manifest {
             version: VERSION,
             created_at: made.at.into(),
             created_by: made.by.into(),
-            kind: made.kind,
+            kind: Kind::of(made.way),
             base,
             fine_tune,
             tensors: Vec::new(),
@@ -224,12 +235,31 @@ impl Manifest {
 }
 
 impl Kind {
-    /// What is given up, if anything.
-    pub fn tier(self) -> Option<Tier> {
+    fn of(way: Way) -> Kind {
+        match way {
+            Way::Lossless => Kind::Lossless,
+            Way::Adapter => Kind::Adapter,
+            Way::Lossy(Tier::Int8) => Kind::LossyInt8,
+            Way::Lossy(Tier::SparseInt8) => Kind::LossySparseInt8,
+            Way::Lossy(Tier::Svd { .. }) => Kind::LossySvd,
+        }
+    }
+
+    /// True when an approximation comes back.
+    pub fn is_lossy(self) -> bool {
         match self {
-            Kind::Lossless | Kind::Adapter => None,
-            Kind::LossyInt8 => Some(Tier::Int8),
-            Kind::LossySparseInt8 => Some(Tier::SparseInt8),
+            Kind::Lossless | Kind::Adapter => false,
+            Kind::LossyInt8 | Kind::LossySparseInt8 | Kind::LossySvd => true,
+        }
+    }
+}
+
+impl Way {
+    /// What is given up, if anything.
+    pub(super) fn tier(self) -> Option<Tier> {
+        match self {
+            Way::Lossless | Way::Adapter => None,
+            Way::Lossy(tier) => Some(tier),
         }
     }
 }
@@ -310,7 +340,7 @@ mod tests {
         };
         let model = |files| Model { name: "m".into(), revision: None, files };
         let tuned = model(paths.iter().map(file).collect());
-        let made = Made { at: "1970-01-01T00:00Z", by: "test", kind: Kind::Lossless };
+        let made = Made { at: "1970-01-01T00:00Z", by: "test", way: Way::Lossless };
         let manifest = Manifest::new(&made, model(Vec::new()), tuned);
         serde_json::to_vec(&manifest).unwrap()
     }

@@ -19,7 +19,9 @@ mod validate;
 pub use adapter::{ExtractionError, MergeError, WEIGHTS, extract, fits, merge};
 pub use compress::{CompressError, compress};
 pub use estimate::{Estimate, EstimateError, estimate};
-pub use manifest::{FileEntry, Kind, Made, Manifest, ManifestError, Model, TensorEntry, TensorError, Totals};
+pub use manifest::{
+    FileEntry, Kind, Made, Manifest, ManifestError, Model, TensorEntry, TensorError, Totals, Way,
+};
 pub use open::{Artifact, Difference, Differs, MeasureError, OpenError};
 pub use rebuild::{RebuildError, rebuild, try_out};
 pub use staging::{Staging, StagingError};

@@ -11,11 +11,13 @@ mod context;
 mod deltas;
 mod fit;
 mod lanes;
+pub mod lossy;
+mod lowrank;
 mod measured;
 mod order;
 mod payload;
 mod planes;
-pub mod quantised;
+mod quantised;
 mod rans;
 mod rare;
 mod samples;
@@ -43,9 +45,10 @@ pub enum Codec {
     Ulp = 3,
     /// zstd with the base as dictionary.
     ZstdPatch = 4,
-    /// Numbers as steps from the base, of an approximation that somebody asked for (see `quantised`); `encode`
-    /// never chooses it.
+    /// Numbers as steps from the base, of an approximation that somebody asked for (see `lossy`).
     Quantised = 5,
+    /// A matrix as a product beside the base, of such an approximation.
+    LowRank = 6,
 }
 
 /// An encoded object.
@@ -105,13 +108,14 @@ impl Codec {
             3 => Codec::Ulp,
             4 => Codec::ZstdPatch,
             5 => Codec::Quantised,
+            6 => Codec::LowRank,
             _ => return None,
         })
     }
 
     /// Whether a payload decodes only together with its base.
     pub const fn needs_base(self) -> bool {
-        matches!(self, Codec::Ulp | Codec::ZstdPatch | Codec::Quantised)
+        matches!(self, Codec::Ulp | Codec::ZstdPatch | Codec::Quantised | Codec::LowRank)
     }
 }
 
@@ -192,6 +196,7 @@ pub fn decode(
         Codec::Zstd => zstd::decompress(payload, decoded_len),
         Codec::Planes => planes::decode(payload, decoded_len),
         Codec::Ulp => ulp::decode(payload, base.ok_or(DecodeError::NoBase)?, decoded_len),
+        Codec::LowRank => lowrank::decode(payload, base.ok_or(DecodeError::NoBase)?, decoded_len),
         Codec::Quantised => quantised::decode(payload, base.ok_or(DecodeError::NoBase)?, decoded_len),
         Codec::ZstdPatch => zstd::decompress_patch(payload, base.ok_or(DecodeError::NoBase)?, decoded_len),
     }

@@ -9,7 +9,7 @@ use clap::Args;
 use super::compress::{failed, now, say_totals};
 use super::{interrupted, model, system};
 use crate::adapter::{AdapterError, ExtractedAdapter};
-use crate::artifact::{self, ExtractionError, Kind, Made, MergeError, Staging, WEIGHTS, compress};
+use crate::artifact::{self, ExtractionError, Made, MergeError, Staging, WEIGHTS, Way, compress};
 use crate::cli::{report, watch};
 use crate::daemon::message::{self, Failure};
 use crate::daemon::words;
@@ -40,7 +40,7 @@ impl CompressAdapter {
         artifact::fits(&adapter.tree, &base.tree).map_err(|error| not_merged(&error))?;
         let made = watch::here("compress", |progress| {
             let by = format!("git-sparse {}", crate::VERSION);
-            let made = Made { at: &now(), by: &by, kind: Kind::Adapter };
+            let made = Made { at: &now(), by: &by, way: Way::Adapter };
             compress(&base.tree, &adapter.tree, staging.path(), &made, progress)
         });
         let manifest = made.map_err(|error| failed(&error))?;

@@ -6,8 +6,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use clap::Args;
 
 use super::{interrupted, model, not_stored, system};
-use crate::artifact::{CompressError, Kind, Made, Manifest, Staging, compress};
+use crate::artifact::{CompressError, Kind, Made, Manifest, Staging, Way, compress};
 use crate::cli::{report, watch};
+use crate::codec::lossy::Tier;
 use crate::daemon::message::{self, Failure};
 
 /// Make an artifact that gives FINE_TUNE, every byte of every file, to whoever has BASE
@@ -20,10 +21,12 @@ pub struct Compress {
     /// A new directory for the artifact
     #[arg(short, long, value_name = "DIR")]
     output: PathBuf,
-    /// Give up precision for size: differences in 8 bits (int8), or only the largest tenth of them
-    /// (sparse-int8); what comes back is NOT the fine-tune, and is marked as an approximation
+    /// Give up precision for size; what comes back is NOT the fine-tune, and is marked as an approximation
     #[arg(long, value_name = "TIER")]
     lossy: Option<Lossy>,
+    /// With --lossy svd: how many terms of each matrix are kept
+    #[arg(long, default_value_t = 16)]
+    rank: usize,
     /// Print one JSON document (schema git-sparse/delta-compress/1)
     #[arg(long)]
     json: bool,
@@ -36,13 +39,16 @@ enum Lossy {
     Int8,
     /// The largest tenth of the differences in 8 bits, no others
     SparseInt8,
+    /// The largest terms (--rank) of the difference of each matrix; other tensors stay as they are
+    Svd,
 }
 
 impl Lossy {
-    fn kind(self) -> Kind {
+    fn tier(self, rank: usize) -> Tier {
         match self {
-            Lossy::Int8 => Kind::LossyInt8,
-            Lossy::SparseInt8 => Kind::LossySparseInt8,
+            Lossy::Int8 => Tier::Int8,
+            Lossy::SparseInt8 => Tier::SparseInt8,
+            Lossy::Svd => Tier::Svd { rank },
         }
     }
 }
@@ -54,7 +60,11 @@ impl Compress {
         let tuned = model::find(&self.fine_tune, &self.output)?;
         let made = watch::here("compress", |progress| {
             let by = format!("git-sparse {}", crate::VERSION);
-            let made = Made { at: &now(), by: &by, kind: self.lossy.map_or(Kind::Lossless, Lossy::kind) };
+            let made = Made {
+                at: &now(),
+                by: &by,
+                way: self.lossy.map_or(Way::Lossless, |lossy| Way::Lossy(lossy.tier(self.rank))),
+            };
             compress(&base.tree, &tuned.tree, staging.path(), &made, progress)
         });
         let manifest = made.map_err(|error| failed(&error))?;
@@ -94,6 +104,7 @@ pub(super) fn lossy(manifest: &Manifest) -> Option<String> {
         Kind::Lossless | Kind::Adapter => return None,
         Kind::LossyInt8 => "int8",
         Kind::LossySparseInt8 => "sparse-int8",
+        Kind::LossySvd => "svd",
     };
     let approximate = manifest.fine_tune.files.iter().filter(|file| file.approximation.is_some()).count();
     Some(match approximate {

@@ -42,7 +42,7 @@ fn say_model(what: &str, model: &Model) {
 }
 
 fn say_tensors(manifest: &Manifest) {
-    let is_lossy = manifest.kind.tier().is_some();
+    let is_lossy = manifest.kind.is_lossy();
     let rows = manifest.tensors.iter().map(|tensor| {
         let mut row = vec![
             tensor.name.clone(),

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::{interrupted, model, unusable};
-use crate::artifact::{Artifact, Kind, MeasureError, Measured, ValidateError};
+use crate::artifact::{Artifact, MeasureError, Measured, ValidateError};
 use crate::cli::{report, watch};
 use crate::daemon::message::{self, Failure};
 
@@ -42,10 +42,8 @@ impl Validate {
         let measured = watch::here("measure", |progress| artifact.measure(&store, &tuned.tree, progress));
         let mut measured = measured.map_err(|error| failed(&artifact, &error))?;
         measured.sort_by(|a, b| loss(b).total_cmp(&loss(a)));
-        let limit = self.max_loss.unwrap_or(match artifact.manifest.kind {
-            Kind::Lossless | Kind::Adapter => 0.0,
-            Kind::LossyInt8 | Kind::LossySparseInt8 => LOSSY_MAX,
-        });
+        let is_lossy = artifact.manifest.kind.is_lossy();
+        let limit = self.max_loss.unwrap_or(if is_lossy { LOSSY_MAX } else { 0.0 });
         let verdict = Verdict::of(&measured, limit);
         if self.json {
             say_json(&artifact, &measured, &verdict);
