@@ -14,7 +14,7 @@ use super::validate::{self, Measured, ValidateError};
 use crate::backend::{Area, Backend, Local, Name, Privacy};
 use crate::format::{OpenFile, Source};
 use crate::id::{ObjectId, Oid, PackId};
-use crate::pack::{self, MAX_DEPTH, PackError, Record};
+use crate::pack::{self, MAX_DEPTH, MAX_OBJECT_BYTES, PackError, Record};
 use crate::progress::{Cancelled, Progress};
 use crate::recipe::Recipe;
 use crate::store::{self, Store, StoreError};
@@ -41,6 +41,8 @@ pub enum OpenError {
     NoRecipe { path: String, oid: Oid },
     #[error("{path}: the manifest says {manifest} bytes, its recipe gives {recipe}")]
     Size { path: String, manifest: u64, recipe: u64 },
+    #[error("{path}: its recipe has a part of {len} bytes, over the limit of {MAX_OBJECT_BYTES}")]
+    Part { path: String, len: u32 },
     #[error("{path}: object {object} is neither in the artifact nor in the base")]
     Hole { path: String, object: ObjectId },
     #[error("{path}: {error}")]
@@ -153,9 +155,13 @@ impl Artifact {
         let (path, oid) = (entry.path.clone(), entry.oid());
         let recipe = store::read_recipe(backend, &oid)?;
         let recipe = recipe.ok_or_else(|| OpenError::NoRecipe { path: path.clone(), oid })?;
-        match recipe.size == entry.size {
-            true => Ok(recipe),
-            false => Err(OpenError::Size { path, manifest: entry.size, recipe: recipe.size }),
+        if recipe.size != entry.size {
+            return Err(OpenError::Size { path, manifest: entry.size, recipe: recipe.size });
+        }
+        // Parts are read whole, many at a time.
+        match recipe.parts.iter().map(|part| part.len).find(|len| *len > MAX_OBJECT_BYTES) {
+            Some(len) => Err(OpenError::Part { path, len }),
+            None => Ok(recipe),
         }
     }
 

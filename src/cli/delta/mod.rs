@@ -87,6 +87,7 @@ fn unusable(artifact: &Artifact, error: &OpenError) -> Failure {
         | OpenError::Pack(_)
         | OpenError::NoRecipe { .. }
         | OpenError::Size { .. }
+        | OpenError::Part { .. }
         | OpenError::Hole { .. } => damaged(message),
     }
 }
