@@ -155,8 +155,8 @@ pub enum ManifestError {
     Io { path: PathBuf, error: io::Error },
     #[error("{}: no artifact is here: it has no {NAME}", .0.display())]
     Missing(PathBuf),
-    #[error("{}: {error}", path.display())]
-    Json { path: PathBuf, error: serde_json::Error },
+    #[error("{NAME}: {0}")]
+    Json(#[from] serde_json::Error),
     #[error("{NAME}: it is of format {0:?}, expected {FORMAT:?}")]
     Format(String),
     #[error("{NAME}: it has version {0}, this git-sparse reads version {VERSION}; update git-sparse")]
@@ -199,20 +199,18 @@ impl Manifest {
         if text.len() as u64 > MAX_BYTES {
             return Err(ManifestError::TooLong(text.len() as u64));
         }
-        Manifest::parse(&text).map_err(|error| match error {
-            ParseError::Json(error) => ManifestError::Json { path, error },
-            ParseError::Manifest(error) => error,
-        })
+        Manifest::parse(&text)
     }
 
-    fn parse(text: &[u8]) -> Result<Manifest, ParseError> {
+    /// The same of its bytes.
+    pub fn parse(text: &[u8]) -> Result<Manifest, ManifestError> {
         // The version first: what else a later one says may not be known here.
         let Head { format, version } = serde_json::from_slice(text)?;
         if format != FORMAT {
-            return Err(ManifestError::Format(format.chars().take(80).collect()).into());
+            return Err(ManifestError::Format(format.chars().take(80).collect()));
         }
         if version != VERSION {
-            return Err(ManifestError::Version(version).into());
+            return Err(ManifestError::Version(version));
         }
         let manifest: Manifest = serde_json::from_slice(text)?;
         manifest.base.check()?;
@@ -310,23 +308,6 @@ struct Head {
     version: u32,
 }
 
-enum ParseError {
-    Json(serde_json::Error),
-    Manifest(ManifestError),
-}
-
-impl From<serde_json::Error> for ParseError {
-    fn from(error: serde_json::Error) -> ParseError {
-        ParseError::Json(error)
-    }
-}
-
-impl From<ManifestError> for ParseError {
-    fn from(error: ManifestError) -> ParseError {
-        ParseError::Manifest(error)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -351,11 +332,11 @@ mod tests {
         assert!(Manifest::parse(&with_paths(&["a", "b/a", "b/c"])).is_ok());
         for bad in ["../a", "/a", ".git/hooks/post-checkout", ""] {
             let refused = Manifest::parse(&with_paths(&["a", bad]));
-            assert!(matches!(refused, Err(ParseError::Manifest(ManifestError::Path(_)))), "{bad:?}");
+            assert!(matches!(refused, Err(ManifestError::Path(_))), "{bad:?}");
         }
         for twice in [["a", "a"], ["a", "a/b"], ["a/b/c", "a/b"]] {
             let refused = Manifest::parse(&with_paths(&twice));
-            assert!(matches!(refused, Err(ParseError::Manifest(ManifestError::Twice(_)))), "{twice:?}");
+            assert!(matches!(refused, Err(ManifestError::Twice(_))), "{twice:?}");
         }
     }
 
@@ -364,9 +345,9 @@ mod tests {
     fn other_versions_are_refused_by_name() {
         let later = format!(r#"{{ "format": {FORMAT:?}, "version": 2, "files": "in a tree" }}"#);
         let refused = Manifest::parse(later.as_bytes());
-        assert!(matches!(refused, Err(ParseError::Manifest(ManifestError::Version(2)))));
+        assert!(matches!(refused, Err(ManifestError::Version(2))));
         let other = Manifest::parse(br#"{ "format": "tar", "version": 1 }"#);
-        assert!(matches!(other, Err(ParseError::Manifest(ManifestError::Format(_)))));
-        assert!(matches!(Manifest::parse(b"{"), Err(ParseError::Json(_))));
+        assert!(matches!(other, Err(ManifestError::Format(_))));
+        assert!(matches!(Manifest::parse(b"{"), Err(ManifestError::Json(_))));
     }
 }
