@@ -1,6 +1,6 @@
 //! Base and fine-tune → artifact.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -53,7 +53,7 @@ impl CompressError {
 /// Writes an artifact that gives `tuned` to whoever has `base` into the empty directory `dir`.
 ///
 /// Everything is durable, and was read back, when this returns. `progress` counts the bytes of both
-/// models.
+/// models, those of approximations as often as they are read.
 pub fn compress(
     base: &Tree,
     tuned: &Tree,
@@ -76,7 +76,7 @@ pub fn compress(
     let mut manifest = Manifest::new(made, Model::of(base, known.collect()), Model::of(tuned, entries));
     account(&store, &recipes, &files, &mut manifest)?;
     if made.way.tier().is_some() {
-        measure(&store, &recipes, tuned, &mut manifest, progress)?;
+        measure(&store, &recipes, &files, tuned, &mut manifest, progress)?;
     }
     // Nothing is staged any more.
     let _ = fs::remove_dir(dir.join("tmp"));
@@ -111,21 +111,17 @@ fn outline(file: &TreeFile, source: &OpenFile, progress: &Progress<'_>) -> Resul
 fn measure(
     store: &Store,
     base: &[Recipe],
+    files: &[(&TreeFile, Recipe)],
     tuned: &Tree,
     manifest: &mut Manifest,
     progress: &Progress<'_>,
 ) -> Result<(), CompressError> {
-    let files = manifest.fine_tune.files.iter();
-    let files: Result<Vec<_>, StoreError> = files
-        .map(|entry| {
-            let oid = entry.oid();
-            Ok((entry.path.as_str(), store.recipe(&oid)?.ok_or(StoreError::NoFile(oid))?))
-        })
-        .collect();
-    let measured = validate::measure(store, base, &files?, tuned, progress)?;
+    let files: Vec<_> = files.iter().map(|(file, recipe)| (file.path.as_str(), recipe)).collect();
+    let measured = validate::measure(store, base, &files, tuned, progress)?;
+    let errors: HashMap<_, _> =
+        measured.iter().map(|found| ((found.file.as_str(), found.name.as_str()), found.error)).collect();
     for tensor in &mut manifest.tensors {
-        let own = measured.iter().find(|found| found.file == tensor.file && found.name == tensor.name);
-        tensor.error = own.map(|found| found.error);
+        tensor.error = errors.get(&(tensor.file.as_str(), tensor.name.as_str())).copied();
     }
     Ok(())
 }

@@ -183,7 +183,7 @@ impl Artifact {
         let entries = self.manifest.base.files.iter();
         let base: Result<Vec<_>, OpenError> = entries.map(|entry| self.recipe(&backend, entry)).collect();
         let files = self.recipes()?;
-        let files: Vec<_> = files.into_iter().map(|(entry, recipe)| (entry.path.as_str(), recipe)).collect();
+        let files: Vec<_> = files.iter().map(|(entry, recipe)| (entry.path.as_str(), recipe)).collect();
         Ok(validate::measure(store, &base?, &files, tuned, progress)?)
     }
 

@@ -42,7 +42,7 @@ pub enum ValidateError {
 pub(super) fn measure(
     store: &Store,
     base: &[Recipe],
-    files: &[(&str, Recipe)],
+    files: &[(&str, &Recipe)],
     tuned: &Tree,
     progress: &Progress<'_>,
 ) -> Result<Vec<Measured>, ValidateError> {

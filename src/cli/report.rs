@@ -1,5 +1,6 @@
 //! How results and errors look: tables for people, one JSON document for programs.
 
+use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
@@ -10,9 +11,9 @@ use crate::daemon::message::Failure;
 
 /// Prints a failure and gives its exit code.
 pub fn failure(failure: &Failure) -> ExitCode {
-    eprintln!("error: {}", failure.message);
+    eprintln!("error: {}", printable(&failure.message));
     if let Some(fix) = &failure.fix {
-        eprintln!("  fix: {fix}");
+        eprintln!("  fix: {}", printable(fix));
     }
     ExitCode::from(super::exit_code(failure.kind))
 }
@@ -50,9 +51,18 @@ pub fn table(head: &[&str], rows: impl IntoIterator<Item = Vec<String>>) {
 
 /// One line on standard output; a reader that has seen enough (`| head`) is no error.
 pub fn say(line: &str) {
-    if writeln!(io::stdout(), "{line}").is_err() {
+    if writeln!(io::stdout(), "{}", printable(line)).is_err() {
         std::process::exit(0);
     }
+}
+
+/// Names come from strangers' files: none of them may speak to the terminal.
+fn printable(text: &str) -> Cow<'_, str> {
+    let speaks = |sign: char| sign.is_control() && sign != '\n' && sign != '\t';
+    if !text.contains(speaks) {
+        return Cow::Borrowed(text);
+    }
+    text.chars().map(|sign| if speaks(sign) { char::REPLACEMENT_CHARACTER } else { sign }).collect()
 }
 
 /// Bytes with a binary unit: `1.9 MiB`.
@@ -132,6 +142,13 @@ fn civil(days: i64) -> (i64, i64, i64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A tensor may be called anything: its name must not move the cursor or set a title.
+    #[test]
+    fn names_do_not_speak_to_the_terminal() {
+        assert_eq!(printable("a\u{1b}]0;x\u{7}\u{9b}b"), "a\u{fffd}]0;x\u{fffd}\u{fffd}b");
+        assert_eq!(printable("weights 32×64\tü\n"), "weights 32×64\tü\n");
+    }
 
     /// Dates, sizes and numbers are what people compare: known values of each.
     #[test]
