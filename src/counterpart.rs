@@ -16,15 +16,21 @@ const MOST_LEADING: usize = 4;
 const LEAST_PARTS: usize = 2;
 
 /// The parts of a base, found by what they hold: tensor and slice, or the place among the headers.
-#[derive(Default)]
-pub struct Counterparts {
-    tensors: HashMap<(String, u32), (ObjectId, Dtype)>,
+pub struct Counterparts<T = (ObjectId, Dtype)> {
+    tensors: HashMap<(String, u32), T>,
     /// By what is left of a name; none where that means several tensors.
-    shortened: HashMap<(String, u32), Option<(ObjectId, Dtype)>>,
-    header: Option<ObjectId>,
+    shortened: HashMap<(String, u32), Option<T>>,
+    header: Option<T>,
+}
+
+impl<T> Default for Counterparts<T> {
+    fn default() -> Self {
+        Self { tensors: HashMap::new(), shortened: HashMap::new(), header: None }
+    }
 }
 
 impl Counterparts {
+    /// The objects of a file, and their types.
     pub fn of(recipe: &Recipe) -> Counterparts {
         let mut found = Counterparts::default();
         found.add(recipe);
@@ -36,13 +42,18 @@ impl Counterparts {
         for part in &recipe.parts {
             match recipe.tensor_of(part) {
                 Some(tensor) => self.add_tensor(&tensor.name, part.slice, (part.object, tensor.dtype)),
-                None if recipe.layout.is_some() => drop(self.header.get_or_insert(part.object)),
+                None if recipe.layout.is_some() && self.header.is_none() => {
+                    self.header = Some((part.object, Dtype::Bytes));
+                }
                 None => {}
             }
         }
     }
+}
 
-    fn add_tensor(&mut self, name: &str, slice: u32, found: (ObjectId, Dtype)) {
+impl<T: Copy> Counterparts<T> {
+    /// Adds a slice of a tensor, unless one of this name is known.
+    pub fn add_tensor(&mut self, name: &str, slice: u32, found: T) {
         let known = self.tensors.contains_key(&(name.to_owned(), slice));
         if known {
             return;
@@ -54,16 +65,16 @@ impl Counterparts {
         }
     }
 
-    /// The object that a segment is compared with, and its type.
-    pub fn find(&self, segment: &Segment) -> Option<(ObjectId, Dtype)> {
+    /// What a segment is compared with.
+    pub fn find(&self, segment: &Segment) -> Option<T> {
         if segment.name.is_empty() {
-            return (segment.range.start == 0).then_some(self.header?).map(|object| (object, Dtype::Bytes));
+            return self.header.filter(|_| segment.range.start == 0);
         }
         self.named(&segment.name, segment.slice)
     }
 
-    /// The object that holds this slice of this tensor, and its type.
-    pub fn named(&self, tensor: &str, slice: u32) -> Option<(ObjectId, Dtype)> {
+    /// What holds this slice of this tensor.
+    pub fn named(&self, tensor: &str, slice: u32) -> Option<T> {
         let exact = |name: &str| self.tensors.get(&(name.to_owned(), slice)).copied();
         let left = |name: &str| self.shortened.get(&(name.to_owned(), slice)).copied().flatten();
         exact(tensor)

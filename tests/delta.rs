@@ -1,5 +1,8 @@
 //! Portable deltas: made and used by the command line, and lied about.
 
+mod adapter;
+mod estimate;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -291,75 +294,71 @@ fn an_interrupt_leaves_nothing() {
     assert_eq!(strangers(&home.path(""), &[]).iter().filter(|name| name.contains("partial")).count(), 0);
 }
 
-/// A safetensors file of bf16 tensors with normal-like weights, each moved by up to `step` of the last one.
-fn weights(rows: usize, moved: f32, seed: u64) -> Vec<u8> {
-    const COLUMNS: usize = 512;
-    const TENSORS: usize = 6;
-    let each = rows * COLUMNS * 2;
-    let tensor = |number: usize| {
-        let range = [number * each, (number + 1) * each];
-        format!(
-            "\"t{number}\":{{\"dtype\":\"BF16\",\"shape\":[{rows},{COLUMNS}],\"data_offsets\":{range:?}}}"
-        )
+/// A pipe waits for its other end, a pointer is no weights, and half a model is none: each is refused at once.
+#[test]
+fn what_is_no_whole_model_is_refused() {
+    let home = Home::bare(Mode::InProcess);
+    let (base, out) = (model("tiny-base"), home.path("out"));
+    let told = |name: &str, expected: &str| {
+        let place = home.path(name);
+        let (code, said) = delta(&home, &["compress", path(&base), path(&place), "-o", path(&out)]);
+        assert!(code != 0 && said.contains(expected), "{name}: {said}");
+        assert!(!out.exists());
     };
-    let header = format!("{{{}}}", (0..TENSORS).map(tensor).collect::<Vec<_>>().join(","));
-    let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
-    bytes.extend_from_slice(header.as_bytes());
-    let (mut random, mut steps) = (Random::seeded(1), Random::seeded(seed));
-    // The sum of four uniform numbers is normal enough.
-    let normal = |random: &mut Random| {
-        let bits = random.number();
-        (0..4).map(|at| (bits >> (16 * at) & 0xffff) as f32 / 65536.0 - 0.5).sum::<f32>()
-    };
-    for _ in 0..TENSORS * rows * COLUMNS {
-        let weight = 0.05 * normal(&mut random) + moved * normal(&mut steps);
-        bytes.extend_from_slice(&((weight.to_bits() + 0x8000) >> 16).to_le_bytes()[..2]);
-    }
-    bytes
+    assert!(Command::new("mkfifo").arg(home.path("pipe")).status().unwrap().success());
+    told("pipe", "neither a file nor a directory");
+    copy(&base, &home.path("linked"));
+    std::os::unix::fs::symlink(&base, home.path("linked/more")).unwrap();
+    told("linked", "more: neither a file nor a directory of its own");
+    copy(&base, &home.path("pointer"));
+    let pointer =
+        format!("version https://git-lfs.github.com/spec/v1\noid sha256:{}\nsize 9\n", "a".repeat(64));
+    fs::write(home.path("pointer/model.safetensors"), pointer).unwrap();
+    told("pointer", "model.safetensors is a Git LFS pointer");
+    copy(&base, &home.path("shards"));
+    let index = r#"{"weight_map":{"a":"model.safetensors","b":"model-2.safetensors"}}"#;
+    fs::write(home.path("shards/model.safetensors.index.json"), index).unwrap();
+    told("shards", "names model-2.safetensors, which is not there");
+
+    let artifact = home.path("artifact");
+    delta_json(&home, &["compress", path(&base), path(&model("tiny-sft")), "-o", path(&artifact)]);
+    fs::remove_file(artifact.join("manifest.json")).unwrap();
+    assert!(Command::new("mkfifo").arg(artifact.join("manifest.json")).status().unwrap().success());
+    assert_ne!(delta(&home, &["info", path(&artifact)]).0, 0);
 }
 
-/// People decide by an estimate whether to compress at all: it must be near, and cheap.
+/// Caches hold what was loaded: a base without its README is the base, one without its weights is not.
 #[test]
-fn an_estimate_is_near_and_reads_little() {
+fn files_of_the_base_that_nothing_needs_may_be_missing() {
     let home = Home::bare(Mode::InProcess);
-    let names = [("base", 0.0), ("near", 1e-4), ("far", 2e-3)];
-    for (name, moved) in names {
-        fs::write(home.path(format!("{name}.safetensors")), weights(4096, moved, 5)).unwrap();
-    }
-    let file = |name: &str| home.path(format!("{name}.safetensors"));
-    for name in ["near", "far"] {
-        let (base, tuned, artifact) = (file("base"), file(name), home.path(format!("{name}.delta")));
-        let found = delta_json(&home, &["estimate", path(&base), path(&tuned)]);
-        let made = delta_json(&home, &["compress", path(&base), path(&tuned), "-o", path(&artifact)]);
-        let (size, stored) =
-            (made["totals"]["size"].as_f64().unwrap(), made["totals"]["stored"].as_f64().unwrap());
-        let delta = &found["strategies"][0];
-        let off = delta["bytes"].as_f64().unwrap() / stored - 1.0;
-        assert!(off.abs() < 0.1, "{name}: {off:+.3} off, of {:.3} of the bytes", stored / size);
-        let read = found["read"].as_f64().unwrap() / found["both"].as_f64().unwrap();
-        assert!(read < 0.1, "{name}: {read:.3} of both was read");
-        assert_eq!((found["best"].as_str(), found["identical"].as_bool()), (Some("delta"), Some(false)));
-    }
-    let same = delta_json(&home, &["estimate", path(&file("near")), path(&file("near"))]);
-    assert_eq!(same["identical"], true);
-    assert!(same["strategies"][0]["bytes"].as_u64().unwrap() < 10_000, "{same}");
+    let (base, artifact, out) = (home.path("base"), home.path("a.delta"), home.path("out"));
+    copy(&model("tiny-base"), &base);
+    delta_json(&home, &["compress", path(&base), path(&model("tiny-sft")), "-o", path(&artifact)]);
+    fs::remove_file(base.join("README.md")).unwrap();
+    delta_json(&home, &["reconstruct", path(&base), path(&artifact), "-o", path(&out)]);
+    assert!(files(&out) == files(&model("tiny-sft")));
 }
 
-/// Small models are read whole: then an estimate is what compress gives, and knows identical ones.
+/// A manifest that calls an approximation lossless would pass another model off as the fine-tune.
 #[test]
-fn an_estimate_of_a_small_model_is_exact() {
+fn a_manifest_that_contradicts_itself_is_refused() {
     let home = Home::bare(Mode::InProcess);
-    let (base, tuned, artifact) = (model("tiny-base"), model("tiny-sft"), home.path("a.delta"));
-    let found = delta_json(&home, &["estimate", path(&base), path(&tuned)]);
-    let made = delta_json(&home, &["compress", path(&base), path(&tuned), "-o", path(&artifact)]);
-    let bytes = found["strategies"][0]["bytes"].as_f64().unwrap();
-    let off = bytes / made["totals"]["stored"].as_f64().unwrap() - 1.0;
-    assert!(off.abs() < 0.02, "{off:+.3} off");
-    let same = delta_json(&home, &["estimate", path(&base), path(&base)]);
-    assert_eq!(same["reason"], "the two models are identical");
-    // A model against something else entirely: said, not hidden.
-    let other = delta_json(&home, &["estimate", path(&model("tiny-lora")), path(&base)]);
-    assert_eq!(other["best"], "whole", "{other}");
+    let (base, artifact) = (model("tiny-base"), home.path("a.delta"));
+    let tuned = model("tiny-sft-f32");
+    delta_json(&home, &["compress", path(&base), path(&tuned), "-o", path(&artifact), "--lossy", "int8"]);
+    let manifest = artifact.join("manifest.json");
+    let good = fs::read_to_string(&manifest).unwrap();
+    for (from, to) in
+        [("\"lossy-int8\"", "\"lossless\""), ("\"totals\":{\"size\":", "\"totals\":{\"size\":1")]
+    {
+        let bad = good.replace(from, to);
+        assert_ne!(bad, good, "{from}");
+        fs::write(&manifest, bad).unwrap();
+        for verb in ["info", "verify"] {
+            let (code, said) = delta(&home, &[verb, path(&artifact)]);
+            assert!(code == 5 && said.contains("the artifact is damaged"), "{verb}: {said}");
+        }
+    }
 }
 
 /// Who asks for an approximation must be told everywhere that it is one, and how far it lies off.
@@ -450,76 +449,4 @@ fn what_is_not_finite_is_not_approximated() {
     delta_json(&home, &["compress", path(&base), path(&tuned), "-o", path(&out)]);
     let found = delta_json(&home, &["validate", path(&base), path(&tuned), path(&out)]);
     assert_eq!(found["passed"], true);
-}
-
-/// An adapter travels as itself, and merges to the bytes that PEFT gave; what does not fit is refused.
-#[test]
-fn an_adapter_comes_back_and_merges() {
-    let home = Home::bare(Mode::InProcess);
-    let (base, adapter, artifact) = (model("tiny-base"), model("tiny-lora"), home.path("a.delta"));
-    let made = delta_json(&home, &["compress-adapter", path(&base), path(&adapter), "-o", path(&artifact)]);
-    assert_eq!(made["kind"], "adapter");
-    let (out, merged) = (home.path("out"), home.path("merged"));
-    delta_json(&home, &["reconstruct", path(&base), path(&artifact), "-o", path(&out)]);
-    assert!(files(&out) == files(&adapter));
-    let told =
-        delta_json(&home, &["reconstruct", path(&base), path(&artifact), "-o", path(&merged), "--merge"]);
-    assert_eq!(told["merged"], true);
-    let weights = |dir: &Path| fs::read(dir.join("model.safetensors")).unwrap();
-    assert!(weights(&merged) == weights(&model("tiny-lora-merged")), "PEFT's merge has other bytes");
-    assert_eq!(fs::read(merged.join("config.json")).unwrap(), fs::read(base.join("config.json")).unwrap());
-    assert_eq!(strangers(&merged, &["model.safetensors"]).len(), files(&base).len() - 1);
-
-    let whole = home.path("whole");
-    delta_json(&home, &["compress", path(&base), path(&model("tiny-sft")), "-o", path(&whole)]);
-    let (code, said) =
-        delta(&home, &["reconstruct", path(&base), path(&whole), "-o", path(&home.path("x")), "--merge"]);
-    assert!(code == 2 && said.contains("not of an adapter"), "{said}");
-    let (code, said) =
-        delta(&home, &["compress-adapter", path(&base), path(&base), "-o", path(&home.path("x"))]);
-    assert!(code == 2 && said.contains("adapter_config.json"), "{said}");
-    let (code, said) =
-        delta(&home, &["compress-adapter", path(&adapter), path(&adapter), "-o", path(&home.path("x"))]);
-    assert!(code == 6 && said.contains("the base has no tensor"), "{said}");
-    let dora = home.path("dora");
-    copy(&adapter, &dora);
-    let config = fs::read_to_string(dora.join("adapter_config.json")).unwrap();
-    let config = config.replace("\"use_dora\": false", "\"use_dora\": true");
-    fs::write(dora.join("adapter_config.json"), config).unwrap();
-    let (code, said) =
-        delta(&home, &["compress-adapter", path(&base), path(&dora), "-o", path(&home.path("x"))]);
-    assert!(code == 6 && said.contains("use_dora"), "{said}");
-    assert!(!home.path("x").exists());
-}
-
-/// A fine-tune that was an adapter is one again; of others what is lost is said.
-#[test]
-fn an_adapter_is_extracted_and_says_what_it_loses() {
-    let home = Home::bare(Mode::InProcess);
-    let base = model("tiny-base");
-    let extract = |name: &str, rank: &str| {
-        let out = home.path(format!("{name}-{rank}"));
-        delta_json(
-            &home,
-            &["extract-adapter", path(&base), path(&model(name)), "--rank", rank, "-o", path(&out)],
-        )
-    };
-    let merged = extract("tiny-lora-merged", "16")["relative_error"].as_f64().unwrap();
-    let (small, large) = (extract("tiny-sft", "4"), extract("tiny-sft", "32"));
-    let (small_error, large_error) =
-        (small["relative_error"].as_f64().unwrap(), large["relative_error"].as_f64().unwrap());
-    assert!(merged < 0.01, "{merged} of a merged adapter was lost");
-    assert!(
-        0.05 < large_error && large_error < small_error && small_error < 0.9,
-        "{large_error} {small_error}"
-    );
-    assert!(small["size"].as_u64() < large["size"].as_u64());
-    // It is an adapter like any other.
-    let (adapter, artifact) = (home.path("tiny-sft-32"), home.path("a.delta"));
-    delta_json(&home, &["compress-adapter", path(&base), path(&adapter), "-o", path(&artifact)]);
-    let x = home.path("x");
-    let (code, said) =
-        delta(&home, &["extract-adapter", path(&base), path(&base), "--rank", "4", "-o", path(&x)]);
-    assert!(code == 2 && said.contains("nothing that an adapter can express"), "{said}");
-    assert!(!home.path("x").exists());
 }

@@ -19,6 +19,7 @@ use crate::id::{ObjectId, Oid};
 use crate::ingest::{Against, IngestError, ingest_against};
 use crate::progress::Progress;
 use crate::recipe::{Part, Reason, Recipe};
+use crate::reconstruct::ReconstructError;
 use crate::store::{self, Store, StoreError};
 
 /// Why no artifact was made.
@@ -43,7 +44,10 @@ impl CompressError {
     pub fn is_cancelled(&self) -> bool {
         match self {
             CompressError::Outline { error, .. } => matches!(error, OutlineError::Cancelled(_)),
-            CompressError::Ingest { error, .. } => matches!(**error, IngestError::Cancelled(_)),
+            CompressError::Ingest { error, .. } => matches!(
+                **error,
+                IngestError::Cancelled(_) | IngestError::ReadBack(ReconstructError::Cancelled(_))
+            ),
             CompressError::Measure(error) => matches!(error, ValidateError::Cancelled(_)),
             _ => false,
         }

@@ -12,6 +12,7 @@ use rayon::prelude::*;
 
 use super::tree::{Tree, TreeFile};
 use crate::codec::{self, Base, Effort};
+use crate::counterpart::Counterparts;
 use crate::format::{self, Dtype, Format, OpenFile, Segment, Source};
 use crate::pack::Record;
 use crate::progress::{Cancelled, Progress};
@@ -76,7 +77,7 @@ struct Cost {
 /// Estimates what compress gives for these two.
 pub fn estimate(base: &Tree, tuned: &Tree, progress: &Progress<'_>) -> Result<Estimate, EstimateError> {
     let (bases, files) = (open_all(base)?, open_all(tuned)?);
-    let (counterparts, size) = (Counterparts::of(&bases), size(&files));
+    let (counterparts, size) = (Segments::of(&bases), size(&files));
     let spare = if size < SMALL_BYTES { 1 } else { SPARE };
     let segments: Vec<(&Opened, &Segment)> =
         files.iter().flat_map(|file| file.segments.iter().map(move |segment| (file, segment))).collect();
@@ -136,31 +137,31 @@ fn sizes<'a>(files: &'a [Opened<'_>]) -> Vec<(&'a str, u64)> {
     files.iter().map(|file| (name(file), file.source.len())).collect()
 }
 
-/// Segments of the base, by what they hold; those without a name by their file and place.
-struct Counterparts<'a> {
-    tensors: HashMap<(&'a str, u32), (&'a Opened<'a>, &'a Segment)>,
+/// Segments of the base: tensors by name, as compress finds them, others by their file and place.
+struct Segments<'a> {
+    tensors: Counterparts<(&'a Opened<'a>, &'a Segment)>,
     others: HashMap<(&'a str, u64), (&'a Opened<'a>, &'a Segment)>,
 }
 
-impl<'a> Counterparts<'a> {
-    fn of(files: &'a [Opened<'a>]) -> Counterparts<'a> {
-        let (mut tensors, mut others) = (HashMap::new(), HashMap::new());
+impl<'a> Segments<'a> {
+    fn of(files: &'a [Opened<'a>]) -> Segments<'a> {
+        let (mut tensors, mut others) = (Counterparts::default(), HashMap::new());
         for file in files {
             for segment in &file.segments {
                 if segment.name.is_empty() {
                     others.insert((file.file.path.as_str(), segment.range.start), (file, segment));
                 } else {
-                    tensors.entry((segment.name.as_str(), segment.slice)).or_insert((file, segment));
+                    tensors.add_tensor(&segment.name, segment.slice, (file, segment));
                 }
             }
         }
-        Counterparts { tensors, others }
+        Segments { tensors, others }
     }
 
     fn find(&self, file: &Opened<'_>, segment: &Segment) -> Option<(&'a Opened<'a>, &'a Segment)> {
         match segment.name.is_empty() {
             true => self.others.get(&(file.file.path.as_str(), segment.range.start)).copied(),
-            false => self.tensors.get(&(segment.name.as_str(), segment.slice)).copied(),
+            false => self.tensors.named(&segment.name, segment.slice),
         }
     }
 }
@@ -172,9 +173,11 @@ fn cost(
     spare: u64,
 ) -> Result<Cost, EstimateError> {
     let elements = elements(segment);
-    // Only what has as many numbers is compared; types may differ.
-    let base = base.filter(|(_, base)| self::elements(base) == elements);
-    let stretches = stretches(segment, elements, spare);
+    // What got more rows, or fewer, is compared where both have them; types may differ.
+    let resized = |base: &Segment| base.row_len == segment.row_len && base.row_len > 0;
+    let base = base.filter(|(_, base)| self::elements(base) == elements || resized(base));
+    let common = base.map_or(elements, |(_, base)| self::elements(base).min(elements));
+    let stretches = stretches(segment, common, spare);
     let own = read(file, segment, &stretches)?;
     let theirs = base.map(|(file, base)| read(file, base, &stretches)).transpose()?;
     let mut cost = Cost {
@@ -183,7 +186,7 @@ fn cost(
         ..Cost::default()
     };
     let dtype = base.map(|(_, base)| base.dtype);
-    if theirs.as_ref() == Some(&own) && dtype == Some(segment.dtype) {
+    if theirs.as_ref() == Some(&own) && dtype == Some(segment.dtype) && common == elements {
         cost.same = segment.range.end - segment.range.start;
         return Ok(cost);
     }

@@ -2,23 +2,24 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::tree::{MAX_FILES, Tree, is_plain};
 use crate::codec::lossy::Tier;
-use crate::format::Dtype;
+use crate::format::{Dtype, OpenFile, Source};
 use crate::id::{ObjectId, Oid};
 
 /// What `format` says in every manifest.
 const FORMAT: &str = "git-sparse portable delta";
 /// The version that is written and read.
 const VERSION: u32 = 1;
-const NAME: &str = "manifest.json";
-/// Largest manifest that is read: a million tensors take a third of it.
-const MAX_BYTES: u64 = 512 << 20;
+/// The file that it is.
+pub const NAME: &str = "manifest.json";
+/// Largest manifest that is read: half a million tensors.
+const MAX_BYTES: u64 = 128 << 20;
 /// What `ratio` compares.
 const RATIO_OF: &str =
     "bytes of the fine-tune's files as they are / bytes of the artifact's packs and recipes";
@@ -167,6 +168,10 @@ pub enum ManifestError {
     Path(String),
     #[error("{NAME}: {0:?} is listed twice, or is a file and a folder")]
     Twice(String),
+    #[error("{NAME}: {0} is an approximation, and that is not what the artifact says it gives")]
+    Unmarked(String),
+    #[error("{NAME}: the sizes of its files add up to {expected}, and it says {found}")]
+    Sum { found: u64, expected: u64 },
     #[error("{NAME}: it lists {0} files, more than {MAX_FILES}")]
     TooMany(usize),
 }
@@ -190,15 +195,15 @@ impl Manifest {
     pub fn read(dir: &Path) -> Result<Manifest, ManifestError> {
         let path = dir.join(NAME);
         let at = |error| ManifestError::Io { path: path.clone(), error };
-        let file = File::open(&path).map_err(|error| match error.kind() {
+        let file = OpenFile::open(&path).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => ManifestError::Missing(dir.to_owned()),
             _ => at(error),
         })?;
-        let mut text = Vec::new();
-        file.take(MAX_BYTES + 1).read_to_end(&mut text).map_err(at)?;
-        if text.len() as u64 > MAX_BYTES {
-            return Err(ManifestError::TooLong(text.len() as u64));
+        if file.len() > MAX_BYTES {
+            return Err(ManifestError::TooLong(file.len()));
         }
+        let mut text = vec![0; file.len() as usize];
+        file.read_at(&mut text, 0).map_err(at)?;
         Manifest::parse(&text)
     }
 
@@ -215,13 +220,27 @@ impl Manifest {
         let manifest: Manifest = serde_json::from_slice(text)?;
         manifest.base.check()?;
         manifest.fine_tune.check()?;
+        manifest.check()?;
         Ok(manifest)
+    }
+
+    /// It does not contradict itself: what is called lossless gives the fine-tune, and sums are sums.
+    fn check(&self) -> Result<(), ManifestError> {
+        let exact = if self.kind.is_lossy() { &[] } else { self.fine_tune.files.as_slice() };
+        let mut exact = self.base.files.iter().chain(exact);
+        if let Some(file) = exact.find(|file| file.approximation.is_some()) {
+            return Err(ManifestError::Unmarked(file.path.clone()));
+        }
+        match self.totals.size == self.fine_tune.size() {
+            true => Ok(()),
+            false => Err(ManifestError::Sum { found: self.totals.size, expected: self.fine_tune.size() }),
+        }
     }
 
     /// Writes it into `dir`, durably.
     pub fn write(&self, dir: &Path) -> Result<(), ManifestError> {
         let path = dir.join(NAME);
-        let text = serde_json::to_vec_pretty(self).expect("because our own types have string keys");
+        let text = serde_json::to_vec(self).expect("because our own types have string keys");
         let write = || {
             let mut file = File::create_new(&path)?;
             file.write_all(&text)?;
@@ -322,7 +341,8 @@ mod tests {
         let model = |files| Model { name: "m".into(), revision: None, files };
         let tuned = model(paths.iter().map(file).collect());
         let made = Made { at: "1970-01-01T00:00Z", by: "test", way: Way::Lossless };
-        let manifest = Manifest::new(&made, model(Vec::new()), tuned);
+        let mut manifest = Manifest::new(&made, model(Vec::new()), tuned);
+        manifest.totals.size = manifest.fine_tune.size();
         serde_json::to_vec(&manifest).unwrap()
     }
 

@@ -118,17 +118,18 @@ impl Artifact {
         Local::new(&self.dir, Privacy::Shared)
     }
 
-    /// A store of the fine-tune, if `base` is the model that the artifact needs: to the last byte.
+    /// A store of the fine-tune, if `base` is the model that the artifact needs: to the last byte, of all files
+    /// that are needed.
     pub fn on(&self, base: &Tree, progress: &Progress<'_>) -> Result<Store, OpenError> {
         let backend = self.backend();
         store::check_config(&backend)?;
-        let (mut files, mut differences) = (Vec::new(), Vec::new());
+        let (mut files, mut differences, mut missing) = (Vec::new(), Vec::new(), Vec::new());
         let alone = self.manifest.base.files.len() == 1 && base.files.len() == 1;
         for entry in &self.manifest.base.files {
             let differs = |what| Difference { path: entry.path.clone(), what };
             let found = base.find(&entry.path).or(if alone { base.files.first() } else { None });
             let Some(found) = found else {
-                differences.push(differs(Differs::Missing));
+                missing.push(differs(Differs::Missing));
                 continue;
             };
             let read = |error| OpenError::Read { path: found.path.clone(), error };
@@ -147,7 +148,18 @@ impl Artifact {
         }
         let store = held::store(backend, files);
         store.refresh()?;
-        Ok(store)
+        // Files that nothing in the fine-tune is compared with may be missing: a cache has what was loaded.
+        match missing.is_empty() || self.is_whole(&store)? {
+            true => Ok(store),
+            false => Err(OpenError::OtherBase(missing)),
+        }
+    }
+
+    /// Whether all objects of the fine-tune can be had.
+    fn is_whole(&self, store: &Store) -> Result<bool, OpenError> {
+        let recipes = self.recipes()?;
+        let mut parts = recipes.iter().flat_map(|(_, recipe)| &recipe.parts);
+        Ok(parts.all(|part| store.holds_whole(&part.object)))
     }
 
     /// The recipe of a file that the manifest lists.

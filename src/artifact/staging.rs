@@ -40,8 +40,7 @@ impl Staging {
         let staged = target.with_file_name(format!(".{name}.{}.partial", std::process::id()));
         let parent = staged.parent().expect("because a path with a name has a parent");
         fs::create_dir_all(parent).map_err(|error| at(parent, error))?;
-        // What a process of our number left when it was killed.
-        let _ = fs::remove_dir_all(&staged);
+        sweep(parent, &name);
         fs::create_dir(&staged).map_err(|error| at(&staged, error))?;
         Ok(Staging { at: staged, target, published: false })
     }
@@ -68,6 +67,30 @@ impl Drop for Staging {
             let _ = fs::remove_dir_all(&self.at);
         }
     }
+}
+
+/// Removes what processes that were killed left of a directory of this name.
+fn sweep(parent: &Path, name: &str) {
+    let entries = fs::read_dir(parent).into_iter().flatten().flatten();
+    for entry in entries {
+        let of = entry.file_name().to_str().and_then(|found| {
+            let pid =
+                found.strip_prefix('.')?.strip_prefix(name)?.strip_prefix('.')?.strip_suffix(".partial")?;
+            rustix::process::Pid::from_raw(pid.parse().ok()?)
+        });
+        let is_gone = of.is_some_and(|pid| {
+            pid.as_raw_nonzero().get() == std::process::id() as i32
+                || rustix::process::test_kill_process(pid) == Err(rustix::io::Errno::SRCH)
+        });
+        if is_gone {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+/// Whether this is the name of a directory that was not finished.
+pub(super) fn is_unfinished(name: &str) -> bool {
+    name.starts_with('.') && name.ends_with(".partial")
 }
 
 #[cfg(test)]

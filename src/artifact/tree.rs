@@ -4,6 +4,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::staging;
+
 /// Most files that one model may have.
 pub(super) const MAX_FILES: usize = 100_000;
 /// Longest path within a model, in bytes.
@@ -38,7 +40,13 @@ pub enum TreeError {
     Empty(PathBuf),
     #[error("{}: more than {MAX_FILES} files are below it", .0.display())]
     TooMany(PathBuf),
-    #[error("{}: this name can't be kept: names must be UTF-8 and not longer than {MAX_PATH_BYTES} bytes", .0.display())]
+    #[error("{}: neither a file nor a directory of its own, and so no part of a model", .0.display())]
+    NotAFile(PathBuf),
+    #[error(
+        "{}: this name can't be kept: names are UTF-8, of {MAX_PATH_BYTES} bytes at most, without control characters or \
+         backslashes, and not .git",
+        .0.display()
+    )]
     Name(PathBuf),
 }
 
@@ -49,6 +57,8 @@ impl Tree {
         let at = |error| TreeError::Io { path: path.to_owned(), error };
         if fs::metadata(path).map_err(at)?.is_dir() {
             gather(path, "", &mut files)?;
+        } else if !fs::metadata(path).map_err(at)?.is_file() {
+            return Err(TreeError::NotAFile(path.to_owned()));
         } else {
             let own = path.file_name().and_then(|own| own.to_str());
             let own = own.ok_or_else(|| TreeError::Name(path.to_owned()))?;
@@ -74,7 +84,7 @@ fn gather(dir: &Path, prefix: &str, files: &mut Vec<TreeFile>) -> Result<(), Tre
         let place = entry.path();
         let name = entry.file_name();
         let name = name.to_str().ok_or_else(|| TreeError::Name(place.clone()))?;
-        if NOT_OF_THE_MODEL.contains(&name) {
+        if NOT_OF_THE_MODEL.contains(&name) || staging::is_unfinished(name) {
             continue;
         }
         let path = format!("{prefix}{name}");
@@ -86,9 +96,10 @@ fn gather(dir: &Path, prefix: &str, files: &mut Vec<TreeFile>) -> Result<(), Tre
             continue;
         }
         let found = fs::metadata(&place).map_err(|error| TreeError::Io { path: place.clone(), error })?;
-        if found.is_file() {
-            files.push(TreeFile { path, place });
+        if !found.is_file() {
+            return Err(TreeError::NotAFile(place));
         }
+        files.push(TreeFile { path, place });
         if files.len() > MAX_FILES {
             return Err(TreeError::TooMany(dir.to_owned()));
         }
@@ -100,11 +111,19 @@ fn gather(dir: &Path, prefix: &str, files: &mut Vec<TreeFile>) -> Result<(), Tre
 /// on every system. `.git` is none: a later git would run what is in it.
 pub(super) fn is_plain(path: &str) -> bool {
     let plain = |part: &str| {
-        !matches!(part, "" | "." | "..")
-            && !part.eq_ignore_ascii_case(".git")
-            && !part.contains(|sign: char| sign == '\\' || sign.is_control())
+        // As file systems read it that know streams, and no dots or spaces at the end.
+        let read = part.split(':').next().unwrap_or(part).trim_end_matches(['.', ' ']);
+        let is_git = read.eq_ignore_ascii_case(".git") || read.eq_ignore_ascii_case("git~1");
+        !matches!(part, "" | "." | "..") && !is_git && !part.contains(is_unseen)
     };
     path.len() <= MAX_PATH_BYTES && path.split('/').all(plain)
+}
+
+/// Characters that a reader does not see, or sees elsewhere: controls, marks of direction, zero widths.
+fn is_unseen(sign: char) -> bool {
+    let unseen =
+        ['\u{200b}'..='\u{200f}', '\u{202a}'..='\u{202e}', '\u{2060}'..='\u{206f}', '\u{feff}'..='\u{feff}'];
+    sign == '\\' || sign.is_control() || unseen.iter().any(|range| range.contains(&sign))
 }
 
 #[cfg(test)]
@@ -119,7 +138,14 @@ mod tests {
         }
         let long = "a/".repeat(600);
         let bad = ["", "/etc/passwd", "../x", "a/../../x", "a//b", "a/", ".git/config", "a/.GIT/hooks/x"];
-        for path in bad.into_iter().chain(["a\\b", "a\nb", "./a", &long]) {
+        for path in bad.into_iter().chain(["a\\b", "a\nb", "./a", &long].into_iter().chain([
+            ".git./x",
+            ".GIT /x",
+            "git~1/config",
+            ".g\u{200c}it/config",
+            ".git::$INDEX_ALLOCATION/x",
+            "a\u{202e}b",
+        ])) {
             assert!(!is_plain(path), "{path} passed");
         }
     }

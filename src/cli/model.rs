@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use super::repo::Repo;
 use super::snapshot::{self, NoSnapshot};
 use super::watch;
-use crate::artifact::{Staging, StagingError, Tree, TreeError};
+use crate::artifact::{Staging, StagingError, Tree, TreeError, TreeFile};
 use crate::daemon::message::{Failure, Kind, Request};
 use crate::daemon::words;
+use crate::format::{OpenFile, Source};
 use crate::git::content::{self, ContentError};
 use crate::git::{Pointer, pointer};
 
@@ -19,8 +20,54 @@ pub struct Found {
     _checkout: Option<Staging>,
 }
 
-/// Finds the model that `spec` names. The files of a revision are written beside `near` for a while.
+/// Finds the model that `spec` names, whole. The files of a revision are written beside `near` for a while.
 pub fn find(spec: &str, near: &Path) -> Result<Found, Failure> {
+    let found = look_up(spec, near)?;
+    for file in &found.tree.files {
+        refuse_pointer(file)?;
+        refuse_missing_shards(file, &found.tree)?;
+    }
+    Ok(found)
+}
+
+/// A pointer is no weights, and a delta of it would be one of nothing.
+fn refuse_pointer(file: &TreeFile) -> Result<(), Failure> {
+    let failed = |error: io::Error| words::file(&file.place, &error);
+    let source = OpenFile::open(&file.place).map_err(failed)?;
+    if source.len() >= pointer::MAX_POINTER_BYTES as u64 {
+        return Ok(());
+    }
+    let mut text = vec![0; source.len() as usize];
+    source.read_at(&mut text, 0).map_err(failed)?;
+    match Pointer::parse(&text) {
+        None => Ok(()),
+        Some(_) => {
+            let told = format!("{} is a Git LFS pointer: its content is not here", file.path);
+            Err(Failure::new(Kind::NotFound, told).fix("git lfs pull, or name the model as REV:PATH"))
+        }
+    }
+}
+
+/// `model.safetensors.index.json` and its kin name the files that the tensors are in.
+fn refuse_missing_shards(file: &TreeFile, tree: &Tree) -> Result<(), Failure> {
+    if !file.path.ends_with(".index.json") {
+        return Ok(());
+    }
+    let text = fs::read(&file.place).map_err(|error| words::file(&file.place, &error))?;
+    let index: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
+    let folder = file.path.rfind('/').map_or("", |at| &file.path[..=at]);
+    let shards = index["weight_map"].as_object().into_iter().flat_map(|map| map.values());
+    let mut shards = shards.filter_map(|shard| shard.as_str());
+    match shards.find(|shard| tree.find(&format!("{folder}{shard}")).is_none()) {
+        None => Ok(()),
+        Some(shard) => {
+            let told = format!("{}: {} names {shard}, which is not there", tree.name, file.path);
+            Err(Failure::new(Kind::NotFound, told).fix("fetch the whole model: hf download, or git lfs pull"))
+        }
+    }
+}
+
+fn look_up(spec: &str, near: &Path) -> Result<Found, Failure> {
     if Path::new(spec).exists() {
         let tree = Tree::read(spec, Path::new(spec)).map_err(|error| not_a_model(&error))?;
         return Ok(Found { tree, _checkout: None });
@@ -110,7 +157,7 @@ fn no_such_model(spec: &str, why: &NoSnapshot) -> Failure {
 pub fn not_a_model(error: &TreeError) -> Failure {
     match error {
         TreeError::Io { path, error } => words::file(path, error),
-        TreeError::Empty(_) | TreeError::TooMany(_) | TreeError::Name(_) => {
+        TreeError::Empty(_) | TreeError::TooMany(_) | TreeError::Name(_) | TreeError::NotAFile(_) => {
             Failure::new(Kind::Usage, error.to_string())
                 .fix("name the directory that holds the model's files")
         }

@@ -51,14 +51,20 @@ pub fn table(head: &[&str], rows: impl IntoIterator<Item = Vec<String>>) {
 
 /// One line on standard output; a reader that has seen enough (`| head`) is no error.
 pub fn say(line: &str) {
-    if writeln!(io::stdout(), "{}", printable(line)).is_err() {
-        std::process::exit(0);
+    match writeln!(io::stdout(), "{}", printable(line)) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
+        Err(error) => {
+            eprintln!("error: standard output: {error}");
+            std::process::exit(128);
+        }
     }
 }
 
 /// Names come from strangers' files: none of them may speak to the terminal.
 fn printable(text: &str) -> Cow<'_, str> {
-    let speaks = |sign: char| sign.is_control() && sign != '\n' && sign != '\t';
+    let turns = |sign: char| matches!(sign, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let speaks = |sign: char| sign.is_control() && sign != '\n' && sign != '\t' || turns(sign);
     if !text.contains(speaks) {
         return Cow::Borrowed(text);
     }
@@ -148,6 +154,7 @@ mod tests {
     fn names_do_not_speak_to_the_terminal() {
         assert_eq!(printable("a\u{1b}]0;x\u{7}\u{9b}b"), "a\u{fffd}]0;x\u{fffd}\u{fffd}b");
         assert_eq!(printable("weights 32×64\tü\n"), "weights 32×64\tü\n");
+        assert_eq!(printable("a\u{202e}b"), "a\u{fffd}b");
     }
 
     /// Dates, sizes and numbers are what people compare: known values of each.

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
 use super::Source;
@@ -16,7 +16,9 @@ pub struct OpenFile {
 impl OpenFile {
     /// Opens a regular file for reading.
     pub fn open(path: &Path) -> io::Result<OpenFile> {
-        let file = File::open(path)?;
+        // A pipe would wait for its other end.
+        let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+        let file = File::options().read(true).custom_flags(flags).open(path)?;
         let found = file.metadata()?;
         match found.is_file() {
             true => Ok(OpenFile { file, len: found.len() }),

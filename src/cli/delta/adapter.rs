@@ -52,7 +52,7 @@ impl CompressAdapter {
             return Ok(());
         }
         report::say(&format!("{}", path.display()));
-        say_totals(&manifest);
+        say_totals(&manifest, &path);
         Ok(())
     }
 }

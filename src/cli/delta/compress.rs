@@ -1,12 +1,13 @@
 //! `git sparse delta compress BASE FINE_TUNE -o DIR`.
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 
 use super::{interrupted, model, not_stored, system};
-use crate::artifact::{CompressError, Kind, Made, Manifest, Staging, Way, compress};
+use crate::artifact::{CompressError, Kind, MANIFEST, Made, Manifest, Staging, Way, compress};
 use crate::cli::{report, watch};
 use crate::codec::lossy::Tier;
 use crate::daemon::message::{self, Failure};
@@ -76,19 +77,23 @@ impl Compress {
             return Ok(());
         }
         report::say(&format!("{}", path.display()));
-        say_totals(&manifest);
+        say_totals(&manifest, &path);
         Ok(())
     }
 }
 
 /// What the artifact weighs, and against what.
-pub(super) fn say_totals(manifest: &Manifest) {
+pub(super) fn say_totals(manifest: &Manifest, artifact: &Path) {
     let totals = &manifest.totals;
     report::say(&format!("fine-tune  {} in {}", report::bytes(totals.size), files(manifest)));
     let same = report::share(totals.same, totals.size);
     report::say(&format!("in base    {} of it, as they are ({same})", report::bytes(totals.same)));
     let share = report::share(totals.stored, totals.size);
-    report::say(&format!("artifact   {} ({share} of the fine-tune's files)", report::bytes(totals.stored)));
+    let listing = fs::metadata(artifact.join(MANIFEST)).map_or(0, |found| found.len());
+    let (stored, listing) = (report::bytes(totals.stored), report::bytes(listing));
+    report::say(&format!(
+        "artifact   {stored} ({share} of the fine-tune's files), and {listing} of manifest"
+    ));
     if let Some(lossy) = lossy(manifest) {
         report::say(&format!("LOSSY      {lossy}"));
     }

@@ -29,7 +29,7 @@ impl Info {
         say_model("base     ", &manifest.base);
         say_model("fine-tune", &manifest.fine_tune);
         report::say(&format!("made       {} by {}", manifest.created_at, manifest.created_by));
-        say_totals(&manifest);
+        say_totals(&manifest, &self.artifact);
         report::say("");
         say_tensors(&manifest);
         Ok(())

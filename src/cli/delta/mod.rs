@@ -93,6 +93,10 @@ fn unusable(artifact: &Artifact, error: &OpenError) -> Failure {
 }
 
 fn system(message: String, error: &io::Error) -> Failure {
+    if error.kind() == io::ErrorKind::StorageFull {
+        return Failure::new(Kind::Fatal, message)
+            .fix("make room, or name a directory on another disk with -o");
+    }
     words::with_io_fix(Failure::new(Kind::Fatal, message), error.kind())
 }
 

@@ -25,7 +25,7 @@ pub struct Validate {
     /// The artifact's directory
     artifact: PathBuf,
     /// Share of a tensor's change that may be lost [default: 0 of a lossless artifact, 0.05 of a lossy one]
-    #[arg(long, value_name = "SHARE")]
+    #[arg(long, value_name = "SHARE", value_parser = share)]
     max_loss: Option<f64>,
     /// Print one JSON document (schema git-sparse/delta-validate/1)
     #[arg(long)]
@@ -52,6 +52,11 @@ impl Validate {
         }
         Ok(if verdict.passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let share = text.parse::<f64>().ok().filter(|share| share.is_finite() && *share >= 0.0);
+    share.ok_or_else(|| "expected a share, such as 0.05".into())
 }
 
 /// What the measurements come to.

@@ -1,0 +1,80 @@
+//! Adapters as portable deltas: themselves, merged, and made of a fine-tune.
+
+use std::fs;
+use std::path::Path;
+
+use super::{copy, delta, delta_json, files, path, strangers};
+use crate::support::home::{Home, Mode};
+use crate::support::repo::model;
+
+/// An adapter travels as itself, and merges to the bytes that PEFT gave; what does not fit is refused.
+#[test]
+fn an_adapter_comes_back_and_merges() {
+    let home = Home::bare(Mode::InProcess);
+    let (base, adapter, artifact) = (model("tiny-base"), model("tiny-lora"), home.path("a.delta"));
+    let made = delta_json(&home, &["compress-adapter", path(&base), path(&adapter), "-o", path(&artifact)]);
+    assert_eq!(made["kind"], "adapter");
+    let (out, merged) = (home.path("out"), home.path("merged"));
+    delta_json(&home, &["reconstruct", path(&base), path(&artifact), "-o", path(&out)]);
+    assert!(files(&out) == files(&adapter));
+    let told =
+        delta_json(&home, &["reconstruct", path(&base), path(&artifact), "-o", path(&merged), "--merge"]);
+    assert_eq!(told["merged"], true);
+    let weights = |dir: &Path| fs::read(dir.join("model.safetensors")).unwrap();
+    assert!(weights(&merged) == weights(&model("tiny-lora-merged")), "PEFT's merge has other bytes");
+    assert_eq!(fs::read(merged.join("config.json")).unwrap(), fs::read(base.join("config.json")).unwrap());
+    assert_eq!(strangers(&merged, &["model.safetensors"]).len(), files(&base).len() - 1);
+
+    let whole = home.path("whole");
+    delta_json(&home, &["compress", path(&base), path(&model("tiny-sft")), "-o", path(&whole)]);
+    let (code, said) =
+        delta(&home, &["reconstruct", path(&base), path(&whole), "-o", path(&home.path("x")), "--merge"]);
+    assert!(code == 2 && said.contains("not of an adapter"), "{said}");
+    let (code, said) =
+        delta(&home, &["compress-adapter", path(&base), path(&base), "-o", path(&home.path("x"))]);
+    assert!(code == 2 && said.contains("adapter_config.json"), "{said}");
+    let (code, said) =
+        delta(&home, &["compress-adapter", path(&adapter), path(&adapter), "-o", path(&home.path("x"))]);
+    assert!(code == 6 && said.contains("the base has no tensor"), "{said}");
+    let dora = home.path("dora");
+    copy(&adapter, &dora);
+    let config = fs::read_to_string(dora.join("adapter_config.json")).unwrap();
+    let config = config.replace("\"use_dora\": false", "\"use_dora\": true");
+    fs::write(dora.join("adapter_config.json"), config).unwrap();
+    let (code, said) =
+        delta(&home, &["compress-adapter", path(&base), path(&dora), "-o", path(&home.path("x"))]);
+    assert!(code == 6 && said.contains("use_dora"), "{said}");
+    assert!(!home.path("x").exists());
+}
+
+/// A fine-tune that was an adapter is one again; of others what is lost is said.
+#[test]
+fn an_adapter_is_extracted_and_says_what_it_loses() {
+    let home = Home::bare(Mode::InProcess);
+    let base = model("tiny-base");
+    let extract = |name: &str, rank: &str| {
+        let out = home.path(format!("{name}-{rank}"));
+        delta_json(
+            &home,
+            &["extract-adapter", path(&base), path(&model(name)), "--rank", rank, "-o", path(&out)],
+        )
+    };
+    let merged = extract("tiny-lora-merged", "16")["relative_error"].as_f64().unwrap();
+    let (small, large) = (extract("tiny-sft", "4"), extract("tiny-sft", "32"));
+    let (small_error, large_error) =
+        (small["relative_error"].as_f64().unwrap(), large["relative_error"].as_f64().unwrap());
+    assert!(merged < 0.01, "{merged} of a merged adapter was lost");
+    assert!(
+        0.05 < large_error && large_error < small_error && small_error < 0.9,
+        "{large_error} {small_error}"
+    );
+    assert!(small["size"].as_u64() < large["size"].as_u64());
+    // It is an adapter like any other.
+    let (adapter, artifact) = (home.path("tiny-sft-32"), home.path("a.delta"));
+    delta_json(&home, &["compress-adapter", path(&base), path(&adapter), "-o", path(&artifact)]);
+    let x = home.path("x");
+    let (code, said) =
+        delta(&home, &["extract-adapter", path(&base), path(&base), "--rank", "4", "-o", path(&x)]);
+    assert!(code == 2 && said.contains("nothing that an adapter can express"), "{said}");
+    assert!(!home.path("x").exists());
+}

@@ -1,0 +1,103 @@
+//! `git sparse delta estimate`: near to what compress gives, and cheap.
+
+use std::fs;
+
+use super::{delta_json, path};
+use crate::support::home::{Home, Mode};
+use crate::support::random::Random;
+use crate::support::repo::model;
+
+/// A safetensors file of bf16 tensors with normal-like weights, each moved by up to `step` of the last one.
+fn weights(rows: usize, moved: f32, seed: u64) -> Vec<u8> {
+    const COLUMNS: usize = 512;
+    const TENSORS: usize = 6;
+    let each = rows * COLUMNS * 2;
+    let tensor = |number: usize| {
+        let range = [number * each, (number + 1) * each];
+        format!(
+            "\"t{number}\":{{\"dtype\":\"BF16\",\"shape\":[{rows},{COLUMNS}],\"data_offsets\":{range:?}}}"
+        )
+    };
+    let header = format!("{{{}}}", (0..TENSORS).map(tensor).collect::<Vec<_>>().join(","));
+    let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+    bytes.extend_from_slice(header.as_bytes());
+    let (mut random, mut steps) = (Random::seeded(1), Random::seeded(seed));
+    // The sum of four uniform numbers is normal enough.
+    let normal = |random: &mut Random| {
+        let bits = random.number();
+        (0..4).map(|at| (bits >> (16 * at) & 0xffff) as f32 / 65536.0 - 0.5).sum::<f32>()
+    };
+    for _ in 0..TENSORS * rows * COLUMNS {
+        let weight = 0.05 * normal(&mut random) + moved * normal(&mut steps);
+        bytes.extend_from_slice(&((weight.to_bits() + 0x8000) >> 16).to_le_bytes()[..2]);
+    }
+    bytes
+}
+
+/// People decide by an estimate whether to compress at all: it must be near, and cheap.
+#[test]
+fn an_estimate_is_near_and_reads_little() {
+    let home = Home::bare(Mode::InProcess);
+    let names = [("base", 0.0), ("near", 1e-4), ("far", 2e-3)];
+    for (name, moved) in names {
+        fs::write(home.path(format!("{name}.safetensors")), weights(4096, moved, 5)).unwrap();
+    }
+    let file = |name: &str| home.path(format!("{name}.safetensors"));
+    for name in ["near", "far"] {
+        let (base, tuned, artifact) = (file("base"), file(name), home.path(format!("{name}.delta")));
+        let found = delta_json(&home, &["estimate", path(&base), path(&tuned)]);
+        let made = delta_json(&home, &["compress", path(&base), path(&tuned), "-o", path(&artifact)]);
+        let (size, stored) =
+            (made["totals"]["size"].as_f64().unwrap(), made["totals"]["stored"].as_f64().unwrap());
+        let delta = &found["strategies"][0];
+        let off = delta["bytes"].as_f64().unwrap() / stored - 1.0;
+        assert!(off.abs() < 0.1, "{name}: {off:+.3} off, of {:.3} of the bytes", stored / size);
+        let read = found["read"].as_f64().unwrap() / found["both"].as_f64().unwrap();
+        assert!(read < 0.1, "{name}: {read:.3} of both was read");
+        assert_eq!((found["best"].as_str(), found["identical"].as_bool()), (Some("delta"), Some(false)));
+    }
+    let same = delta_json(&home, &["estimate", path(&file("near")), path(&file("near"))]);
+    assert_eq!(same["identical"], true);
+    assert!(same["strategies"][0]["bytes"].as_u64().unwrap() < 10_000, "{same}");
+}
+
+/// What compress finds an estimate must find, too: wrapped names, and rows that were added.
+#[test]
+fn an_estimate_finds_renamed_and_resized_tensors() {
+    let home = Home::bare(Mode::InProcess);
+    let base = weights(4096, 0.0, 5);
+    fs::write(home.path("base.safetensors"), &base).unwrap();
+    let wrapped = String::from_utf8_lossy(&weights(4096, 1e-4, 5)[8..600]).into_owned();
+    let header = wrapped[..wrapped.find("}}").unwrap() + 2].to_owned();
+    let renamed = header.replace("\"t", "\"model.layers.t");
+    let with =
+        |header: &str, body: &[u8]| [&(header.len() as u64).to_le_bytes(), header.as_bytes(), body].concat();
+    let body = weights(4096, 1e-4, 5)[8 + header.len()..].to_vec();
+    let base_header = header.replace("\"t", "\"layers.t");
+    fs::write(home.path("base.safetensors"), with(&base_header, &base[8 + header.len()..])).unwrap();
+    fs::write(home.path("renamed.safetensors"), with(&renamed, &body)).unwrap();
+    let (base, tuned) = (home.path("base.safetensors"), home.path("renamed.safetensors"));
+    let artifact = home.path("a.delta");
+    let found = delta_json(&home, &["estimate", path(&base), path(&tuned)]);
+    let made = delta_json(&home, &["compress", path(&base), path(&tuned), "-o", path(&artifact)]);
+    let off = found["strategies"][0]["bytes"].as_f64().unwrap() / made["totals"]["stored"].as_f64().unwrap();
+    assert!((off - 1.0).abs() < 0.1, "{off:.3}");
+    assert!(made["totals"]["ratio"].as_f64().unwrap() > 2.0, "{made}");
+}
+
+/// Small models are read whole: then an estimate is what compress gives, and knows identical ones.
+#[test]
+fn an_estimate_of_a_small_model_is_exact() {
+    let home = Home::bare(Mode::InProcess);
+    let (base, tuned, artifact) = (model("tiny-base"), model("tiny-sft"), home.path("a.delta"));
+    let found = delta_json(&home, &["estimate", path(&base), path(&tuned)]);
+    let made = delta_json(&home, &["compress", path(&base), path(&tuned), "-o", path(&artifact)]);
+    let bytes = found["strategies"][0]["bytes"].as_f64().unwrap();
+    let off = bytes / made["totals"]["stored"].as_f64().unwrap() - 1.0;
+    assert!(off.abs() < 0.02, "{off:+.3} off");
+    let same = delta_json(&home, &["estimate", path(&base), path(&base)]);
+    assert_eq!(same["reason"], "the two models are identical");
+    // A model against something else entirely: said, not hidden.
+    let other = delta_json(&home, &["estimate", path(&model("tiny-lora")), path(&base)]);
+    assert_eq!(other["best"], "whole", "{other}");
+}
