@@ -94,10 +94,10 @@ const DOUBTFUL: f64 = 0.5;
 /// unless it is below this share of what a sample says that would take.
 const CLEAR: f64 = 0.95;
 
-/// A slow zstd is tried when it makes of a piece of this many bytes
+/// A slow zstd is tried when a fast one, on a piece of this many bytes,
 const HOPE_BYTES: usize = 128 << 10;
-/// about as little as what is best so far makes of all.
-const HOPE: f64 = 0.9;
+/// comes this near to what is best so far. A slow one on the piece would take longer than all the rest.
+const HOPE: f64 = 0.75;
 
 impl Codec {
     pub const fn from_tag(tag: u8) -> Option<Codec> {
@@ -173,11 +173,11 @@ fn candidates(
     }
 }
 
-/// What a slow zstd makes of a piece from the middle, as a share of it.
+/// What a fast zstd makes of a piece from the middle, as a share of it.
 fn zstd_share(bytes: &[u8]) -> f64 {
     let start = bytes.len().saturating_sub(HOPE_BYTES) / 2;
     let piece = &bytes[start..bytes.len().min(start + HOPE_BYTES)];
-    zstd::compress(piece, zstd::level(Effort::Repack)).len() as f64 / piece.len().max(1) as f64
+    zstd::compress(piece, zstd::level(Effort::Push)).len() as f64 / piece.len().max(1) as f64
 }
 
 /// Decodes to exactly `decoded_len` bytes; allocates that, twice as much more where the base has to be
