@@ -25,7 +25,9 @@ impl Staging {
     /// Begins what will be `target`, which must not be there yet, or be empty.
     pub fn begin(target: &Path) -> Result<Staging, StagingError> {
         let at = |path: &Path, error| StagingError::Io { path: path.to_owned(), error };
-        let target = std::path::absolute(target).map_err(|error| at(target, error))?;
+        // A link to a directory stays, and is filled.
+        let found = fs::canonicalize(target).or_else(|_| std::path::absolute(target));
+        let target = found.map_err(|error| at(target, error))?;
         match fs::read_dir(&target).map(|mut entries| entries.next().is_none()) {
             Ok(true) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -52,7 +54,11 @@ impl Staging {
 
     /// Gives it its name, durably; all in it must be durable already.
     pub fn publish(mut self) -> Result<PathBuf, StagingError> {
-        let at = |error| StagingError::Io { path: self.target.clone(), error };
+        let at = |error: io::Error| match error.kind() {
+            // Somebody else was faster.
+            io::ErrorKind::DirectoryNotEmpty => StagingError::Taken(self.target.clone()),
+            _ => StagingError::Io { path: self.target.clone(), error },
+        };
         fs::rename(&self.at, &self.target).map_err(at)?;
         let parent = self.target.parent().expect("because a path with a name has a parent");
         File::open(parent).and_then(|parent| parent.sync_all()).map_err(at)?;
@@ -113,6 +119,18 @@ mod tests {
         assert_eq!(staging.publish().unwrap(), target);
         assert!(target.join("whole").is_file());
         assert!(matches!(Staging::begin(&target), Err(StagingError::Taken(_))));
+
+        let (slow, fast) = (dir.path().join("two"), dir.path().join("two"));
+        let staging = Staging::begin(&slow).unwrap();
+        fs::create_dir(&fast).unwrap();
+        fs::write(fast.join("faster"), "x").unwrap();
+        assert!(matches!(staging.publish(), Err(StagingError::Taken(_))));
+
+        let link = dir.path().join("link");
+        fs::create_dir(dir.path().join("empty")).unwrap();
+        std::os::unix::fs::symlink("empty", &link).unwrap();
+        Staging::begin(&link).unwrap().publish().unwrap();
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
         assert!(matches!(Staging::begin(&target.join("whole")), Err(StagingError::Taken(_))));
     }
 }

@@ -8,7 +8,7 @@ use clap::Args;
 
 use super::compress::{failed, now, say_totals};
 use super::{interrupted, model, system};
-use crate::adapter::{AdapterError, ExtractedAdapter};
+use crate::adapter::{AdapterError, ExtractError, ExtractedAdapter};
 use crate::artifact::{self, ExtractionError, Made, MergeError, Staging, WEIGHTS, Way, compress};
 use crate::cli::{report, watch};
 use crate::daemon::message::{self, Failure};
@@ -163,6 +163,9 @@ fn not_extracted(error: &ExtractionError) -> Failure {
     match error {
         ExtractionError::Read { error, .. } => system(message, error),
         ExtractionError::Cancelled(_) => interrupted(),
+        ExtractionError::Extract(ExtractError::Rank { .. } | ExtractError::Alpha { .. }) => {
+            Failure::new(message::Kind::Usage, message).fix("for example: --rank 16, and no --alpha")
+        }
         ExtractionError::Extract(_) | ExtractionError::Shape { .. } => {
             Failure::new(message::Kind::Usage, message)
                 .fix("two models of one architecture, and --rank 8 or so")
