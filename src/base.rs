@@ -15,8 +15,6 @@ const MOST_EARLIER: usize = 8;
 const MOST_DECLARED: usize = 4;
 /// Sketches that are compared.
 const MOST_LIKE: usize = 1 << 16;
-/// Recipes that are read of the nearest: those of files that are gone are passed over.
-const MOST_READ: usize = 4;
 
 /// What is known of a new file's parents from outside the store, nearest first.
 #[derive(Debug, Clone, Default)]
@@ -44,11 +42,12 @@ pub fn choose(
 ) -> Result<Option<Choice>, StoreError> {
     let mut best: Option<Choice> = None;
     let mut seen = HashSet::from([oid]);
+    // Whether there was a recipe to look at.
     let mut offer = |candidate: Oid, reason: Reason| {
         // A candidate whose recipe is missing or damaged is no candidate: fsck tells of it, not we.
         let Some(recipe) = seen.insert(candidate).then(|| store.recipe(&candidate).ok()).flatten().flatten()
         else {
-            return;
+            return false;
         };
         let same_layout = layout.is_some() && recipe.layout.as_ref() == layout;
         let distance = if same_layout { sketch::distance(sketch, &recipe.sketch) } else { f32::INFINITY };
@@ -56,11 +55,14 @@ pub fn choose(
         if !is_stranger && best.as_ref().is_none_or(|best| distance < best.distance) {
             best = Some(Choice { recipe, reason, distance });
         }
+        true
     };
-    named(store, hints).into_iter().for_each(|(candidate, reason)| offer(candidate, reason));
-    for candidate in layout.map(|layout| alike(store, layout, sketch)).unwrap_or_default() {
-        offer(candidate, Reason::Likeness);
+    for (candidate, reason) in named(store, hints) {
+        offer(candidate, reason);
     }
+    // The first that is still there is the nearest.
+    let alike = layout.map(|layout| alike(store, layout, sketch)).unwrap_or_default();
+    alike.into_iter().any(|candidate| offer(candidate, Reason::Likeness));
     Ok(best)
 }
 
@@ -72,7 +74,7 @@ fn named(store: &Store, hints: &Hints) -> Vec<(Oid, Reason)> {
     earlier.chain(declared.map(|oid| (*oid, Reason::Declared))).collect()
 }
 
-/// The nearest files of this layout, by the sketches that the index keeps: no recipe is read for those that
+/// The files of this layout, the nearest first, by the sketches that the index keeps: no recipe is read for those that
 /// lie farther.
 fn alike(store: &Store, layout: &Layout, sketch: &[f32]) -> Vec<Oid> {
     if !store.index().knows_sketches() {
@@ -83,7 +85,7 @@ fn alike(store: &Store, layout: &Layout, sketch: &[f32]) -> Vec<Oid> {
         known.iter().map(|(oid, theirs)| (sketch::distance(sketch, theirs), *oid)).collect();
     near.retain(|(distance, _)| *distance <= sketch::STRANGERS);
     near.sort_by(|a, b| a.0.total_cmp(&b.0));
-    near.into_iter().take(MOST_READ).map(|(_, oid)| oid).collect()
+    near.into_iter().map(|(_, oid)| oid).collect()
 }
 
 /// Reads all recipes once, after the index was lost.

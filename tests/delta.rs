@@ -187,6 +187,9 @@ fn models_are_found_in_repositories_and_in_the_hubs_cache() {
     assert!(files(&out) == files(&model("tiny-sft")));
 
     let new = home.path("new");
+    // The same revision twice: each has files of its own.
+    let same = repo.git(&["sparse", "delta", "estimate", "tiny-sft:model", "tiny-sft:model"]);
+    assert!(same.contains("identical"), "{same}");
     for (spec, told) in [
         ("org/other", "hf download org/other"),
         ("org/tiny@ffff", "it has: 0123abcd"),
@@ -418,6 +421,34 @@ fn an_approximation_is_measured_and_marked() {
     assert_eq!((exact["passed"].as_bool(), exact["max"].as_f64()), (Some(true), Some(0.0)));
     let (other, whole) = (model("tiny-lora-merged"), home.path("whole"));
     assert_ne!(delta(&home, &["validate", path(&base), path(&other), path(&whole)]).0, 0);
+}
+
+/// Rows that the base does not have are the fine-tune's, too: an error in them must not pass.
+#[test]
+fn rows_that_were_added_are_measured() {
+    let home = Home::bare(Mode::InProcess);
+    let file = |rows: usize, last: f32| {
+        let weights =
+            (0..rows * 64).map(|at| (at as f32 * 0.37).sin() + if at >= 64 * 64 { last } else { 0.0 });
+        let header = format!(
+            r#"{{"embed.weight":{{"dtype":"F32","shape":[{rows},64],"data_offsets":[0,{}]}}}}"#,
+            rows * 256
+        );
+        let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+        bytes.extend_from_slice(header.as_bytes());
+        weights.for_each(|weight| bytes.extend_from_slice(&weight.to_le_bytes()));
+        bytes
+    };
+    for (name, bytes) in [("base", file(64, 0.0)), ("tuned", file(66, 0.0)), ("other", file(66, 0.5))] {
+        fs::write(home.path(format!("{name}.safetensors")), bytes).unwrap();
+    }
+    let place = |name: &str| home.path(format!("{name}.safetensors"));
+    let (base, tuned, other, artifact) =
+        (place("base"), place("tuned"), place("other"), home.path("a.delta"));
+    delta_json(&home, &["compress", path(&base), path(&tuned), "-o", path(&artifact)]);
+    delta_json(&home, &["validate", path(&base), path(&tuned), path(&artifact)]);
+    let (code, said) = delta(&home, &["validate", path(&base), path(&other), path(&artifact)]);
+    assert!(code == 1 && said.contains("FAILED"), "{said}");
 }
 
 /// An approximation of NaN is a guess: it is refused by the tensor's name.

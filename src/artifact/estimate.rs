@@ -174,8 +174,12 @@ fn cost(
 ) -> Result<Cost, EstimateError> {
     let elements = elements(segment);
     // What got more rows, or fewer, is compared where both have them; types may differ.
-    let resized = |base: &Segment| base.row_len == segment.row_len && base.row_len > 0;
-    let base = base.filter(|(_, base)| self::elements(base) == elements || resized(base));
+    let alike = |base: &Segment| {
+        let theirs = self::elements(base);
+        let resized = base.row_len == segment.row_len && codec::may_be_resized(theirs, elements);
+        theirs == elements || resized
+    };
+    let base = base.filter(|(_, base)| alike(base));
     let common = base.map_or(elements, |(_, base)| self::elements(base).min(elements));
     let stretches = stretches(segment, common, spare);
     let own = read(file, segment, &stretches)?;

@@ -75,7 +75,7 @@ pub(super) fn store<B: Backend + 'static>(artifact: B, base: Vec<(Recipe, OpenFi
 }
 
 /// The pack that a file stands for.
-pub(super) fn pack_of(recipe: &Recipe) -> PackId {
+fn pack_of(recipe: &Recipe) -> PackId {
     PackId::from_bytes(*recipe.oid.as_bytes())
 }
 

@@ -3,6 +3,10 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Tells the directories of one process apart.
+static NUMBER: AtomicU64 = AtomicU64::new(0);
 
 /// A new directory beside the one that it will become; dropped before that, it leaves nothing behind.
 #[derive(Debug)]
@@ -39,12 +43,19 @@ impl Staging {
         }
         let name = target.file_name().map(|name| name.to_string_lossy().into_owned());
         let name = name.ok_or_else(|| StagingError::Taken(target.clone()))?;
-        let staged = target.with_file_name(format!(".{name}.{}.partial", std::process::id()));
-        let parent = staged.parent().expect("because a path with a name has a parent");
+        let parent = target.parent().expect("because a path with a name has a parent");
         fs::create_dir_all(parent).map_err(|error| at(parent, error))?;
         sweep(parent, &name);
-        fs::create_dir(&staged).map_err(|error| at(&staged, error))?;
-        Ok(Staging { at: staged, target, published: false })
+        loop {
+            let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+            let staged = parent.join(format!(".{name}.{}.{number}.partial", std::process::id()));
+            match fs::create_dir(&staged) {
+                Ok(()) => return Ok(Staging { at: staged, target, published: false }),
+                // Another process had our number before: take the next.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+                Err(error) => return Err(at(&staged, error)),
+            }
+        }
     }
 
     /// Where to write.
@@ -80,14 +91,12 @@ fn sweep(parent: &Path, name: &str) {
     let entries = fs::read_dir(parent).into_iter().flatten().flatten();
     for entry in entries {
         let of = entry.file_name().to_str().and_then(|found| {
-            let pid =
-                found.strip_prefix('.')?.strip_prefix(name)?.strip_prefix('.')?.strip_suffix(".partial")?;
-            rustix::process::Pid::from_raw(pid.parse().ok()?)
+            let numbers = found.strip_prefix('.')?.strip_prefix(name)?.strip_prefix('.')?;
+            let (pid, _) = numbers.strip_suffix(".partial")?.split_once('.')?;
+            rustix::process::Pid::from_raw(pid.parse().ok().filter(|pid| *pid > 0)?)
         });
-        let is_gone = of.is_some_and(|pid| {
-            pid.as_raw_nonzero().get() == std::process::id() as i32
-                || rustix::process::test_kill_process(pid) == Err(rustix::io::Errno::SRCH)
-        });
+        let is_gone =
+            of.is_some_and(|pid| rustix::process::test_kill_process(pid) == Err(rustix::io::Errno::SRCH));
         if is_gone {
             let _ = fs::remove_dir_all(entry.path());
         }
@@ -119,6 +128,13 @@ mod tests {
         assert_eq!(staging.publish().unwrap(), target);
         assert!(target.join("whole").is_file());
         assert!(matches!(Staging::begin(&target), Err(StagingError::Taken(_))));
+
+        // Two of one name are apart; what a killed process left goes.
+        let third = dir.path().join("third");
+        let left = dir.path().join(format!(".third.{}.0.partial", i32::MAX));
+        fs::create_dir(&left).unwrap();
+        let (one, other) = (Staging::begin(&third).unwrap(), Staging::begin(&third).unwrap());
+        assert!(one.path() != other.path() && one.path().is_dir() && !left.exists());
 
         let (slow, fast) = (dir.path().join("two"), dir.path().join("two"));
         let staging = Staging::begin(&slow).unwrap();

@@ -71,7 +71,7 @@ impl Tree {
         Ok(Tree { name: name.to_owned(), revision: None, files })
     }
 
-    /// The file at this path within the model; a model of one file has it under any name.
+    /// The file at this path within the model.
     pub fn find(&self, path: &str) -> Option<&TreeFile> {
         self.files.iter().find(|file| file.path == path)
     }

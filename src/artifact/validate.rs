@@ -1,14 +1,14 @@
 //! How far what an artifact gives lies from the fine-tune that it was made of, tensor by tensor.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::io;
 
 use rayon::prelude::*;
 
 use super::manifest::TensorError;
 use super::tree::Tree;
-use crate::format::{Dtype, OpenFile, Source};
-use crate::id::ObjectId;
+use crate::counterpart::Counterparts;
+use crate::format::{OpenFile, Source};
 use crate::model::weights::values;
 use crate::progress::{Cancelled, Progress};
 use crate::recipe::{Part, Recipe};
@@ -46,7 +46,8 @@ pub(super) fn measure(
     tuned: &Tree,
     progress: &Progress<'_>,
 ) -> Result<Vec<Measured>, ValidateError> {
-    let counterparts = counterparts(base);
+    let mut counterparts = Counterparts::default();
+    base.iter().for_each(|recipe| counterparts.add(recipe));
     let mut measured = Vec::new();
     for (path, recipe) in files {
         let original = open(tuned, path, recipe.size)?;
@@ -85,38 +86,23 @@ fn open(tuned: &Tree, path: &str, expected: u64) -> Result<OpenFile, ValidateErr
     }
 }
 
-/// Objects of the base by tensor and slice.
-type Counterparts<'a> = HashMap<(&'a str, u32), (ObjectId, Dtype)>;
-
-fn counterparts(base: &[Recipe]) -> Counterparts<'_> {
-    let mut found = HashMap::new();
-    for recipe in base {
-        for part in &recipe.parts {
-            if let Some(tensor) = recipe.tensor_of(part) {
-                found.entry((tensor.name.as_str(), part.slice)).or_insert((part.object, tensor.dtype));
-            }
-        }
-    }
-    found
-}
-
 fn compared(
     store: &Store,
     recipe: &Recipe,
     part: &Part,
     own: &[u8],
-    counterparts: &Counterparts<'_>,
+    counterparts: &Counterparts,
 ) -> Result<Sums, ValidateError> {
     let tensor = recipe.tensor_of(part).expect("because the others were left out");
     let found = store.get(&part.object)?;
-    let base = counterparts.get(&(tensor.name.as_str(), part.slice));
-    let base =
-        base.map(|(object, dtype)| Ok::<_, StoreError>((store.get_base(object)?, *dtype))).transpose()?;
+    let base = counterparts.named(&tensor.name, part.slice);
+    let base = base.and_then(|(object, dtype)| Some((store.get_base(&object).ok()?, dtype)));
     let (Some(own), Some(found)) = (values(own, tensor.dtype), values(&found, tensor.dtype)) else {
         return Ok(Sums::default());
     };
-    let zeros = || Box::new(std::iter::repeat(0.0)) as Box<dyn Iterator<Item = f64>>;
-    let base = base.as_ref().and_then(|(bytes, dtype)| values(bytes, *dtype)).unwrap_or_else(zeros);
+    // Where the base has no weight, all of it is change.
+    let base = base.as_ref().and_then(|(bytes, dtype)| values(bytes, *dtype));
+    let base = base.into_iter().flatten().chain(std::iter::repeat(0.0));
     let mut sums = Sums::default();
     own.zip(found).zip(base).for_each(|((own, found), base)| sums.take(own, found, base));
     Ok(sums)

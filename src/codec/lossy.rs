@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 
+pub use super::lowrank::MAX_RANK;
 use super::order::{converted, is_float};
 use super::{Base, Codec, DecodeError, Encoded, lowrank, quantised};
 use crate::format::Dtype;
@@ -67,6 +68,8 @@ pub fn approximate(
             (Codec::LowRank, made)
         }
     };
+    // Rounding to a narrow type may leave its range.
+    let made = made.filter(|(_, bytes)| floats(bytes, dtype).iter().all(|weight| weight.is_finite()));
     Ok(made.map(|(payload, bytes)| Approximation { bytes, encoded: Encoded { codec, payload } }))
 }
 

@@ -11,6 +11,9 @@ use super::{DecodeError, bytes};
 use crate::format::Dtype;
 use crate::subspace::{Matrix, Truncated, truncated};
 
+/// Terms that are kept at most: decoding takes as many products a weight, whatever the payload's length.
+pub const MAX_RANK: usize = 256;
+
 /// A payload for these differences, rows of `columns`, and what it decodes to; none where `rank` terms take about
 /// as much as the matrix.
 pub(super) fn encode(
@@ -22,7 +25,11 @@ pub(super) fn encode(
     base_dtype: Dtype,
 ) -> Option<(Vec<u8>, Vec<u8>)> {
     let rows = differences.len().checked_div(columns)?;
-    if rows * columns != differences.len() || rank == 0 || 2 * rank > rows.min(columns) {
+    if rows * columns != differences.len()
+        || rank == 0
+        || rank > MAX_RANK
+        || 2 * rank > MAX_RANK.min(rows).min(columns)
+    {
         return None;
     }
     let Truncated { strengths, left, right } = truncated(&Matrix { values: differences, columns }, rank);

@@ -32,6 +32,8 @@ pub mod zstd;
 
 use crate::format::Dtype;
 
+pub use ulp::may_be_resized;
+
 /// How a payload is encoded: its number on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]

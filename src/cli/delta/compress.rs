@@ -9,7 +9,7 @@ use clap::Args;
 use super::{interrupted, model, not_stored, system};
 use crate::artifact::{CompressError, Kind, MANIFEST, Made, Manifest, Staging, Way, compress};
 use crate::cli::{report, watch};
-use crate::codec::lossy::Tier;
+use crate::codec::lossy::{MAX_RANK, Tier};
 use crate::daemon::message::{self, Failure};
 
 /// Make an artifact that gives FINE_TUNE, every byte of every file, to whoever has BASE
@@ -26,8 +26,8 @@ pub struct Compress {
     #[arg(long, value_name = "TIER")]
     lossy: Option<Lossy>,
     /// With --lossy svd: how many terms of each matrix are kept
-    #[arg(long, default_value_t = 16)]
-    rank: usize,
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=MAX_RANK as i64))]
+    rank: u16,
     /// Print one JSON document (schema git-sparse/delta-compress/1)
     #[arg(long)]
     json: bool,
@@ -64,7 +64,7 @@ impl Compress {
             let made = Made {
                 at: &now(),
                 by: &by,
-                way: self.lossy.map_or(Way::Lossless, |lossy| Way::Lossy(lossy.tier(self.rank))),
+                way: self.lossy.map_or(Way::Lossless, |lossy| Way::Lossy(lossy.tier(self.rank.into()))),
             };
             compress(&base.tree, &tuned.tree, staging.path(), &made, progress)
         });

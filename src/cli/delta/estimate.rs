@@ -7,7 +7,7 @@ use crate::artifact::{self, EstimateError};
 use crate::cli::{report, watch};
 use crate::daemon::message::Failure;
 
-/// What an artifact would weigh, from a twelfth of a large pair at most
+/// What an artifact would weigh, from about a twelfth of a large pair
 #[derive(Debug, Args)]
 pub struct Estimate {
     /// The base: a file, a directory, REV:PATH, or org/name[@revision]

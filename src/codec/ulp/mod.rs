@@ -39,7 +39,7 @@ const BY_CELL: u8 = 0x40;
 /// Columns have levels, as rows have.
 const HAS_COLUMNS: u8 = 0x80;
 /// A base may have this many times as many numbers, or its target.
-const MOST_RESIZED: usize = 2;
+const MOST_RESIZED: u64 = 2;
 /// log2 of the shifts that a table can have.
 const SHIFT_BITS: u32 = 6;
 
@@ -49,7 +49,7 @@ const SHIFT_BITS: u32 = 6;
 /// an embedding, or taken away, stand at its end.
 pub(super) fn encode(target: &[u8], dtype: Dtype, row_len: u64, base: Base<'_>) -> Option<Vec<u8>> {
     let (theirs, ours) = (base.bytes.len() / base.dtype.width(), target.len() / dtype.width());
-    if theirs.max(ours) > MOST_RESIZED * theirs.min(ours) {
+    if theirs != ours && !may_be_resized(theirs as u64, ours as u64) {
         return None;
     }
     let row_len = usize::try_from(row_len).ok()?;
@@ -70,7 +70,7 @@ pub(super) fn decode(payload: &[u8], base: &[u8], decoded_len: usize) -> Result<
     let dtype = |tag| Dtype::from_tag(tag).ok_or(DecodeError::Invalid { what: "dtype" });
     let (dtype, base_dtype) = (dtype(dtypes & 15)?, dtype(dtypes >> 4)?);
     let (found, expected) = (base.len() / base_dtype.width(), decoded_len / dtype.width());
-    if found.max(expected) > MOST_RESIZED * found.min(expected) {
+    if found != expected && !may_be_resized(found as u64, expected as u64) {
         return Err(DecodeError::Length { what: "elements of the base", expected, found });
     }
     let base = converted(base, base_dtype, dtype).ok_or(DecodeError::Invalid { what: "pair of dtypes" })?;
@@ -81,6 +81,12 @@ pub(super) fn decode(payload: &[u8], base: &[u8], decoded_len: usize) -> Result<
         4 => decode_words::<u32>(reader, dtype, &base, decoded_len),
         _ => decode_words::<u64>(reader, dtype, &base, decoded_len),
     }
+}
+
+/// Whether two tensors of so many numbers may be one, with rows added at its end.
+pub fn may_be_resized(one: u64, other: u64) -> bool {
+    let (fewer, more) = (one.min(other), one.max(other));
+    fewer > 0 && more <= MOST_RESIZED.saturating_mul(fewer)
 }
 
 /// The first `len` bytes of a base, or all with zeros behind.
