@@ -108,8 +108,7 @@ fn encode_ours(object: &Object<'_>) -> (Codec, Vec<u8>) {
 }
 
 fn decode_ours(codec: Codec, payload: &[u8], object: &Object<'_>) -> Vec<u8> {
-    let base = codec.needs_base().then_some(object.base);
-    codec::decode(codec, payload, base, object.bytes.len()).expect("because we encoded it")
+    codec::decode(codec, payload, &[object.base], object.bytes.len()).expect("because we encoded it")
 }
 
 /// What a codec made of the objects of a file.

@@ -17,7 +17,7 @@ use git_sparse::format::Dtype;
 use git_sparse::id::{ObjectId, Oid, PackId};
 use git_sparse::index::Index;
 use git_sparse::ingest::ingest;
-use git_sparse::pack::Record;
+use git_sparse::pack::{Bases, Record};
 use git_sparse::progress::unwatched;
 use git_sparse::reconstruct::reconstruct;
 use git_sparse::store::{BaseKey, Decoded, Make, Shelf, Store, StoreError};
@@ -110,9 +110,10 @@ fn codecs() {
 fn codec(name: &str, bytes: &[u8], dtype: Dtype, base: Option<(&[u8], Dtype)>) {
     let with = base.map(|(bytes, dtype)| Base { bytes, dtype });
     let (encoded, encode) = timed(|| codec::encode(bytes, dtype, ROW as u64, with, Effort::Push));
-    let base = base.map(|(bytes, _)| bytes).filter(|_| encoded.codec.needs_base());
+    let base = base.map(|(bytes, _)| bytes);
     let (decoded, decode) = timed(|| {
-        codec::decode(encoded.codec, &encoded.payload, base, bytes.len()).expect("because we encoded it")
+        codec::decode(encoded.codec, &encoded.payload, base.as_slice(), bytes.len())
+            .expect("because we encoded it")
     });
     assert_eq!(decoded, bytes);
     row(&format!("{name} ({:?})", encoded.codec), bytes.len(), encoded.payload.len(), encode, decode);
@@ -266,7 +267,7 @@ fn index() {
     let dir = std::env::temp_dir().join(format!("git-sparse-index-{}", std::process::id()));
     let record = |number: u64| Record {
         object: ObjectId::of(&number.to_le_bytes()),
-        base: None,
+        bases: Bases::NONE,
         offset: number,
         payload_len: 1,
         logical_len: 1,

@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 
 use crate::id::Oid;
-use crate::recipe::{Layout, Reason, Recipe};
+use crate::recipe::{ADAPTERS, Layout, Reason, Recipe};
 use crate::sketch;
 use crate::store::{Store, StoreError};
 
@@ -62,7 +62,7 @@ pub fn choose(
     }
     // The first that is still there is the nearest.
     let alike = layout.map(|layout| alike(store, layout, sketch)).unwrap_or_default();
-    alike.into_iter().any(|candidate| offer(candidate, Reason::Likeness));
+    alike.into_iter().any(|candidate| offer(candidate.oid, Reason::Likeness));
     Ok(best)
 }
 
@@ -74,27 +74,42 @@ fn named(store: &Store, hints: &Hints) -> Vec<(Oid, Reason)> {
     earlier.chain(declared.map(|oid| (*oid, Reason::Declared))).collect()
 }
 
+/// A file of the same layout.
+#[derive(Debug)]
+pub struct Alike {
+    pub oid: Oid,
+    pub sketch: Vec<f32>,
+    /// Relative distance of the sampled weights.
+    pub distance: f32,
+}
+
 /// The files of this layout, the nearest first, by the sketches that the index keeps: no recipe is read for those that
 /// lie farther.
-fn alike(store: &Store, layout: &Layout, sketch: &[f32]) -> Vec<Oid> {
+pub fn alike(store: &Store, layout: &Layout, sketch: &[f32]) -> Vec<Alike> {
+    let mut near: Vec<Alike> = known(store, layout)
+        .into_iter()
+        .map(|(oid, theirs)| Alike { oid, distance: sketch::distance(sketch, &theirs), sketch: theirs })
+        .collect();
+    near.retain(|alike| alike.distance <= sketch::STRANGERS);
+    near.sort_by(|a, b| a.distance.total_cmp(&b.distance));
+    near
+}
+
+/// The adapters that the store has, or had.
+pub fn adapters(store: &Store) -> Vec<Oid> {
+    known(store, &ADAPTERS).into_iter().map(|(oid, _)| oid).collect()
+}
+
+fn known(store: &Store, layout: &Layout) -> Vec<(Oid, Vec<f32>)> {
     if !store.index().knows_sketches() {
         learn_sketches(store);
     }
-    let known = store.index().sketches(layout, MOST_LIKE);
-    let mut near: Vec<(f32, Oid)> =
-        known.iter().map(|(oid, theirs)| (sketch::distance(sketch, theirs), *oid)).collect();
-    near.retain(|(distance, _)| *distance <= sketch::STRANGERS);
-    near.sort_by(|a, b| a.0.total_cmp(&b.0));
-    near.into_iter().map(|(_, oid)| oid).collect()
+    store.index().sketches(layout, MOST_LIKE)
 }
 
 /// Reads all recipes once, after the index was lost.
 fn learn_sketches(store: &Store) {
     let Ok(oids) = store.oids() else { return };
-    for recipe in oids.iter().filter_map(|oid| store.recipe(oid).ok().flatten()) {
-        if let Some(layout) = &recipe.layout {
-            store.index().put_sketch(layout, &recipe.oid, &recipe.sketch);
-        }
-    }
+    oids.iter().filter_map(|oid| store.recipe(oid).ok().flatten()).for_each(|recipe| store.remember(&recipe));
     store.index().set_knows_sketches();
 }

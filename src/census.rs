@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::format::{Dtype, Format};
 use crate::id::{ObjectId, Oid, PackId};
-use crate::recipe::{Reason, Recipe};
+use crate::recipe::{Parent, Reason, Recipe};
 use crate::store::{Store, StoreError};
 
 /// One file in the store.
@@ -26,6 +26,8 @@ pub struct FileCost {
     pub objects: u64,
     pub base: Option<Oid>,
     pub reason: Option<Reason>,
+    /// What it was made from by a rule, with the weight of each; empty where no rule is known.
+    pub origin: Vec<Parent>,
     pub packs: Vec<PackId>,
     pub codecs: BTreeMap<String, u64>,
 }
@@ -63,13 +65,13 @@ pub fn file(store: &Store, recipe: &Recipe) -> Result<FileCost, StoreError> {
     let mut codecs: BTreeMap<String, u64> = BTreeMap::new();
     for object in &own {
         let chain = store.chain(object)?;
-        let top = &chain[0];
+        let top = chain.top();
         let counter = if below.contains(object) { &mut shared } else { &mut stored };
         *counter += u64::from(top.record.payload_len);
         depth = depth.max(top.record.depth);
         packs.insert(top.pack);
         *codecs.entry(codec_name(top.record.codec)).or_default() += u64::from(top.record.payload_len);
-        for link in chain {
+        for link in chain.links() {
             seen.insert(link.record.object, u64::from(link.record.payload_len));
         }
     }
@@ -84,6 +86,7 @@ pub fn file(store: &Store, recipe: &Recipe) -> Result<FileCost, StoreError> {
         objects: own.len() as u64,
         base: recipe.base.map(|(oid, _)| oid),
         reason: recipe.base.map(|(_, reason)| reason),
+        origin: recipe.origin.clone(),
         packs: packs.into_iter().collect(),
         codecs,
     })
@@ -140,7 +143,7 @@ pub fn total(store: &Store, oids: &[Oid]) -> Result<Total, StoreError> {
             if objects.contains_key(&part.object) {
                 continue;
             }
-            for link in store.chain(&part.object)? {
+            for link in store.chain(&part.object)?.links() {
                 objects.insert(link.record.object, u64::from(link.record.payload_len));
             }
         }

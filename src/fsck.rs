@@ -151,15 +151,14 @@ fn decode_in(
     record: &Record,
     salvaged: &HashMap<ObjectId, Record>,
 ) -> Option<Vec<u8>> {
-    let base = match &record.base {
-        None => None,
-        Some(base) => match salvaged.get(base).filter(|below| below.depth < record.depth) {
-            Some(below) => Some(decode_in(store, pack, below, salvaged)?),
-            None => Some(store.get(base).ok()?),
-        },
+    let base = |base: &ObjectId| match salvaged.get(base).filter(|below| below.depth < record.depth) {
+        Some(below) => decode_in(store, pack, below, salvaged),
+        None => store.get(base).ok(),
     };
+    let bases: Vec<_> = record.bases.iter().map(base).collect::<Option<_>>()?;
+    let bases: Vec<_> = bases.iter().map(Vec::as_slice).collect();
     read_twice(store, pack, record)?;
-    store.decode(&Found { pack, record: *record }, base.as_deref()).ok()
+    store.decode(&Found { pack, record: *record }, &bases).ok()
 }
 
 /// A read that fails once may be a passing fault of the disk, and no reason to give an object up.
@@ -172,8 +171,9 @@ fn read_twice(store: &Store, pack: PackId, record: &Record) -> Option<Vec<u8>> {
 pub fn damaged_packs(store: &Store, recipe: &Recipe) -> BTreeSet<PackId> {
     let mut damaged = BTreeSet::new();
     for part in &recipe.parts {
-        for link in store.chain(&part.object).unwrap_or_default() {
-            if !damaged.contains(&link.pack) && !is_good(store, &link) {
+        let Ok(chain) = store.chain(&part.object) else { continue };
+        for link in chain.links() {
+            if !damaged.contains(&link.pack) && !is_good(store, link) {
                 damaged.insert(link.pack);
             }
         }

@@ -120,13 +120,12 @@ pub fn live(store: &Store) -> Result<HashMap<ObjectId, PackId>, StoreError> {
     for oid in store.oids()? {
         let recipe = store.recipe(&oid)?.ok_or(StoreError::NoFile(oid))?;
         for part in &recipe.parts {
-            let mut next = Some(part.object);
-            while let Some(object) = next {
+            let mut next = vec![part.object];
+            while let Some(object) = next.pop() {
                 let (pack, record) = all.get(&object).ok_or(StoreError::Missing(object))?;
-                if live.insert(object, *pack).is_some() {
-                    break;
+                if live.insert(object, *pack).is_none() {
+                    next.extend_from_slice(&record.bases);
                 }
-                next = record.base;
             }
         }
     }

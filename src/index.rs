@@ -20,10 +20,10 @@ const OBJECTS: &str = "objects";
 const PACKS: &str = "packs";
 const SKETCHES: &str = "sketches";
 /// A key that is shorter than any file's.
-const ALL_SKETCHES: &[u8] = b"all";
+const ALL_SKETCHES: &[u8] = b"all 2";
 const MARKER: &str = "open";
 const CACHE_BYTES: u64 = 32 << 20;
-const VALUE_BYTES: usize = 32 + Record::BYTES - 32 + 8;
+const VALUE_BYTES: usize = 32 + Record::BYTES - 32;
 
 /// Maps objects to packs. All methods may forget: callers treat a miss as "don't know".
 pub struct Index {
@@ -310,25 +310,27 @@ fn set_aside(dir: &Path, why: &str) -> String {
 }
 
 fn encode_value(pack: PackId, record: &Record) -> Vec<u8> {
-    let mut value = Vec::with_capacity(VALUE_BYTES);
+    let mut value = Vec::with_capacity(VALUE_BYTES + 8);
     value.extend_from_slice(pack.as_bytes());
     // The key is the object's id: the record's first field need not be stored again.
     value.extend_from_slice(&record.encode()[32..]);
+    record.further().iter().for_each(|base| value.extend_from_slice(base.as_bytes()));
     let sum = checksum(record.object.as_bytes(), &value);
     value.extend_from_slice(&sum);
     value
 }
 
 fn decode_value(object: &ObjectId, value: &[u8]) -> Option<Found> {
-    let (body, sum) = value.split_at_checked(VALUE_BYTES - 8)?;
+    let (body, sum) = value.split_at_checked(value.len().checked_sub(8)?)?;
     if checksum(object.as_bytes(), body) != sum {
         return None;
     }
+    let (body, mut further) = body.split_at_checked(VALUE_BYTES)?;
     let mut record = [0; Record::BYTES];
     record[..32].copy_from_slice(object.as_bytes());
     record[32..].copy_from_slice(&body[32..]);
     let pack = PackId::from_bytes(body[..32].try_into().ok()?);
-    Some(Found { pack, record: Record::decode(&record).ok()? })
+    Some(Found { pack, record: Record::decode(&record, &mut further).ok()? })
 }
 
 /// Layout and oid, and the weights with their checksum.

@@ -11,11 +11,12 @@ use sha2::{Digest, Sha256};
 
 use crate::base::{self, Hints};
 use crate::codec::lossy::{self, Approximation, NotFinite, Tier};
-use crate::codec::{self, Effort, Encoded};
+use crate::codec::{self, Codec, Effort, Encoded};
 use crate::counterpart::Counterparts;
 use crate::format::{self, Cut, Dtype, Segment, Source};
 use crate::id::{ObjectId, Oid};
-use crate::pack::PackWriter;
+use crate::origin::{self, Child, Derived, Origin};
+use crate::pack::{Bases, PackWriter};
 use crate::pipeline::in_order;
 use crate::progress::{Cancelled, Progress};
 use crate::recipe::{self, Layout, Reason, Recipe, RecipeError};
@@ -81,12 +82,13 @@ pub fn ingest(
 ) -> Result<Ingested, IngestError> {
     let shape = Shape::of(source)?;
     let base = base::choose(store, oid, shape.layout.as_ref(), &shape.sketch, hints)?;
-    let against = base.map(|choice| Against {
-        counterparts: Counterparts::of(&choice.recipe),
-        base: Some((choice.recipe.oid, choice.reason)),
-        lossy: None,
-    });
-    keep(store, source, shape, Some(oid), against.unwrap_or_default(), effort, progress)
+    let origin = shape.origin(store, source, oid, base.as_ref().map(|choice| &choice.recipe))?;
+    let mut against = Against { origin, ..Against::default() };
+    if let Some(choice) = base {
+        against.counterparts = Counterparts::of(&choice.recipe);
+        against.base = Some((choice.recipe.oid, choice.reason));
+    }
+    keep(store, source, shape, Some(oid), against, effort, progress)
 }
 
 /// The same for a file of any name, against a base that the caller knows.
@@ -106,6 +108,8 @@ pub struct Against {
     pub counterparts: Counterparts,
     /// What the recipe says of it.
     pub base: Option<(Oid, Reason)>,
+    /// Files and rules from which the new one may follow.
+    pub origin: Option<Origin>,
     /// Store an approximation of the file in its place, where that is smaller: the recipe is of another file
     /// then. Never for what somebody calls by its hash.
     pub lossy: Option<Tier>,
@@ -124,6 +128,22 @@ impl Shape {
         let sketch = sketch::of(source, &cut).map_err(IngestError::Read)?;
         Ok(Shape { layout: format::layout_of(cut.segments()), cut, sketch })
     }
+
+    /// Looks for what the file was made from.
+    fn origin(
+        &self,
+        store: &Store,
+        source: &dyn Source,
+        oid: Oid,
+        base: Option<&Recipe>,
+    ) -> Result<Option<Origin>, StoreError> {
+        let read = |segment: &Segment, len: usize| {
+            let mut bytes = vec![0; len];
+            source.read_at(&mut bytes, segment.range.start).ok().map(|()| bytes)
+        };
+        let (layout, segments) = (self.layout.as_ref(), self.cut.segments());
+        origin::find(store, &Child { oid, layout, sketch: &self.sketch, segments, read: &read }, base)
+    }
 }
 
 fn keep(
@@ -136,18 +156,26 @@ fn keep(
     progress: &Progress<'_>,
 ) -> Result<Ingested, IngestError> {
     let Shape { cut, layout, sketch } = shape;
-    let Against { counterparts, base, lossy } = against;
-    let encoder = Encoder { store, counterparts, effort, lossy, pending: SkipSet::new() };
+    let Against { counterparts, mut base, origin, lossy } = against;
+    // An approximation is another file: no rule gives it.
+    let origin = origin.filter(|_| lossy.is_none());
+    let encoder = Encoder { store, counterparts, origin, effort, lossy, pending: SkipSet::new() };
     let mut packer = Packer::new(&encoder);
     let oid = run(&encoder, &mut packer, source, &cut, progress)?;
     if let Some(expected) = expected.filter(|expected| *expected != oid) {
         return Err(IngestError::WrongOid { expected, found: oid });
     }
     packer.finish_pack()?;
-    let Packer { objects, stored, new_objects, known_objects, .. } = packer;
+    let Packer { objects, stored, new_objects, known_objects, derived, .. } = packer;
+    let mut parents = Vec::new();
+    if let Some(origin) = encoder.origin.as_ref().filter(|_| derived > 0) {
+        base = origin.parents.first().map(|parent| (parent.oid, origin.reason));
+        parents = origin.parents.clone();
+    }
     let (tensors, parts) = recipe::parts_of(&cut, objects);
     let size = source.len();
-    let recipe = Recipe { oid, size, format: cut.format(), base, layout, sketch, tensors, parts };
+    let format = cut.format();
+    let recipe = Recipe { oid, size, format, base, origin: parents, layout, sketch, tensors, parts };
     let found = rehash(store, &recipe, &|_| progress(0)).map_err(IngestError::ReadBack)?;
     store.publish(&recipe.prove(found).map_err(IngestError::Unproven)?)?;
     Ok(Ingested { oid, size, stored, new_objects, known_objects, base })
@@ -206,13 +234,20 @@ struct Outcome {
 
 struct New {
     encoded: Encoded,
-    base: Option<(ObjectId, u8)>,
+    base: Option<(Bases, u8)>,
+}
+
+impl From<Derived> for New {
+    fn from(derived: Derived) -> New {
+        New { encoded: derived.encoded, base: Some((derived.bases, derived.depth)) }
+    }
 }
 
 /// Encodes segments, many at a time.
 struct Encoder<'a> {
     store: &'a Store,
     counterparts: Counterparts,
+    origin: Option<Origin>,
     effort: Effort,
     lossy: Option<Tier>,
     /// Objects in the unfinished pack: the index doesn't know them yet.
@@ -238,6 +273,13 @@ impl Encoder<'_> {
         if self.pending.contains(&object) || self.store.holds_whole(&object) {
             return Ok(Outcome { object, len, new: None });
         }
+        let attempt = self.origin.as_ref().and_then(|origin| origin.of(segment));
+        let derived = attempt.and_then(|attempt| {
+            attempt.encode(self.store, bytes, segment.dtype, segment.row_len, self.effort)
+        });
+        if derived.as_ref().is_some_and(|derived| derived.is_exact) {
+            return Ok(Outcome { object, len, new: derived.map(New::from) });
+        }
         let base = self.base_of(segment);
         let with = base.as_ref().map(|base| codec::Base { bytes: &base.bytes, dtype: base.dtype });
         let mut encoded = codec::encode(bytes, segment.dtype, segment.row_len, with, self.effort);
@@ -251,8 +293,10 @@ impl Encoder<'_> {
                 encoded = found.encoded;
             }
         }
-        let base = base.filter(|_| encoded.codec.needs_base()).map(|base| (base.object, base.depth));
-        Ok(Outcome { object, len, new: Some(New { encoded, base }) })
+        let base = base.filter(|_| encoded.codec.needs_base()).map(|base| (base.object.into(), base.depth));
+        let smaller = |derived: &Derived| derived.encoded.payload.len() < encoded.payload.len();
+        let new = derived.filter(smaller).map_or(New { encoded, base }, New::from);
+        Ok(Outcome { object, len, new: Some(new) })
     }
 
     /// The counterpart's bytes; none when there is none, or when it can't be read (fsck tells).
@@ -260,7 +304,7 @@ impl Encoder<'_> {
         let (object, dtype) = self.counterparts.find(segment)?;
         let mut found = self.store.find(&object).ok()?;
         while found.record.depth >= AIM_DEPTH {
-            found = self.store.find(&found.record.base?).ok()?;
+            found = self.store.find(found.record.bases.first()?).ok()?;
         }
         let bytes = self.store.get_base(&found.record.object).ok()?;
         Some(BaseBytes { object: found.record.object, depth: found.record.depth, dtype, bytes })
@@ -275,11 +319,14 @@ struct Packer<'a> {
     stored: u64,
     new_objects: u64,
     known_objects: u64,
+    /// New ones that follow by a rule.
+    derived: u64,
 }
 
 impl<'a> Packer<'a> {
     fn new(encoder: &'a Encoder<'a>) -> Packer<'a> {
-        Packer { encoder, writer: None, objects: Vec::new(), stored: 0, new_objects: 0, known_objects: 0 }
+        let objects = Vec::new();
+        Packer { encoder, writer: None, objects, stored: 0, new_objects: 0, known_objects: 0, derived: 0 }
     }
 
     fn add(&mut self, outcome: Outcome) -> Result<(), IngestError> {
@@ -301,6 +348,7 @@ impl<'a> Packer<'a> {
         self.encoder.pending.insert(object);
         self.stored += encoded.payload.len() as u64;
         self.new_objects += 1;
+        self.derived += u64::from(encoded.codec == Codec::Derived);
         Ok(())
     }
 

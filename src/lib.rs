@@ -19,6 +19,8 @@ pub mod format;
 
 pub mod subspace;
 
+pub mod derive;
+
 pub mod codec;
 
 pub mod recipe;
@@ -29,12 +31,16 @@ pub mod counterpart;
 
 pub mod savings;
 
+pub mod adapter;
+
 // Storage.
 pub mod backend;
 
 pub mod pack;
 
 pub mod index;
+
+pub mod chain;
 
 pub mod store;
 
@@ -45,6 +51,8 @@ pub mod locator;
 // Verbs.
 pub mod base;
 
+pub mod origin;
+
 pub mod reconstruct;
 
 pub mod ingest;
@@ -54,8 +62,6 @@ pub mod sync;
 pub mod census;
 
 pub mod model;
-
-pub mod adapter;
 
 pub mod artifact;
 

@@ -12,7 +12,11 @@ use crate::format::{Cut, Dtype, Format, MAX_ARRAYS, Segment};
 use crate::id::{ObjectId, Oid};
 
 const MAGIC: &[u8; 8] = b"GSRECIPE";
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
+/// The version of a recipe that says nothing of an origin: older programs read it, too.
+const WITHOUT_ORIGIN: u16 = 1;
+/// Most files that one is made from.
+const MAX_ORIGIN: usize = 64;
 const HEADER_BYTES: usize = 8 + 2 + 1 + 1 + 4 + 8 + 32 + 4 + 4 + 32;
 /// Largest body that is read: about 3 million parts, 200 GB of the smallest or tens of TB of tensors.
 const MAX_BODY_BYTES: usize = 128 << 20;
@@ -22,6 +26,8 @@ const NO_TENSOR: u32 = u32::MAX;
 
 /// Fingerprint of the names and shapes of a file's tensors; equal for models of one architecture.
 pub type Layout = [u8; 16];
+/// In place of a layout: under this the index lists all adapters.
+pub const ADAPTERS: Layout = *b"all the adapters";
 
 /// A file as a list of objects, in order.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,11 +38,21 @@ pub struct Recipe {
     pub format: Format,
     /// Which file was taken as base when this one was stored, and why.
     pub base: Option<(Oid, Reason)>,
+    /// What it was made from by a rule, with the weight of each; empty where none was found.
+    pub origin: Vec<Parent>,
     pub layout: Option<Layout>,
     /// A few sampled weights (see `sketch`), comparable between files of one layout.
     pub sketch: Vec<f32>,
     pub tensors: Vec<Tensor>,
     pub parts: Vec<Part>,
+}
+
+/// A file that another was made from.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Parent {
+    pub oid: Oid,
+    /// In a sum; the scale of an adapter; 1 otherwise.
+    pub weight: f64,
 }
 
 /// Why a base was chosen.
@@ -50,6 +66,12 @@ pub enum Reason {
     Declared = 2,
     /// Same tensors, and the nearest sampled weights in the store.
     Likeness = 3,
+    /// It is a weighted sum of it and others.
+    Merge = 4,
+    /// It is this one with an adapter merged in.
+    Adapter = 5,
+    /// It is this one in another type.
+    Conversion = 6,
 }
 
 /// What a run of parts belongs to.
@@ -113,6 +135,13 @@ impl Recipe {
         })
     }
 
+    /// Under which layouts others look for this file.
+    pub fn layouts(&self) -> impl Iterator<Item = Layout> {
+        let is_factor = |tensor: &Tensor| tensor.name.contains(".lora_");
+        let adapter = self.tensors.iter().any(is_factor).then_some(ADAPTERS);
+        self.layout.into_iter().chain(adapter)
+    }
+
     /// The tensor a part belongs to.
     pub fn tensor_of(&self, part: &Part) -> Option<&Tensor> {
         part.tensor.map(|index| &self.tensors[index as usize])
@@ -124,7 +153,8 @@ impl Recipe {
         let packed = codec::zstd::compress(&body, 9);
         let mut out = Vec::with_capacity(HEADER_BYTES + packed.len());
         out.extend_from_slice(MAGIC);
-        out.extend_from_slice(&VERSION.to_le_bytes());
+        let version = if self.origin.is_empty() { WITHOUT_ORIGIN } else { VERSION };
+        out.extend_from_slice(&version.to_le_bytes());
         out.push(self.format as u8);
         out.push(self.base.map_or(0, |(_, reason)| reason as u8));
         out.extend_from_slice(&[0; 4]);
@@ -149,7 +179,7 @@ impl Recipe {
             return Err(RecipeError::Magic);
         }
         let version = fields.u16()?;
-        if version != VERSION {
+        if version != VERSION && version != WITHOUT_ORIGIN {
             return Err(RecipeError::Version(version));
         }
         let format = format_from_tag(fields.u8()?)?;
@@ -175,7 +205,7 @@ impl Recipe {
         }
         let body = codec::zstd::decompress(packed, body_bytes)
             .map_err(|_| RecipeError::Malformed("body does not decompress to its declared length"))?;
-        let recipe = decode_body(&body, oid, size, format, reason)?;
+        let recipe = decode_body(&body, version, oid, size, format, reason)?;
         recipe.check_sum()?;
         Ok(recipe)
     }
@@ -184,6 +214,13 @@ impl Recipe {
         let mut out = Vec::new();
         if let Some((oid, _)) = &self.base {
             out.extend_from_slice(oid.as_bytes());
+        }
+        if !self.origin.is_empty() {
+            out.push(self.origin.len() as u8);
+            for Parent { oid, weight } in &self.origin {
+                out.extend_from_slice(oid.as_bytes());
+                out.extend_from_slice(&weight.to_le_bytes());
+            }
         }
         out.extend_from_slice(&self.layout.unwrap_or_default());
         out.extend_from_slice(&(self.sketch.len() as u16).to_le_bytes());
@@ -245,6 +282,7 @@ pub fn parts_of(cut: &Cut, objects: Vec<ObjectId>) -> (Vec<Tensor>, Vec<Part>) {
 
 fn decode_body(
     body: &[u8],
+    version: u16,
     oid: Oid,
     size: u64,
     format: Format,
@@ -255,6 +293,13 @@ fn decode_body(
         Some(reason) => Some((Oid::from_bytes(fields.hash()?), reason)),
         None => None,
     };
+    let origin = if version == WITHOUT_ORIGIN { 0 } else { usize::from(fields.u8()?) };
+    if origin > MAX_ORIGIN {
+        return Err(RecipeError::Malformed("made from more files than a file can be"));
+    }
+    let parent =
+        |_| Ok(Parent { oid: Oid::from_bytes(fields.hash()?), weight: f64::from_bits(fields.u64()?) });
+    let origin = (0..origin).map(parent).collect::<Result<_, _>>()?;
     let layout: Layout = fields.take(16)?.try_into().expect("because 16 bytes were taken");
     let sketch_len = usize::from(fields.u16()?);
     let sketch = fields
@@ -281,7 +326,7 @@ fn decode_body(
         return Err(RecipeError::Malformed("bytes after the last part"));
     }
     let layout = (layout != Layout::default()).then_some(layout);
-    Ok(Recipe { oid, size, format, base, layout, sketch, tensors, parts })
+    Ok(Recipe { oid, size, format, base, origin, layout, sketch, tensors, parts })
 }
 
 fn decode_tensor(fields: &mut Fields<'_>) -> Result<Tensor, RecipeError> {
@@ -316,6 +361,9 @@ fn reason_from_tag(tag: u8) -> Result<Option<Reason>, RecipeError> {
         1 => Some(Reason::History),
         2 => Some(Reason::Declared),
         3 => Some(Reason::Likeness),
+        4 => Some(Reason::Merge),
+        5 => Some(Reason::Adapter),
+        6 => Some(Reason::Conversion),
         _ => return Err(RecipeError::Malformed("unknown reason for a base")),
     })
 }
@@ -385,7 +433,11 @@ mod tests {
             oid: Oid::of(b"file"),
             size: 12,
             format: Format::Safetensors,
-            base: Some((Oid::of(b"base"), Reason::Declared)),
+            base: Some((Oid::of(b"base"), Reason::Merge)),
+            origin: vec![
+                Parent { oid: Oid::of(b"base"), weight: 0.25 },
+                Parent { oid: Oid::of(b"other"), weight: 0.75 },
+            ],
             layout: Some([7; 16]),
             sketch: vec![0.5, -1.25],
             tensors: vec![Tensor { name: "w".into(), dtype: Dtype::Bf16, row_len: 2, shape: vec![2, 2] }],

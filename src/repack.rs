@@ -5,20 +5,22 @@
 //! packs, every file is proven from them, and only then do the old packs go to the trash.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::base::{self, Hints};
-use crate::codec::{self, Effort};
+use crate::codec::{self, Codec, Effort};
 use crate::counterpart::Counterparts;
-use crate::format::Dtype;
+use crate::format::{Dtype, Segment};
 use crate::gc;
 use crate::id::{ObjectId, PackId};
 use crate::index::Found;
-use crate::pack::{self, MAX_DEPTH, PackWriter, Record};
+use crate::origin::{self, Attempt, Child, Origin};
+use crate::pack::{self, Bases, MAX_DEPTH, PackWriter, Record};
 use crate::progress::{Cancelled, Progress};
-use crate::recipe::Recipe;
+use crate::recipe::{Part, Recipe};
 use crate::reconstruct::{ReconstructError, reconstruct};
 use crate::store::{self, Store, StoreError};
 
@@ -63,6 +65,8 @@ struct Plan {
     row_len: u64,
     /// A base it does not have yet, with its type.
     counterpart: Option<(ObjectId, Dtype)>,
+    /// A rule that it does not follow yet.
+    attempt: Option<Attempt>,
     base_dtype: Dtype,
 }
 
@@ -85,7 +89,7 @@ pub fn repack(store: &Store, now: u64, progress: &Progress<'_>) -> Result<Repack
             depths.insert(record.object, record.depth);
             done.objects += 1;
             done.changed +=
-                u64::from(record.codec != plan.found.record.codec || record.base != plan.found.record.base);
+                u64::from(record.codec != plan.found.record.codec || record.bases != plan.found.record.bases);
             done.before += u64::from(plan.found.record.payload_len);
             done.after += payload.len() as u64;
             pack.add(record, &payload)?;
@@ -134,11 +138,12 @@ fn plan(store: &Store) -> Result<HashMap<ObjectId, Plan>, StoreError> {
     for (object, pack) in live {
         let records = store.find(&object)?;
         let found = if records.pack == pack { records } else { find_in(store, pack, &object)? };
-        let plan =
-            Plan { found, dtype: Dtype::Bytes, row_len: 0, counterpart: None, base_dtype: Dtype::Bytes };
+        let (dtype, base_dtype) = (Dtype::Bytes, Dtype::Bytes);
+        let plan = Plan { found, dtype, row_len: 0, counterpart: None, attempt: None, base_dtype };
         plans.insert(object, plan);
     }
-    let based_on: HashSet<ObjectId> = plans.values().filter_map(|plan| plan.found.record.base).collect();
+    let based_on: HashSet<ObjectId> =
+        plans.values().flat_map(|plan| plan.found.record.bases.to_vec()).collect();
     let mut types: HashMap<ObjectId, Dtype> = HashMap::new();
     let mut recipes: Vec<Recipe> = Vec::new();
     for oid in store.oids()? {
@@ -156,13 +161,18 @@ fn plan(store: &Store) -> Result<HashMap<ObjectId, Plan>, StoreError> {
         let hints =
             Hints { earlier: recipe.base.iter().map(|(oid, _)| *oid).collect(), declared: Vec::new() };
         let choice = base::choose(store, recipe.oid, recipe.layout.as_ref(), &recipe.sketch, &hints)?;
-        let Some(choice) = choice else { continue };
-        let counterparts = Counterparts::of(&choice.recipe);
+        let origin = origin_of(store, recipe, choice.as_ref().map(|choice| &choice.recipe))?;
+        let counterparts = choice.map(|choice| Counterparts::of(&choice.recipe)).unwrap_or_default();
         for part in &recipe.parts {
             let Some(tensor) = recipe.tensor_of(part) else { continue };
             let Some(plan) = plans.get_mut(&part.object) else { continue };
-            // Only a leaf may get a new base: nothing can then close a circle through it.
-            if plan.found.record.base.is_none() && !based_on.contains(&part.object) {
+            // Only a leaf may get new bases: nothing can then close a circle through it.
+            if based_on.contains(&part.object) || plan.found.record.codec == Codec::Derived {
+                continue;
+            }
+            let origin = origin.as_ref().and_then(|origin| origin.named(&tensor.name, part.slice));
+            plan.attempt = origin.filter(|attempt| !attempt.sources.contains(&part.object)).cloned();
+            if plan.found.record.bases.is_empty() {
                 plan.counterpart =
                     counterparts.named(&tensor.name, part.slice).filter(|(base, _)| *base != part.object);
             }
@@ -170,10 +180,38 @@ fn plan(store: &Store) -> Result<HashMap<ObjectId, Plan>, StoreError> {
     }
     drop_mutual(&mut plans);
     for plan in plans.values_mut() {
-        let base = plan.found.record.base;
+        let base = plan.found.record.bases.first().copied();
         plan.base_dtype = base.and_then(|base| types.get(&base).copied()).unwrap_or(plan.dtype);
     }
     Ok(plans)
+}
+
+/// What a file was made from, as far as the store has it now.
+fn origin_of(store: &Store, recipe: &Recipe, base: Option<&Recipe>) -> Result<Option<Origin>, StoreError> {
+    if !recipe.origin.is_empty() {
+        return Ok(None);
+    }
+    let mut objects = HashMap::new();
+    let segment = |(range, part): (Range<u64>, &Part)| {
+        objects.insert(range.start, part.object);
+        let tensor = recipe.tensor_of(part);
+        Segment {
+            range,
+            name: tensor.map(|tensor| tensor.name.clone()).unwrap_or_default(),
+            slice: part.slice,
+            dtype: tensor.map_or(Dtype::Bytes, |tensor| tensor.dtype),
+            row_len: tensor.map_or(0, |tensor| tensor.row_len),
+            shape: tensor.map(|tensor| tensor.shape.clone()).unwrap_or_default(),
+        }
+    };
+    let segments: Vec<Segment> = recipe.ranges().map(segment).collect();
+    let read = |segment: &Segment, len: usize| {
+        let mut bytes = store.get(objects.get(&segment.range.start)?).ok()?;
+        bytes.truncate(len);
+        Some(bytes)
+    };
+    let (oid, layout, sketch) = (recipe.oid, recipe.layout.as_ref(), &recipe.sketch);
+    origin::find(store, &Child { oid, layout, sketch, segments: &segments, read: &read }, base)
 }
 
 /// Two leaves may have chosen each other: an object that is about to be a base stays as it is.
@@ -183,19 +221,31 @@ fn drop_mutual(plans: &mut HashMap<ObjectId, Plan>) {
     objects.sort();
     for object in objects {
         let plan = plans.get_mut(&object).expect("because the keys were just listed");
-        match plan.counterpart {
-            Some((base, _)) if !bases.contains(&object) => {
-                bases.insert(base);
-            }
-            _ => plan.counterpart = None,
+        if bases.contains(&object) {
+            plan.forget_new();
+        }
+        bases.extend(plan.new_bases());
+    }
+    let is_new = |plan: &Plan| plan.new_bases().next().is_some();
+    let with_new: HashSet<ObjectId> =
+        plans.iter().filter(|(_, plan)| is_new(plan)).map(|(object, _)| *object).collect();
+    for plan in plans.values_mut() {
+        if plan.new_bases().any(|base| with_new.contains(&base)) {
+            plan.forget_new();
         }
     }
-    let with_new_base: HashSet<ObjectId> =
-        plans.iter().filter(|(_, plan)| plan.counterpart.is_some()).map(|(object, _)| *object).collect();
-    for plan in plans.values_mut() {
-        if plan.counterpart.is_some_and(|(base, _)| with_new_base.contains(&base)) {
-            plan.counterpart = None;
-        }
+}
+
+impl Plan {
+    /// The bases that it may get.
+    fn new_bases(&self) -> impl Iterator<Item = ObjectId> {
+        let counterpart = self.counterpart.map(|(base, _)| base);
+        let sources = self.attempt.as_ref().map(|attempt| attempt.sources.clone());
+        counterpart.into_iter().chain(sources.unwrap_or_default())
+    }
+
+    fn forget_new(&mut self) {
+        (self.counterpart, self.attempt) = (None, None);
     }
 }
 
@@ -208,7 +258,7 @@ fn find_in(store: &Store, pack: PackId, object: &ObjectId) -> Result<Found, Stor
 /// Batches in which no object is the base of another, bases before what is based on them.
 fn by_depth(plans: &HashMap<ObjectId, Plan>) -> Vec<Vec<&Plan>> {
     let mut ordered: Vec<&Plan> = plans.values().collect();
-    let rank = |plan: &Plan| match plan.counterpart {
+    let rank = |plan: &Plan| match plan.new_bases().next() {
         Some(_) => MAX_DEPTH + 1,
         None => plan.found.record.depth,
     };
@@ -225,11 +275,23 @@ fn encode(
 ) -> Result<(Record, Vec<u8>), StoreError> {
     let old = plan.found.record;
     let depth_of = |base: &ObjectId| depths.get(base).copied().ok_or(StoreError::Missing(*base));
-    let present = old.base.map(|base| (base, plan.base_dtype)).or(plan.counterpart);
+    let present = old.bases.first().map(|base| (*base, plan.base_dtype)).or(plan.counterpart);
     let mut kept = old;
-    kept.depth = old.base.map(|base| depth_of(&base).map(|depth| depth + 1)).transpose()?.unwrap_or(0);
+    let below: Vec<u8> = old.bases.iter().map(depth_of).collect::<Result<_, _>>()?;
+    kept.depth = below.into_iter().max().map_or(0, |depth| depth + 1);
     let payload = pack::read_payload(store.backend(), plan.found.pack, &old)?;
     let bytes = store.get(&old.object)?;
+    if let Some(derived) = plan
+        .attempt
+        .as_ref()
+        .and_then(|attempt| attempt.encode(store, &bytes, plan.dtype, plan.row_len, Effort::Repack))
+        && derived.encoded.payload.len() < payload.len()
+    {
+        let below: Vec<u8> = derived.bases.iter().map(depth_of).collect::<Result<_, _>>()?;
+        let base = below.into_iter().max().map(|depth| (derived.bases, depth));
+        let record = store::record_for(old.object, base, Codec::Derived, old.logical_len);
+        return Ok((record, derived.encoded.payload));
+    }
     let base_bytes =
         present.map(|(base, dtype)| store.get(&base).map(|bytes| (base, dtype, bytes))).transpose()?;
     let base = base_bytes.as_ref().map(|(_, dtype, bytes)| codec::Base { bytes, dtype: *dtype });
@@ -238,7 +300,7 @@ fn encode(
         return Ok((kept, payload));
     }
     let base = match base_bytes.filter(|_| fresh.codec.needs_base()) {
-        Some((base, _, _)) => Some((base, depth_of(&base)?)),
+        Some((base, _, _)) => Some((Bases::from(base), depth_of(&base)?)),
         None => None,
     };
     Ok((store::record_for(old.object, base, fresh.codec, old.logical_len), fresh.payload))

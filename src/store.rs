@@ -3,6 +3,7 @@
 //! Write order: packs, then index, then recipe. Whatever is acknowledged can be read back after a
 //! power cut, because a recipe is published only when all it names is durable and was read back.
 
+use std::collections::{HashMap, HashSet};
 use std::io::{self, Write};
 use std::ops::Deref;
 use std::path::Path;
@@ -10,10 +11,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::backend::{Area, Backend, Local, Name, Privacy, Taken};
+use crate::chain::{Broken, Chain};
 use crate::codec;
 use crate::id::{ObjectId, Oid, PackId};
 use crate::index::{Found, Index};
-use crate::pack::{self, MAX_DEPTH, PackError, PackWriter, Record};
+use crate::pack::{self, Bases, PackError, PackWriter, Record};
 use crate::recipe::{MAX_RECIPE_BYTES, Recipe, RecipeError, Verified};
 
 /// The version that `config` names; a store of another one is refused by name.
@@ -162,13 +164,7 @@ impl Store {
 
     /// The same for an object and all of its bases: it can be decoded, as far as the index can tell.
     pub fn holds_whole(&self, object: &ObjectId) -> bool {
-        let mut next = Some(*object);
-        for _ in 0..=MAX_DEPTH {
-            let Some(object) = next else { return true };
-            let Some(found) = self.present(&object) else { return false };
-            next = found.record.base;
-        }
-        next.is_none()
+        Chain::is_whole(object, |object| self.present(object))
     }
 
     fn present(&self, object: &ObjectId) -> Option<Found> {
@@ -212,61 +208,71 @@ impl Store {
     /// The same as `get`, where the object is the base of others and may be wanted again soon.
     pub fn get_base(&self, object: &ObjectId) -> Result<Arc<Decoded>, StoreError> {
         let chain = self.chain(object)?;
-        match self.on_shelf(&chain) {
+        match self.on_shelf(&chain, chain.top(), &mut Shared::of(&chain)) {
             Ok(base) if base.is(object) => Ok(base),
             _ => self.decode_proven(&chain).map(|bytes| Arc::new(Decoded::new(bytes))),
         }
     }
 
-    fn on_shelf(&self, chain: &[Found]) -> Result<Arc<Decoded>, StoreError> {
-        self.shelf.base(key(&chain[0]), &mut || self.decode_unproven(chain).map(Decoded::new))
+    fn on_shelf(&self, chain: &Chain, link: &Found, shared: &mut Shared) -> Result<Arc<Decoded>, StoreError> {
+        if let Some(Some(decoded)) = shared.slot(link) {
+            return Ok(decoded.clone());
+        }
+        let key = (link.record.object, link.record.depth);
+        let decoded =
+            self.shelf.base(key, &mut || self.decode_link(chain, link, shared).map(Decoded::new))?;
+        if let Some(slot) = shared.slot(link) {
+            *slot = Some(decoded.clone());
+        }
+        Ok(decoded)
     }
 
-    /// Decodes the first link of a chain by bases that are at hand, and looks at no hash.
-    fn decode_unproven(&self, chain: &[Found]) -> Result<Vec<u8>, StoreError> {
-        let below = chain.get(1..).filter(|below| !below.is_empty());
-        let base = below.map(|below| self.on_shelf(below)).transpose()?;
-        let Found { pack, record } = &chain[0];
-        let payload = pack::read_unchecked(self.backend(), *pack, record)?;
-        decode_payload(&chain[0], &payload, base.as_deref().map(Deref::deref))
+    /// Decodes the top of a chain by bases that are at hand, and looks at no hash.
+    fn decode_unproven(&self, chain: &Chain) -> Result<Vec<u8>, StoreError> {
+        self.decode_link(chain, chain.top(), &mut Shared::of(chain))
+    }
+
+    fn decode_link(&self, chain: &Chain, link: &Found, shared: &mut Shared) -> Result<Vec<u8>, StoreError> {
+        let bases = chain.bases_of(link).map(|base| self.on_shelf(chain, base, shared));
+        let bases: Vec<_> = bases.collect::<Result<_, _>>()?;
+        let bases: Vec<&[u8]> = bases.iter().map(|base| &***base).collect();
+        let payload = pack::read_unchecked(self.backend(), link.pack, &link.record)?;
+        decode_payload(link, &payload, &bases)
     }
 
     /// Decodes a chain from its end on and proves each link: the first one that is wrong is named.
-    fn decode_proven(&self, chain: &[Found]) -> Result<Vec<u8>, StoreError> {
+    fn decode_proven(&self, chain: &Chain) -> Result<Vec<u8>, StoreError> {
         self.shelf.clear();
-        let first = self.decode(&chain[chain.len() - 1], None)?;
-        chain.iter().rev().skip(1).try_fold(first, |base, link| self.decode(link, Some(&base)))
+        let mut decoded: HashMap<ObjectId, Vec<u8>> = HashMap::new();
+        for (at, link) in chain.links().iter().enumerate().skip(1).rev() {
+            let bytes = self.decode(link, &bases(link, &decoded))?;
+            decoded.insert(link.record.object, bytes);
+            let above = &chain.links()[..at];
+            decoded.retain(|object, _| above.iter().any(|link| link.record.bases.contains(object)));
+        }
+        self.decode(chain.top(), &bases(chain.top(), &decoded))
     }
 
-    /// From an object down to the one that needs no base.
-    pub fn chain(&self, object: &ObjectId) -> Result<Vec<Found>, StoreError> {
-        let broken = |why: String| StoreError::Chain { object: *object, why };
-        let mut chain = vec![self.find(object)?];
-        while let Some(base) = chain[chain.len() - 1].record.base {
-            let above = chain[chain.len() - 1].record.depth;
-            let mut found = self.find(&base)?;
-            if found.record.depth >= above {
+    /// An object and all that it is decoded with.
+    pub fn chain(&self, object: &ObjectId) -> Result<Chain, StoreError> {
+        let mut searched = HashSet::new();
+        loop {
+            match Chain::of(object, |object| self.find(object)) {
+                Ok(chain) => return Ok(chain),
+                Err(Broken::Find(error)) => return Err(error),
                 // A repack or gc that was cut short leaves two copies of some objects, and the index has
                 // the deeper one. The shallowest copies always fit each other.
-                found = self.search(&base)?.unwrap_or(found);
-            }
-            if found.record.depth >= above {
-                let why = format!("base {base} has depth {}, its delta has {above}", found.record.depth);
-                return Err(broken(why));
-            }
-            chain.push(found);
-            if chain.len() > usize::from(MAX_DEPTH) + 1 {
-                return Err(broken(format!("it is longer than {MAX_DEPTH}")));
+                Err(Broken::Depth { base, .. }) if searched.insert(base) => drop(self.search(&base)?),
+                Err(broken) => return Err(StoreError::Chain { object: *object, why: broken.why() }),
             }
         }
-        Ok(chain)
     }
 
-    /// Decodes one link, given the decoded bytes of its base, and proves it by its id.
-    pub fn decode(&self, found: &Found, base: Option<&[u8]>) -> Result<Vec<u8>, StoreError> {
+    /// Decodes one link, given the decoded bytes of its bases, and proves it by its id.
+    pub fn decode(&self, found: &Found, bases: &[&[u8]]) -> Result<Vec<u8>, StoreError> {
         let Found { pack, record } = found;
         let payload = pack::read_unchecked(self.backend(), *pack, record)?;
-        let decoded = decode_payload(found, &payload, base);
+        let decoded = decode_payload(found, &payload, bases);
         match decoded {
             Ok(bytes) if ObjectId::of(&bytes) == record.object => Ok(bytes),
             wrong => {
@@ -362,20 +368,37 @@ impl Store {
         let recipe = verified.recipe();
         // What is there, if anything, was found wanting: nobody ingests a file that is whole.
         write_recipe(self.backend(), verified)?;
-        if let Some(layout) = &recipe.layout {
-            self.index.put_sketch(layout, &recipe.oid, &recipe.sketch);
-        }
+        self.remember(recipe);
         Ok(())
+    }
+
+    /// Makes known to the index how others find this file.
+    pub fn remember(&self, recipe: &Recipe) {
+        recipe.layouts().for_each(|layout| self.index.put_sketch(&layout, &recipe.oid, &recipe.sketch));
     }
 }
 
-fn key(found: &Found) -> BaseKey {
-    (found.record.object, found.record.depth)
+/// The bytes of the links that several others are decoded with, as far as they were decoded.
+struct Shared(Vec<(ObjectId, Option<Arc<Decoded>>)>);
+
+impl Shared {
+    fn of(chain: &Chain) -> Shared {
+        Shared(chain.shared().map(|link| (link.record.object, None)).collect())
+    }
+
+    fn slot(&mut self, link: &Found) -> Option<&mut Option<Arc<Decoded>>> {
+        self.0.iter_mut().find(|(object, _)| *object == link.record.object).map(|(_, slot)| slot)
+    }
 }
 
-fn decode_payload(found: &Found, payload: &[u8], base: Option<&[u8]>) -> Result<Vec<u8>, StoreError> {
+/// The bytes of a link's bases, of which all were decoded.
+fn bases<'a>(link: &Found, decoded: &'a HashMap<ObjectId, Vec<u8>>) -> Vec<&'a [u8]> {
+    link.record.bases.iter().map(|base| decoded[base].as_slice()).collect()
+}
+
+fn decode_payload(found: &Found, payload: &[u8], bases: &[&[u8]]) -> Result<Vec<u8>, StoreError> {
     let Found { pack, record } = found;
-    codec::decode(record.codec, payload, base, record.logical_len as usize)
+    codec::decode(record.codec, payload, bases, record.logical_len as usize)
         .map_err(|error| StoreError::Decode { object: record.object, pack: *pack, why: error.to_string() })
 }
 
@@ -419,10 +442,10 @@ pub fn check_config(backend: &dyn Backend) -> Result<(), StoreError> {
 /// A record for an object that is about to be encoded; the pack writer fills in the rest.
 pub fn record_for(
     object: ObjectId,
-    base: Option<(ObjectId, u8)>,
+    base: Option<(Bases, u8)>,
     codec: codec::Codec,
     logical_len: u32,
 ) -> Record {
-    let (base, depth) = base.map_or((None, 0), |(base, depth)| (Some(base), depth + 1));
-    Record { object, base, offset: 0, payload_len: 0, logical_len, checksum: [0; 16], codec, depth }
+    let (bases, depth) = base.map_or((Bases::NONE, 0), |(bases, depth)| (bases, depth + 1));
+    Record { object, bases, offset: 0, payload_len: 0, logical_len, checksum: [0; 16], codec, depth }
 }

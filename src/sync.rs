@@ -5,11 +5,11 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io;
-use std::ops::Deref;
 
 use rayon::prelude::*;
 
 use crate::backend::{Backend, Name};
+use crate::chain::Chain;
 use crate::codec::{self, Effort};
 use crate::format::Dtype;
 use crate::id::{ObjectId, Oid, PackId};
@@ -146,16 +146,8 @@ fn has_whole(remote: &Remote, oid: &Oid) -> Result<bool, SyncError> {
         Err(StoreError::Recipe { .. }) => None,
         Err(error) => return Err(remote.there(error)),
     };
-    let whole = |object: ObjectId| {
-        let mut next = Some(object);
-        for _ in 0..=MAX_DEPTH {
-            let Some(object) = next else { return true };
-            let Some(found) = remote.objects.get(&object) else { return false };
-            next = found.record.base;
-        }
-        next.is_none()
-    };
-    Ok(recipe.is_some_and(|recipe| recipe.parts.iter().all(|part| whole(part.object))))
+    let find = |object: &ObjectId| remote.objects.get(object).copied();
+    Ok(recipe.is_some_and(|recipe| recipe.parts.iter().all(|part| Chain::is_whole(&part.object, find))))
 }
 
 /// Makes the objects of a file that the remote has exist here; returns its recipe, not yet proven.
@@ -184,11 +176,12 @@ pub fn fetch(
         let payload = pack::read_payload(&*remote.backend, found.pack, &found.record);
         let payload = payload.map_err(|error| remote.there(error))?;
         moved.bytes += payload.len() as u64;
-        let base_depth = found.record.base.map(|base| depth_here(store, &depths, &base)).transpose()?;
-        if depth_on(base_depth).is_none() || writer.as_ref().is_some_and(is_full) {
+        let below = found.record.bases.iter().map(|base| depth_here(store, &depths, base));
+        let depth = depth_on(below.collect::<Result<_, _>>()?);
+        if depth.is_none() || writer.as_ref().is_some_and(is_full) {
             admit(store, writer.take())?;
         }
-        let (record, payload) = match depth_on(base_depth) {
+        let (record, payload) = match depth {
             Some(depth) => (Record { depth, ..found.record }, payload),
             None => stored_whole(&found.record, &decoded(store, remote, found, &payload)?),
         };
@@ -220,9 +213,10 @@ fn link(store: &Store, remote: &Remote, lacking: &[Found]) -> Result<bool, SyncE
     let here =
         |base: &ObjectId| store.probe(base).filter(|_| store.holds(base)).map(|found| found.record.depth);
     let fits = |record: &Record| {
-        let Some(base) = record.base else { return true };
-        let found = depths.get(&base).copied().into_iter().chain(here(&base)).min();
-        found.is_some_and(|depth| depth < record.depth)
+        record.bases.iter().all(|base| {
+            let found = depths.get(base).copied().into_iter().chain(here(base)).min();
+            found.is_some_and(|depth| depth < record.depth)
+        })
     };
     if !packs.iter().flat_map(|(_, records)| records).all(fits) {
         return Ok(false);
@@ -254,9 +248,9 @@ fn admit(store: &Store, writer: Option<PackWriter<'_>>) -> Result<(), StoreError
 fn decoded(store: &Store, remote: &Remote, found: &Found, payload: &[u8]) -> Result<Vec<u8>, StoreError> {
     let record = &found.record;
     let wrong = |why: String| StoreError::Decode { object: record.object, pack: found.pack, why };
-    let base = record.base.map(|base| store.get_base(&base)).transpose()?;
-    let base = base.as_deref().map(Deref::deref);
-    let bytes = codec::decode(record.codec, payload, base, record.logical_len as usize)
+    let bases: Vec<_> = record.bases.iter().map(|base| store.get_base(base)).collect::<Result<_, _>>()?;
+    let bases: Vec<&[u8]> = bases.iter().map(|base| &***base).collect();
+    let bytes = codec::decode(record.codec, payload, &bases, record.logical_len as usize)
         .map_err(|error| wrong(format!("from {}: {error}", remote.backend.place())))?;
     match ObjectId::of(&bytes) == record.object {
         true => Ok(bytes),
@@ -271,10 +265,8 @@ fn lacking_there(store: &Store, remote: &Remote, recipe: &Recipe) -> Result<Vec<
         if remote.objects.contains_key(&part.object) || lacking.contains_key(&part.object) {
             continue;
         }
-        for link in store.chain(&part.object)? {
-            if remote.objects.contains_key(&link.record.object) {
-                break;
-            }
+        let chain = store.chain(&part.object)?;
+        for link in chain.lacking(|object| remote.objects.contains_key(object)) {
             lacking.insert(link.record.object, link);
         }
     }
@@ -285,18 +277,15 @@ fn lacking_there(store: &Store, remote: &Remote, recipe: &Recipe) -> Result<Vec<
 fn lacking_here(store: &Store, remote: &Remote, recipe: &Recipe) -> Result<Vec<Found>, SyncError> {
     let mut lacking = HashMap::new();
     for part in &recipe.parts {
-        let mut object = part.object;
-        for _ in 0..=MAX_DEPTH {
+        let mut next = vec![part.object];
+        while let Some(object) = next.pop() {
             if lacking.contains_key(&object) || store.holds_whole(&object) {
-                break;
+                continue;
             }
             let hole = || SyncError::Hole { place: remote.backend.place(), oid: recipe.oid, object };
             let found = *remote.objects.get(&object).ok_or_else(hole)?;
             lacking.insert(object, found);
-            match found.record.base {
-                Some(base) => object = base,
-                None => break,
-            }
+            next.extend_from_slice(&found.record.bases);
         }
     }
     Ok(shallow_first(lacking))
@@ -346,8 +335,8 @@ fn write_pack(
     let mut count = 0;
     for found in lacking {
         let known = |base: &ObjectId| remote.objects.get(base).map(|found| found.record.depth);
-        let base_depth = found.record.base.map(|base| depths.get(&base).copied().or_else(|| known(&base)));
-        let (record, payload) = match depth_on(base_depth.map(|depth| depth.unwrap_or(MAX_DEPTH))) {
+        let below = |base: &ObjectId| depths.get(base).copied().or_else(|| known(base)).unwrap_or(MAX_DEPTH);
+        let (record, payload) = match depth_on(found.record.bases.iter().map(below).collect()) {
             Some(depth) => {
                 let payload = pack::read_payload(store.backend(), found.pack, &found.record);
                 (Record { depth, ..found.record }, payload.map_err(StoreError::Pack)?)
@@ -366,9 +355,9 @@ fn write_pack(
     Ok((pack, records, count))
 }
 
-/// Where an object lies whose base lies at `base_depth`; none when that is too deep.
-fn depth_on(base_depth: Option<u8>) -> Option<u8> {
-    match base_depth {
+/// Where an object lies whose bases lie so deep; none when that is too deep.
+fn depth_on(below: Vec<u8>) -> Option<u8> {
+    match below.into_iter().max() {
         None => Some(0),
         Some(depth) => (depth < MAX_DEPTH).then_some(depth + 1),
     }

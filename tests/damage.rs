@@ -310,7 +310,8 @@ fn copies_at_two_depths_fit_each_other() {
     let records = pack::read_trailer(&disk, old).expect("a trailer");
     index.put_object(&Found { pack: old, record: records[1] });
     let store = Store::over(Box::new(disk), index);
-    let depths: Vec<u8> = store.chain(&x).expect("a chain").iter().map(|link| link.record.depth).collect();
+    let depths: Vec<u8> =
+        store.chain(&x).expect("a chain").links().iter().map(|link| link.record.depth).collect();
     assert_eq!(depths, [1, 0]);
 }
 

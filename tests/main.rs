@@ -12,6 +12,8 @@ mod backend;
 
 mod base;
 
+mod origin;
+
 mod crash;
 
 mod damage;

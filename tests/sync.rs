@@ -41,7 +41,7 @@ fn keep_links(store: &Store, revisions: &[Vec<u8>], first: usize) {
         let with = base.map(|bytes| Base { bytes, dtype: Dtype::Bytes });
         let encoded = codec::encode(bytes, Dtype::Bytes, 0, with, Effort::Push);
         assert_eq!(encoded.codec == Codec::ZstdPatch, base.is_some(), "revision {depth} is no patch");
-        let base = base.map(|bytes| (ObjectId::of(bytes), depth as u8 - 1));
+        let base = base.map(|bytes| (ObjectId::of(bytes).into(), depth as u8 - 1));
         let record = record_for(ObjectId::of(bytes), base, encoded.codec, bytes.len() as u32);
         writer.add(record, &encoded.payload).expect("an object");
     }
@@ -57,6 +57,7 @@ fn publish(backend: &dyn Backend, bytes: &[u8]) -> Oid {
         size: bytes.len() as u64,
         format: Format::Chunked,
         base: None,
+        origin: Vec::new(),
         layout: None,
         sketch: Vec::new(),
         tensors: Vec::new(),

@@ -8,7 +8,7 @@ use source::{Source, sources, words};
 const UNSAFE: [(&str, &str); 4] = [
     ("tests/cut/watched.rs", "an allocator that counts, to prove that lies don't cost memory"),
     ("src/codec/lanes/avx2.rs", "instructions that the machine is asked for before"),
-    ("src/adapter/product.rs", "instructions that the machine is asked for before"),
+    ("src/derive/product.rs", "instructions that the machine is asked for before"),
     ("src/heap.rs", "a call of the C library that no crate wraps"),
 ];
 

@@ -12,11 +12,11 @@ fuzz_target!(|input: &[u8]| {
     let Some((head, rest)) = input.split_first_chunk::<5>() else { return };
     let len = usize::from(u16::from_le_bytes([head[1], head[2]]));
     let (payload, base) = rest.split_at(usize::from(u16::from_le_bytes([head[3], head[4]])).min(rest.len()));
-    let Some(codec) = Codec::from_tag(head[0] % 7) else { return };
+    let Some(codec) = Codec::from_tag(head[0] % 8) else { return };
     for times in [1, 2, 4, 8] {
         for base_len in [len * times, len / times] {
             let base: Vec<u8> = base.iter().copied().cycle().take(base_len).collect();
-            if let Ok(bytes) = codec::decode(codec, payload, Some(&base), len) {
+            if let Ok(bytes) = codec::decode(codec, payload, &[&base, &base, &base], len) {
                 assert_eq!(bytes.len(), len);
             }
         }

@@ -9,10 +9,8 @@ use rayon::prelude::*;
 use serde::Serialize;
 use serde_json::json;
 
-use super::add_rounded;
-use super::floats::Float;
-use super::product::Product;
 use super::saved;
+use crate::derive::{Float, Product};
 use crate::format::Dtype;
 use crate::subspace::{Matrix, Truncated, truncated};
 
@@ -273,7 +271,7 @@ impl Extraction {
         let product = Product::new(b.to_vec(), a.to_vec(), self.rank, self.scale, false);
         merged.par_chunks_mut(columns).enumerate().for_each(|(row, values)| {
             match pair.layer {
-                Layer::Embedding => add_rounded(&product, values, row * columns, float),
+                Layer::Embedding => product.add_rounded_to(values, row * columns, float),
                 Layer::Linear | Layer::Conv1d => product.add_to(values, row * columns),
             }
             let rounded = float.values(&float.bytes(values));

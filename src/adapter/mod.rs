@@ -5,17 +5,14 @@
 
 mod config;
 mod extract;
-mod floats;
 mod pattern;
-mod product;
 mod saved;
 mod table;
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 
-use rayon::prelude::*;
-
+use crate::derive::{Float, Product, add, element_bytes};
 use crate::format::{Dtype, Source};
 
 pub use config::ConfigError;
@@ -23,15 +20,10 @@ pub use extract::{
     ExtractError, Extracted, ExtractedAdapter, Extraction, Layer, NotExpressible, Pair, Reason, TensorReport,
     extract,
 };
-pub use table::TableError;
+pub use table::{Part, TableError, part};
 
 use config::Config;
-use floats::{Float, element_bytes};
-use product::Product;
-use table::{Part, Stored};
-
-/// Elements of one tensor that are merged at a time; more are split among the processors.
-const CHUNK_ELEMENTS: usize = 64 << 10;
+use table::Stored;
 
 /// An adapter whose configuration and table of tensors were checked; its weights are read when needed.
 pub struct Adapter<'a> {
@@ -314,28 +306,6 @@ impl Merge {
         let Some((product, float)) = self.product.as_ref().zip(Float::of(self.dtype)) else {
             return Ok(base.to_vec());
         };
-        let chunk_bytes = CHUNK_ELEMENTS * self.dtype.width();
-        let mut merged = vec![0; base.len()];
-        let chunks = merged.par_chunks_mut(chunk_bytes).zip(base.par_chunks(chunk_bytes)).enumerate();
-        chunks.for_each(|(index, (merged, base))| {
-            let at = first as usize + index * CHUNK_ELEMENTS;
-            let mut values = float.values(base);
-            if self.embedding {
-                add_rounded(product, &mut values, at, float);
-            } else {
-                product.add_to(&mut values, at);
-            }
-            float.write(&values, merged);
-        });
-        Ok(merged)
+        Ok(add(product, base, float, first as usize, self.embedding))
     }
-}
-
-/// PEFT gives the product of an embedding the base's type before it adds it, and that of other layers not.
-fn add_rounded(product: &Product, values: &mut [f32], first: usize, float: Float) {
-    // Plus −0 changes nothing, not even a −0.
-    let mut sums = vec![-0.0; values.len()];
-    product.add_to(&mut sums, first);
-    let rounded = float.values(&float.bytes(&sums));
-    values.iter_mut().zip(rounded).for_each(|(value, sum)| *value += sum);
 }

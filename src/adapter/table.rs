@@ -79,7 +79,8 @@ fn sized(name: &str, stored: Stored) -> Result<Stored, TableError> {
     }
 }
 
-fn part(name: &str) -> Result<Part, TableError> {
+/// What the tensor of this name is for.
+pub fn part(name: &str) -> Result<Part, TableError> {
     let Some(key) = name.strip_prefix(PREFIX) else { return Err(TableError::Foreign { name: name.into() }) };
     let module_of = |ending: &str| key.strip_suffix(ending).map(str::to_owned);
     for (embedding, endings) in

@@ -14,7 +14,7 @@ use crate::codec::Codec;
 use crate::format::{self, OpenFile, Segment, Source};
 use crate::id::{ObjectId, Oid, PackId};
 use crate::index::Index;
-use crate::pack::Record;
+use crate::pack::{Bases, Record};
 use crate::pipeline::in_order;
 use crate::progress::{Cancelled, Progress};
 use crate::recipe::{self, Recipe};
@@ -59,7 +59,8 @@ pub(super) fn outline(source: &dyn Source, progress: &Progress<'_>) -> Result<Re
     let layout = format::layout_of(cut.segments());
     let (tensors, parts) = recipe::parts_of(&cut, objects);
     let size = source.len();
-    Ok(Recipe { oid, size, format: cut.format(), base: None, layout, sketch: Vec::new(), tensors, parts })
+    let (base, origin, sketch) = (None, Vec::new(), Vec::new());
+    Ok(Recipe { oid, size, format: cut.format(), base, origin, layout, sketch, tensors, parts })
 }
 
 /// A store over an artifact and the files of its base, which these recipes outline.
@@ -80,18 +81,22 @@ fn pack_of(recipe: &Recipe) -> PackId {
 }
 
 fn records(recipe: &Recipe) -> Vec<Record> {
-    let record = |(range, part): (Range<u64>, &recipe::Part)| Record {
-        object: part.object,
-        base: None,
-        offset: range.start,
-        payload_len: part.len,
-        logical_len: part.len,
+    recipe.ranges().map(|(range, part)| record(part.object, range.start, part.len)).collect()
+}
+
+/// What stands for an object of the base.
+pub(super) fn record(object: ObjectId, offset: u64, len: u32) -> Record {
+    Record {
+        object,
+        bases: Bases::NONE,
+        offset,
+        payload_len: len,
+        logical_len: len,
         // Of a raw payload, which is the object itself.
-        checksum: part.object.as_bytes()[..16].try_into().expect("because an id has 32 bytes"),
+        checksum: object.as_bytes()[..16].try_into().expect("because an id has 32 bytes"),
         codec: Codec::Raw,
         depth: 0,
-    };
-    recipe.ranges().map(record).collect()
+    }
 }
 
 impl<B: Backend> Backend for Held<B> {

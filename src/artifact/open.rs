@@ -12,9 +12,11 @@ use super::manifest::{FileEntry, Manifest, ManifestError};
 use super::tree::Tree;
 use super::validate::{self, Measured, ValidateError};
 use crate::backend::{Area, Backend, Local, Name, Privacy};
+use crate::chain::Chain;
 use crate::format::{OpenFile, Source};
 use crate::id::{ObjectId, Oid, PackId};
-use crate::pack::{self, MAX_DEPTH, MAX_OBJECT_BYTES, PackError, Record};
+use crate::index::Found;
+use crate::pack::{self, MAX_OBJECT_BYTES, PackError, Record};
 use crate::progress::{Cancelled, Progress};
 use crate::recipe::Recipe;
 use crate::store::{self, Store, StoreError};
@@ -253,21 +255,17 @@ fn comes_back(
     records: &HashMap<ObjectId, Record>,
     in_base: &HashMap<ObjectId, u32>,
 ) -> bool {
-    let mut next = object;
-    for step in 0..=MAX_DEPTH {
-        if let Some(found) = in_base.get(&next) {
-            return step > 0 || *found == len;
-        }
-        let Some(record) = records.get(&next) else { return false };
-        if step == 0 && record.logical_len != len {
-            return false;
-        }
-        match record.base {
-            Some(base) => next = base,
-            None => return true,
-        }
+    if let Some(found) = in_base.get(&object) {
+        return *found == len;
     }
-    false
+    let find = |object: &ObjectId| match in_base.get(object) {
+        Some(len) => Some(held::record(*object, 0, *len)),
+        None => records.get(object).copied(),
+    };
+    // In which pack does not matter here.
+    let find =
+        |object: &ObjectId| find(object).map(|record| Found { pack: PackId::from_bytes([0; 32]), record });
+    records.get(&object).is_some_and(|record| record.logical_len == len) && Chain::is_whole(&object, find)
 }
 
 /// How a file differs from the one with this recipe, if it does.

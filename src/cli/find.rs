@@ -7,6 +7,7 @@ use super::{report, watch};
 use crate::census::FileCost;
 use crate::daemon::message::{Failure, FileAnswer, Kind, Reply, Request};
 use crate::id::Oid;
+use crate::recipe::{Parent, Reason};
 
 /// Which packs, bases and remotes hold a file
 #[derive(Debug, Args)]
@@ -88,6 +89,23 @@ pub fn print_cost(path: &str, cost: &FileCost) {
     if let (Some(base), Some(reason)) = (cost.base, cost.reason) {
         report::say(&format!("base     {base} (by {})", super::log::reason(reason)));
     }
+    for line in made_of(cost) {
+        report::say(&line);
+    }
+}
+
+/// Where a file follows from others by a rule: a line for each of them.
+fn made_of(cost: &FileCost) -> Vec<String> {
+    let many = cost.origin.len() > 1;
+    let line = |(at, Parent { oid, weight }): (usize, &Parent)| {
+        let what = match cost.reason {
+            Some(Reason::Merge) => format!("{} × {oid}", report::weight(*weight)),
+            Some(Reason::Adapter) if at > 0 => format!("{} × adapter {oid}", report::weight(*weight)),
+            _ => oid.to_string(),
+        };
+        format!("{} {what}", if at == 0 { "made of " } else { "       +" })
+    };
+    cost.origin.iter().enumerate().filter(|_| many).map(line).collect()
 }
 
 /// The files below, nearest first, as far as the store still has them.

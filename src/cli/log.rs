@@ -92,5 +92,8 @@ pub fn reason(reason: Reason) -> &'static str {
         Reason::History => "history",
         Reason::Declared => "declared",
         Reason::Likeness => "likeness",
+        Reason::Merge => "merge",
+        Reason::Adapter => "adapter",
+        Reason::Conversion => "conversion",
     }
 }

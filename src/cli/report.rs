@@ -99,6 +99,12 @@ pub fn share(part: u64, whole: u64) -> String {
     if whole == 0 { "-".into() } else { format!("{:.1} %", 100.0 * part as f64 / whole as f64) }
 }
 
+/// A weight in a sum: `0.3333`, `0.5`, `2`.
+pub fn weight(weight: f64) -> String {
+    let text = format!("{weight:.4}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
 /// A tensor's shape: `32×64`.
 pub fn shape(shape: &[u64]) -> String {
     shape.iter().map(u64::to_string).collect::<Vec<_>>().join("×")

@@ -131,7 +131,7 @@ mod tests {
             let with = raw(&base);
             if let Some(found) = approximated(&target, &with, tier).unwrap() {
                 let Encoded { codec, payload } = &found.encoded;
-                let decoded = decode(*codec, payload, Some(&with), found.bytes.len()).unwrap();
+                let decoded = decode(*codec, payload, &[&with], found.bytes.len()).unwrap();
                 prop_assert_eq!(&decoded, &found.bytes);
                 let within = 0.01 / 127.0 * 1.02;
                 let near = |(target, found): (&f32, f32)| (target - found).abs() <= within;
@@ -146,7 +146,7 @@ mod tests {
             len in 0usize..64,
             codec in prop::sample::select(vec![Codec::Quantised, Codec::LowRank]),
         ) {
-            if let Ok(bytes) = decode(codec, &payload, Some(&vec![1; len * 4]), len * 4) {
+            if let Ok(bytes) = decode(codec, &payload, &[&vec![1; len * 4]], len * 4) {
                 prop_assert_eq!(bytes.len(), len * 4);
             }
         }

@@ -9,6 +9,7 @@ mod bytes;
 mod cells;
 mod context;
 mod deltas;
+pub mod derived;
 mod fit;
 mod lanes;
 pub mod lossy;
@@ -51,6 +52,8 @@ pub enum Codec {
     Quantised = 5,
     /// A matrix as a product beside the base, of such an approximation.
     LowRank = 6,
+    /// By a rule from other objects (see `derived`).
+    Derived = 7,
 }
 
 /// An encoded object.
@@ -111,13 +114,14 @@ impl Codec {
             4 => Codec::ZstdPatch,
             5 => Codec::Quantised,
             6 => Codec::LowRank,
+            7 => Codec::Derived,
             _ => return None,
         })
     }
 
-    /// Whether a payload decodes only together with its base.
+    /// Whether a payload decodes only together with a base.
     pub const fn needs_base(self) -> bool {
-        matches!(self, Codec::Ulp | Codec::ZstdPatch | Codec::Quantised | Codec::LowRank)
+        matches!(self, Codec::Ulp | Codec::ZstdPatch | Codec::Quantised | Codec::LowRank | Codec::Derived)
     }
 }
 
@@ -187,9 +191,10 @@ fn zstd_share(bytes: &[u8]) -> f64 {
 pub fn decode(
     codec: Codec,
     payload: &[u8],
-    base: Option<&[u8]>,
+    bases: &[&[u8]],
     decoded_len: usize,
 ) -> Result<Vec<u8>, DecodeError> {
+    let base = bases.first().copied();
     match codec {
         Codec::Raw if payload.len() == decoded_len => Ok(payload.to_vec()),
         Codec::Raw => {
@@ -200,6 +205,7 @@ pub fn decode(
         Codec::Ulp => ulp::decode(payload, base.ok_or(DecodeError::NoBase)?, decoded_len),
         Codec::LowRank => lowrank::decode(payload, base.ok_or(DecodeError::NoBase)?, decoded_len),
         Codec::Quantised => quantised::decode(payload, base.ok_or(DecodeError::NoBase)?, decoded_len),
+        Codec::Derived => derived::decode(payload, bases, decoded_len),
         Codec::ZstdPatch => zstd::decompress_patch(payload, base.ok_or(DecodeError::NoBase)?, decoded_len),
     }
 }

@@ -33,6 +33,8 @@ pub(super) struct Array {
     pub dtype: Dtype,
     /// As in [`Segment`].
     pub row_len: u64,
+    /// What a row counts for in a slice: `row_len`, or the elements of its blocks.
+    row_elements: u64,
     pub shape: Vec<u64>,
 }
 
@@ -70,12 +72,13 @@ impl Array {
         let rows = outer.iter().try_fold(1u64, |rows, &len| rows.checked_mul(len))?;
         let len = rows.checked_mul(row_len)?.checked_mul(element.dtype.width() as u64)?;
         let range = start..start.checked_add(len)?;
-        Some(Array { name, range, dtype: element.dtype, row_len, shape })
+        let row_elements = if element.block == 1 { row_len } else { row };
+        Some(Array { name, range, dtype: element.dtype, row_len, row_elements, shape })
     }
 
     /// Bytes without rows.
     pub fn bytes(name: String, range: Range<u64>, shape: Vec<u64>) -> Self {
-        Array { name, range, dtype: Dtype::Bytes, row_len: 0, shape }
+        Array { name, range, dtype: Dtype::Bytes, row_len: 0, row_elements: 0, shape }
     }
 
     fn is_usable(&self) -> bool {
@@ -91,7 +94,9 @@ impl Array {
         let width = self.dtype.width() as u64;
         let end = match self.row_len {
             0 => at + BYTES_SLICE,
-            row_len if row_len <= MAX_SLICE_ELEMENTS => at + MAX_SLICE_ELEMENTS / row_len * row_len * width,
+            row_len if row_len <= MAX_SLICE_ELEMENTS => {
+                at + (MAX_SLICE_ELEMENTS / self.row_elements).max(1) * row_len * width
+            }
             row_len => {
                 let row_end = (at / (row_len * width) + 1) * row_len * width;
                 row_end.min(at + MAX_SLICE_ELEMENTS * width)

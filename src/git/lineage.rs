@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use super::history::{History, HistoryError};
+use super::history::{History, HistoryError, Version};
 use crate::id::Oid;
 
 const MAX_CARD_BYTES: u64 = 1 << 20;
@@ -24,6 +24,32 @@ pub fn declared(git_dir: &Path, history: &History, oid: Oid) -> Result<Vec<Oid>,
     Ok(found)
 }
 
+/// Files in the repository from which the file of this oid may have been computed, in the order of the paths: adapters
+/// that may be merged in it, and models beside a GGUF file.
+pub fn ingredients(history: &History, oid: Oid) -> Vec<Oid> {
+    let mut found = Vec::new();
+    for (path, _) in history.places(oid) {
+        let newest = |(other, versions): (&str, &[Version])| {
+            versions.first().filter(|_| is_ingredient(path, other)).map(|version| version.pointer.oid)
+        };
+        found.extend(history.paths().filter_map(newest).filter(|other| *other != oid));
+    }
+    found
+}
+
+fn is_ingredient(path: &str, other: &str) -> bool {
+    let (folder, file) = path.rsplit_once('/').unwrap_or(("", path));
+    let (other_folder, other) = other.rsplit_once('/').unwrap_or(("", other));
+    let is_adapter = |file: &str| file.starts_with("adapter") && file.ends_with(".safetensors");
+    if file.ends_with(".gguf") {
+        let above = folder.rsplit_once('/').map_or("", |(above, _)| above);
+        let is_float = ["f16", "bf16", "f32"].iter().any(|float| other.to_lowercase().contains(float));
+        return other.ends_with(".safetensors") && [folder, above].contains(&other_folder)
+            || other.ends_with(".gguf") && folder == other_folder && is_float;
+    }
+    is_adapter(other) && !is_adapter(file)
+}
+
 /// What the card and the configuration in `folder` call their base.
 fn declared_names(repo: &gix::Repository, commit: &str, folder: &str) -> Vec<String> {
     let read = |file: &str| {
@@ -35,20 +61,24 @@ fn declared_names(repo: &gix::Repository, commit: &str, folder: &str) -> Vec<Str
         String::from_utf8(id.object().ok()?.data.clone()).ok()
     };
     let mut names = Vec::new();
-    names.extend(read("README.md").and_then(|card| front_matter_base(&card)));
+    names.extend(read("README.md").map(|card| front_matter_bases(&card)).unwrap_or_default());
     names.extend(read("adapter_config.json").and_then(|text| json_text(&text, "base_model_name_or_path")));
     names.extend(read("config.json").and_then(|text| json_text(&text, "_name_or_path")));
     names
 }
 
-/// `base_model: NAME` between the two `---` lines; a list gives its first item.
-fn front_matter_base(card: &str) -> Option<String> {
-    let mut lines = card.strip_prefix("---")?.lines().skip(1).take_while(|line| line.trim_end() != "---");
-    let value = lines.find_map(|line| line.strip_prefix("base_model:"))?.trim();
-    let value = if value.is_empty() { lines.next()?.trim().strip_prefix('-')?.trim() } else { value };
-    let value = value.trim_start_matches('[').trim_end_matches(']').split(',').next()?;
-    let value = value.trim().trim_matches(['"', '\'']);
-    (!value.is_empty()).then(|| value.to_owned())
+/// `base_model: NAME` between the two `---` lines, or a list of names: a merge has several.
+fn front_matter_bases(card: &str) -> Vec<String> {
+    let Some(card) = card.strip_prefix("---") else { return Vec::new() };
+    let mut lines = card.lines().skip(1).take_while(|line| line.trim_end() != "---");
+    let Some(value) = lines.find_map(|line| line.strip_prefix("base_model:")) else { return Vec::new() };
+    let mut values: Vec<&str> =
+        value.trim().trim_start_matches('[').trim_end_matches(']').split(',').collect();
+    if value.trim().is_empty() {
+        values = lines.map_while(|line| line.trim().strip_prefix('-')).collect();
+    }
+    let bare = values.into_iter().map(|value| value.trim().trim_matches(['"', '\'']));
+    bare.filter(|name| !name.is_empty()).map(str::to_owned).collect()
 }
 
 fn json_text(text: &str, key: &str) -> Option<String> {
@@ -68,7 +98,8 @@ fn resolve<'a>(
     let plays = move |path: &str| {
         let (folder, other) = path.rsplit_once('/').unwrap_or(("", path));
         let same_folder = folder.rsplit('/').next() == Some(last.as_str()) && folder != from;
-        same_folder && (other == file || other.ends_with(".safetensors") && file.starts_with("adapter"))
+        let is_model = other.ends_with(".safetensors");
+        same_folder && (other == file || is_model && (file.starts_with("adapter") || file.ends_with(".gguf")))
     };
     history.paths().filter(move |(path, _)| plays(path)).filter_map(|(_, v)| v.first()).map(|v| v.pointer.oid)
 }
@@ -80,11 +111,23 @@ mod tests {
     /// The front matter decides which base a model is stored against: each way people write it counts.
     #[test]
     fn reads_the_base_from_a_model_card() {
-        let base = |text: &str| front_matter_base(text);
-        assert_eq!(base("---\nlicense: mit\nbase_model: org/a\n---\n# x").as_deref(), Some("org/a"));
-        assert_eq!(base("---\nbase_model:\n- \"org/b\"\n---\n").as_deref(), Some("org/b"));
-        assert_eq!(base("---\nbase_model: [org/c, org/d]\n---\n").as_deref(), Some("org/c"));
-        assert_eq!(base("---\nlicense: mit\n---\nbase_model: no\n"), None);
-        assert_eq!(base("base_model: no\n"), None);
+        let bases = |text: &str| front_matter_bases(text);
+        assert_eq!(bases("---\nlicense: mit\nbase_model: org/a\n---\n# x"), ["org/a"]);
+        assert_eq!(bases("---\nbase_model:\n- \"org/b\"\n  - 'org/c'\ntags: []\n---\n"), ["org/b", "org/c"]);
+        assert_eq!(bases("---\nbase_model: [org/c, org/d]\n---\n"), ["org/c", "org/d"]);
+        assert!(bases("---\nlicense: mit\n---\nbase_model: no\n").is_empty());
+        assert!(bases("base_model: no\n").is_empty());
+    }
+
+    /// What a file may have been computed from is stored before it, or it is stored whole.
+    #[test]
+    fn ingredients_lie_beside() {
+        assert!(is_ingredient("merged/model.safetensors", "lora/adapter_model.safetensors"));
+        assert!(!is_ingredient("lora/adapter_model.safetensors", "other/adapter_model.safetensors"));
+        assert!(is_ingredient("m/gguf/m-Q8_0.gguf", "m/model-00001-of-00002.safetensors"));
+        assert!(is_ingredient("m-Q8_0.gguf", "m-F16.gguf"));
+        assert!(!is_ingredient("m-Q8_0.gguf", "m-Q4_0.gguf"));
+        assert!(!is_ingredient("m/gguf/m-Q8_0.gguf", "n/model.safetensors"));
+        assert!(!is_ingredient("a/model.safetensors", "b/model.safetensors"));
     }
 }

@@ -4,9 +4,11 @@
 //! the trailer binds every payload by checksum, so the id binds the whole file.
 //! Byte layout: docs/format.md, "Packs".
 
+mod bases;
 mod reader;
 mod writer;
 
+pub use bases::{Bases, MAX_BASES};
 pub use reader::{PackError, check_payload, read_payload, read_trailer, read_unchecked, salvage_trailer};
 pub use writer::PackWriter;
 
@@ -15,9 +17,10 @@ use crate::id::ObjectId;
 
 const HEAD: &[u8; 8] = b"GSPACK01";
 const FOOT: &[u8; 8] = b"GSPKEND1";
-/// magic, record count, four zero bytes.
+/// magic, record count, count of further bases.
 const FOOTER_BYTES: usize = 16;
 const RECORD_BYTES: usize = 100;
+const ID_BYTES: usize = 32;
 
 /// Longest chain of deltas that is read, whatever wrote it.
 pub const MAX_DEPTH: u8 = 32;
@@ -28,8 +31,8 @@ pub const MAX_OBJECT_BYTES: u32 = 32 << 20;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Record {
     pub object: ObjectId,
-    /// The object this one is a delta against.
-    pub base: Option<ObjectId>,
+    /// The objects that this one is decoded with.
+    pub bases: Bases,
     /// Where the payload starts in the pack.
     pub offset: u64,
     pub payload_len: u32,
@@ -49,6 +52,8 @@ pub enum RecordError {
     Codec(u8),
     #[error("depth {depth} does not fit a record that {base}")]
     Depth { depth: u8, base: &'static str },
+    #[error("it has more bases than its pack lists")]
+    Bases,
     #[error("object of {0} bytes is over the limit of {MAX_OBJECT_BYTES}")]
     TooLong(u32),
 }
@@ -57,10 +62,11 @@ impl Record {
     /// Of one record in a trailer.
     pub(crate) const BYTES: usize = RECORD_BYTES;
 
+    /// The record, but for the bases behind the first: these stand elsewhere.
     pub(crate) fn encode(&self) -> [u8; RECORD_BYTES] {
         let mut out = [0; RECORD_BYTES];
         out[..32].copy_from_slice(self.object.as_bytes());
-        if let Some(base) = &self.base {
+        if let Some(base) = self.bases.first() {
             out[32..64].copy_from_slice(base.as_bytes());
         }
         out[64..72].copy_from_slice(&self.offset.to_le_bytes());
@@ -69,16 +75,21 @@ impl Record {
         out[80..96].copy_from_slice(&self.checksum);
         out[96] = self.codec as u8;
         out[97] = self.depth;
+        out[98] = self.further().len() as u8;
         out
     }
 
-    pub(crate) fn decode(bytes: &[u8; RECORD_BYTES]) -> Result<Record, RecordError> {
-        let hash = |at: usize| -> [u8; 32] { bytes[at..at + 32].try_into().expect("because 32 bytes") };
+    /// The bases behind the first.
+    pub(crate) fn further(&self) -> &[ObjectId] {
+        self.bases.get(1..).unwrap_or_default()
+    }
+
+    /// Reads a record, and takes its bases behind the first from `further`.
+    pub(crate) fn decode(bytes: &[u8; RECORD_BYTES], further: &mut &[u8]) -> Result<Record, RecordError> {
         let u32_at = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("because 4 bytes"));
-        let base = ObjectId::from_bytes(hash(32));
         let record = Record {
-            object: ObjectId::from_bytes(hash(0)),
-            base: (base.as_bytes() != &[0; 32]).then_some(base),
+            object: id_of(&bytes[..32]),
+            bases: decode_bases(&bytes[32..64], bytes[98], further)?,
             offset: u64::from_le_bytes(bytes[64..72].try_into().expect("because 8 bytes")),
             payload_len: u32_at(72),
             logical_len: u32_at(76),
@@ -93,9 +104,9 @@ impl Record {
     /// What must hold of every record, when written and when read.
     fn check(&self) -> Result<(), RecordError> {
         let depth = self.depth;
-        match self.base {
-            None if depth != 0 => return Err(RecordError::Depth { depth, base: "has no base" }),
-            Some(_) if depth == 0 || depth > MAX_DEPTH => {
+        match self.bases.is_empty() {
+            true if depth != 0 => return Err(RecordError::Depth { depth, base: "has no base" }),
+            false if depth == 0 || depth > MAX_DEPTH => {
                 return Err(RecordError::Depth { depth, base: "has a base" });
             }
             _ => {}
@@ -105,6 +116,23 @@ impl Record {
             false => Ok(()),
         }
     }
+}
+
+/// The bases of a record: the first, unless it is zeros, and as many more from `further`.
+fn decode_bases(first: &[u8], more: u8, further: &mut &[u8]) -> Result<Bases, RecordError> {
+    let bytes = usize::from(more) * ID_BYTES;
+    let (own, rest) = further.split_at_checked(bytes).ok_or(RecordError::Bases)?;
+    *further = rest;
+    let has_first = first != [0; ID_BYTES];
+    if !has_first && more > 0 {
+        return Err(RecordError::Bases);
+    }
+    let ids = has_first.then_some(first).into_iter().chain(own.chunks_exact(ID_BYTES)).map(id_of);
+    Bases::of(ids).ok_or(RecordError::Bases)
+}
+
+fn id_of(bytes: &[u8]) -> ObjectId {
+    ObjectId::from_bytes(bytes.try_into().expect("because an id has 32 bytes"))
 }
 
 /// First half of the BLAKE3 of a payload.

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::{FOOT, FOOTER_BYTES, HEAD, Record, RecordError, checksum};
+use super::{FOOT, FOOTER_BYTES, HEAD, ID_BYTES, Record, RecordError, checksum};
 use crate::backend::{Backend, Name};
 use crate::id::{ObjectId, PackId};
 
@@ -36,12 +36,11 @@ pub fn read_trailer(backend: &dyn Backend, pack: PackId) -> Result<Vec<Record>, 
         return Err(damaged(format!("expected at least {least} bytes, found {len}")));
     }
     let footer = backend.read(name, len - FOOTER_BYTES as u64..len).map_err(io)?;
-    let count = u32::from_le_bytes(footer[8..12].try_into().expect("because the footer has 16 bytes"));
-    let records_bytes = u64::from(count) * Record::BYTES as u64;
-    if &footer[..8] != FOOT || records_bytes + least > len {
+    let lists = Lists::of(&footer);
+    if &footer[..8] != FOOT || lists.bytes() + least > len {
         return Err(damaged("its last bytes are no trailer".into()));
     }
-    let start = len - FOOTER_BYTES as u64 - records_bytes;
+    let start = len - FOOTER_BYTES as u64 - lists.bytes();
     let trailer = backend.read(name, start..len).map_err(io)?;
     if blake3::hash(&trailer).as_bytes() != pack.as_bytes() {
         return Err(damaged("its trailer does not hash to its name".into()));
@@ -50,8 +49,13 @@ pub fn read_trailer(backend: &dyn Backend, pack: PackId) -> Result<Vec<Record>, 
     if backend.read(name, 0..HEAD.len() as u64).map_err(io)? != HEAD {
         return Err(damaged("its first bytes are not those of a pack".into()));
     }
-    let records = &trailer[..records_bytes as usize];
-    records.chunks_exact(Record::BYTES).map(|raw| check_record(pack, raw, start)).collect()
+    let (records, mut further) = trailer[..lists.bytes() as usize].split_at(lists.records as usize);
+    let raw = records.chunks_exact(Record::BYTES);
+    let records = raw.map(|raw| check_record(pack, raw, &mut further, start)).collect::<Result<_, _>>()?;
+    match further.is_empty() {
+        true => Ok(records),
+        false => Err(damaged("it lists bases that no object has".into())),
+    }
 }
 
 /// Records of a pack whose trailer no longer hashes to its name: only a hint of what may be there.
@@ -63,12 +67,34 @@ pub fn salvage_trailer(backend: &dyn Backend, pack: PackId) -> Result<Vec<Record
     let len = backend.len(name).map_err(io)?.unwrap_or(0);
     let Some(end) = len.checked_sub(FOOTER_BYTES as u64) else { return Ok(Vec::new()) };
     let footer = backend.read(name, end..len).map_err(io)?;
-    let count = u32::from_le_bytes(footer[8..12].try_into().expect("because the footer has 16 bytes"));
-    let start = end.checked_sub(u64::from(count) * Record::BYTES as u64);
-    let Some(start) = start else { return Ok(Vec::new()) };
-    let records = backend.read(name, start..end).map_err(io)?;
+    let lists = Lists::of(&footer);
+    let Some(start) = end.checked_sub(lists.bytes()) else { return Ok(Vec::new()) };
+    let trailer = backend.read(name, start..end).map_err(io)?;
+    let (records, mut further) = trailer.split_at(lists.records as usize);
     let whole = records.chunks_exact(Record::BYTES);
-    Ok(whole.filter_map(|raw| check_record(pack, raw, start).ok()).collect())
+    Ok(whole.filter_map(|raw| check_record(pack, raw, &mut further, start).ok()).collect())
+}
+
+/// Bytes of the two lists before the footer.
+struct Lists {
+    records: u64,
+    further: u64,
+}
+
+impl Lists {
+    fn of(footer: &[u8]) -> Lists {
+        let count = |at: usize| {
+            u32::from_le_bytes(footer[at..at + 4].try_into().expect("because a footer has 16 bytes"))
+        };
+        Lists {
+            records: u64::from(count(8)) * Record::BYTES as u64,
+            further: u64::from(count(12)) * ID_BYTES as u64,
+        }
+    }
+
+    fn bytes(&self) -> u64 {
+        self.records + self.further
+    }
 }
 
 /// The payload of one record, after its checksum was found right.
@@ -96,10 +122,15 @@ pub fn check_payload(pack: PackId, record: &Record, payload: &[u8]) -> Result<()
     Err(PackError::Damaged { pack, what })
 }
 
-fn check_record(pack: PackId, raw: &[u8], payloads_end: u64) -> Result<Record, PackError> {
+fn check_record(
+    pack: PackId,
+    raw: &[u8],
+    further: &mut &[u8],
+    payloads_end: u64,
+) -> Result<Record, PackError> {
     let raw: &[u8; Record::BYTES] = raw.try_into().expect("because chunks_exact gives whole records");
     let object = ObjectId::from_bytes(raw[..32].try_into().expect("because an id has 32 bytes"));
-    let record = Record::decode(raw).map_err(|error| PackError::Record { pack, object, error })?;
+    let record = Record::decode(raw, further).map_err(|error| PackError::Record { pack, object, error })?;
     let end = record.offset.saturating_add(u64::from(record.payload_len));
     if record.offset < HEAD.len() as u64 || end > payloads_end {
         let what = format!("object {object} ends at {end}, payloads end at {payloads_end}");

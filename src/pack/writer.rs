@@ -46,9 +46,11 @@ impl<'a> PackWriter<'a> {
     pub fn finish(mut self) -> io::Result<(PackId, Vec<Record>)> {
         let mut trailer = Vec::with_capacity(self.records.len() * Record::BYTES + super::FOOTER_BYTES);
         self.records.iter().for_each(|record| trailer.extend_from_slice(&record.encode()));
+        let further: Vec<_> = self.records.iter().flat_map(Record::further).collect();
+        further.iter().for_each(|base| trailer.extend_from_slice(base.as_bytes()));
         trailer.extend_from_slice(FOOT);
         trailer.extend_from_slice(&(self.records.len() as u32).to_le_bytes());
-        trailer.extend_from_slice(&[0; 4]);
+        trailer.extend_from_slice(&(further.len() as u32).to_le_bytes());
         self.staged.write_all(&trailer)?;
         let id = PackId::from_bytes(*blake3::hash(&trailer).as_bytes());
         // A pack of this name that is there already may be a damaged one: what was just written is not.

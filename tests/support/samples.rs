@@ -143,8 +143,8 @@ pub fn make_pack(backend: &dyn Backend, made: &[Made<'_>]) -> io::Result<PackId>
     let mut writer = PackWriter::new(backend)?;
     for made in made {
         let whole = codec::encode(made.bytes, Dtype::Bytes, 0, None, Effort::Push);
-        writer
-            .add(record_for(made.object, made.base, whole.codec, made.bytes.len() as u32), &whole.payload)?;
+        let base = made.base.map(|(base, depth)| (base.into(), depth));
+        writer.add(record_for(made.object, base, whole.codec, made.bytes.len() as u32), &whole.payload)?;
     }
     Ok(writer.finish()?.0)
 }
@@ -157,6 +157,7 @@ pub fn make_recipe(backend: &dyn Backend, bytes: &[u8], object: ObjectId) -> Oid
         size: bytes.len() as u64,
         format: Format::Chunked,
         base: None,
+        origin: Vec::new(),
         layout: None,
         sketch: Vec::new(),
         tensors: Vec::new(),

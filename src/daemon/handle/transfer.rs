@@ -39,7 +39,7 @@ impl Handler {
         Ok(Reply::Uploaded { stored, sent: moved.bytes })
     }
 
-    /// Stores a file and, before it, the parents it is best compared with. Returns the new bytes.
+    /// Stores a file and, before it, what it is best compared with or computed from. Returns the new bytes.
     fn keep(
         &self,
         oid: Oid,
@@ -49,7 +49,8 @@ impl Handler {
     ) -> Result<u64, Failure> {
         let history = repo.map(|repo| self.history(repo)).unwrap_or_default();
         let mut stored = 0;
-        for (ancestor, path) in self.ancestors(oid, path, repo, &history) {
+        let ingredients = self.ingredients(oid, path, repo, &history);
+        for (ancestor, path) in ingredients.into_iter().chain(self.ancestors(oid, path, repo, &history)) {
             let watch: &Progress<'_> = if ancestor == oid { progress } else { &|_| progress(0) };
             let hints = hints(repo, &history, ancestor);
             match self.keep_one(ancestor, &path, &hints, watch) {
@@ -59,6 +60,25 @@ impl Handler {
             }
         }
         Ok(stored)
+    }
+
+    /// Files from which this one may have been computed, that lie in git-lfs' cache and not in the store.
+    fn ingredients(
+        &self,
+        oid: Oid,
+        path: &Path,
+        repo: Option<&Path>,
+        history: &History,
+    ) -> Vec<(Oid, PathBuf)> {
+        let mut found = Vec::new();
+        let declared = hints(repo, history, oid).declared;
+        for other in declared.into_iter().chain(lineage::ingredients(history, oid)).take(MOST_ANCESTORS) {
+            let place = beside(path, other).filter(|place| place.is_file());
+            found.extend(
+                place.filter(|_| !self.store.has(&other).unwrap_or(true)).map(|place| (other, place)),
+            );
+        }
+        found
     }
 
     /// The file and those of its parents that lie in git-lfs' cache and not in the store, oldest first.

@@ -23,6 +23,29 @@ impl Float {
         }
     }
 
+    /// Bytes of a value.
+    pub fn width(self) -> usize {
+        if self == Float::F32 { 4 } else { 2 }
+    }
+
+    /// The type as others call it.
+    pub fn dtype(self) -> Dtype {
+        match self {
+            Float::F32 => Dtype::F32,
+            Float::Bf16 => Dtype::Bf16,
+            Float::F16 => Dtype::F16,
+        }
+    }
+
+    /// The value of the type that is nearest.
+    pub fn round(self, value: f32) -> f32 {
+        match self {
+            Float::F32 => value,
+            Float::Bf16 => from_bf16(to_bf16(value)),
+            Float::F16 => from_f16(to_f16(value)),
+        }
+    }
+
     /// The values of little-endian bytes.
     pub fn values(self, bytes: &[u8]) -> Vec<f32> {
         match self {
@@ -34,8 +57,7 @@ impl Float {
 
     /// The bytes of values, rounded.
     pub fn bytes(self, values: &[f32]) -> Vec<u8> {
-        let width = if self == Float::F32 { 4 } else { 2 };
-        let mut bytes = vec![0; values.len() * width];
+        let mut bytes = vec![0; values.len() * self.width()];
         self.write(values, &mut bytes);
         bytes
     }

@@ -4,6 +4,12 @@
 //! FMA: one fused multiply-add after the other along the rank, in blocks where the rank is large
 //! (measured on torch 2.15; `tests/data/adapters/make.py` makes the merges that it is compared with).
 
+use rayon::prelude::*;
+
+use super::floats::Float;
+
+/// Elements of one tensor that are added at a time; more are split among the processors.
+const CHUNK_ELEMENTS: usize = 64 << 10;
 /// Longest rank that is summed in one go.
 const BLOCK_RANK: usize = 192;
 /// Elements of a row that are summed together: their sums stay in the first cache.
@@ -26,6 +32,15 @@ impl Product {
         Product { left, right, rank, columns, scale }
     }
 
+    /// Number of its elements.
+    pub fn len(&self) -> usize {
+        (self.left.len() / self.rank).saturating_mul(self.columns)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Adds its elements from number `first` on to `values`.
     pub fn add_to(&self, values: &mut [f32], first: usize) {
         let (mut values, mut at) = (values, first);
@@ -36,6 +51,14 @@ impl Product {
             self.add_to_row(piece, row, column);
             (values, at) = (rest, at + len);
         }
+    }
+
+    /// The same, each element rounded to a type before it is added.
+    pub fn add_rounded_to(&self, values: &mut [f32], first: usize, float: Float) {
+        // Plus −0 changes nothing, not even a −0.
+        let mut sums = vec![-0.0; values.len()];
+        self.add_to(&mut sums, first);
+        values.iter_mut().zip(sums).for_each(|(value, sum)| *value += float.round(sum));
     }
 
     fn add_to_row(&self, values: &mut [f32], row: usize, column: usize) {
@@ -78,6 +101,26 @@ impl Product {
             *value += sum * self.scale;
         }
     }
+}
+
+/// The bytes of a tensor with the product added, from the tensor's element `first` on.
+///
+/// `rounded`: the product is given the tensor's type before it is added, as PEFT does for embeddings.
+pub fn add(product: &Product, base: &[u8], float: Float, first: usize, rounded: bool) -> Vec<u8> {
+    let chunk_bytes = CHUNK_ELEMENTS * float.width();
+    let mut sum = vec![0; base.len()];
+    let chunks = sum.par_chunks_mut(chunk_bytes).zip(base.par_chunks(chunk_bytes)).enumerate();
+    chunks.for_each(|(index, (sum, base))| {
+        let at = first + index * CHUNK_ELEMENTS;
+        let mut values = float.values(base);
+        if rounded {
+            product.add_rounded_to(&mut values, at, float);
+        } else {
+            product.add_to(&mut values, at);
+        }
+        float.write(&values, sum);
+    });
+    sum
 }
 
 /// How much of the rank is summed in one go.

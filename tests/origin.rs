@@ -1,0 +1,164 @@
+//! Files that were made from others by a rule: the rule is found, and nothing else is stored.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use git_sparse::backend::Memory;
+use git_sparse::base::Hints;
+use git_sparse::codec::Effort;
+use git_sparse::gc;
+use git_sparse::id::Oid;
+use git_sparse::ingest::{Ingested, ingest};
+use git_sparse::progress::unwatched;
+use git_sparse::recipe::Reason;
+use git_sparse::repack::repack;
+use git_sparse::store::Store;
+use git_sparse::sync::{self, Remote};
+
+use crate::support::samples::{Sample, assert_clean, assert_gives_back, fetch, fresh};
+
+fn data(path: &str) -> Vec<u8> {
+    let path: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(path);
+    fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn keep(store: &Store, bytes: &[u8]) -> Ingested {
+    ingest(store, &bytes, Oid::of(bytes), &Hints::default(), Effort::Push, &unwatched).unwrap()
+}
+
+#[track_caller]
+fn comes_back(store: &Store, files: &[Vec<u8>]) {
+    let samples: Vec<Sample> = files
+        .iter()
+        .map(|bytes| Sample { oid: Oid::of(bytes), bytes: bytes.clone(), earlier: Vec::new() })
+        .collect();
+    assert_gives_back(store, &samples, "by its rule");
+    assert_clean(store, "with rules");
+}
+
+/// The sums that people write, to the bit: a merge of two models in the store costs a few dozen bytes a tensor.
+#[test]
+fn merges_are_stored_as_rules() {
+    for dtype in ["f32", "bf16"] {
+        let models = ["a", "b", "c"].map(|model| data(&format!("merges/{model}-{dtype}.safetensors")));
+        for merge in [
+            "native",
+            "single",
+            "double",
+            "steps",
+            "two-steps",
+            "far",
+            "add",
+            "lerp",
+            "lerp-back",
+            "half",
+            "soup",
+            "mean",
+            "linear",
+            "stacked",
+            "stacked-equal",
+            "task",
+        ] {
+            let store = fresh(Memory::default());
+            for model in &models {
+                keep(&store, model);
+            }
+            let bytes = data(&format!("merges/{merge}-{dtype}.safetensors"));
+            let kept = keep(&store, &bytes);
+            let reason = kept.base.map(|(_, reason)| reason);
+            assert_eq!(reason, Some(Reason::Merge), "{merge} of {dtype}");
+            assert!(kept.stored <= 40 * kept.new_objects, "{merge} of {dtype}: {} bytes", kept.stored);
+            comes_back(&store, &[models.to_vec(), vec![bytes]].concat());
+        }
+    }
+}
+
+/// A merged adapter costs nothing but its rule where the adapter is in the store, too: PEFT's bytes, whatever
+/// its scale was.
+#[test]
+fn merged_adapters_are_stored_as_rules() {
+    let cases = [
+        ("models/tiny-base/model", "models/tiny-lora/adapter_model", "models/tiny-lora-merged/model"),
+        ("adapters/linear-f32/base", "adapters/linear-f32/adapter_model", "adapters/linear-f32/merged"),
+        ("adapters/linear-bf16/base", "adapters/linear-bf16/adapter_model", "adapters/linear-bf16/merged"),
+        ("adapters/linear-f16/base", "adapters/linear-f16/adapter_model", "adapters/linear-f16/merged"),
+        ("adapters/rslora/base", "adapters/rslora/adapter_model", "adapters/rslora/merged"),
+        ("adapters/large-rank/base", "adapters/large-rank/adapter_model", "adapters/large-rank/merged"),
+        ("adapters/conv1d/base", "adapters/conv1d/adapter_model", "adapters/conv1d/merged"),
+        ("adapters/patterns/base", "adapters/patterns/adapter_model", "adapters/patterns/merged"),
+        ("adapters/embedding/base", "adapters/embedding/adapter_model", "adapters/embedding/merged"),
+        (
+            "adapters/embedding-f16/base",
+            "adapters/embedding-f16/adapter_model",
+            "adapters/embedding-f16/merged",
+        ),
+    ];
+    for (base, adapter, merged) in cases {
+        let [base, adapter, merged_bytes] =
+            [base, adapter, merged].map(|path| data(&format!("{path}.safetensors")));
+        let store = fresh(Memory::default());
+        keep(&store, &base);
+        keep(&store, &adapter);
+        let kept = keep(&store, &merged_bytes);
+        assert_eq!(kept.base.map(|(_, reason)| reason), Some(Reason::Adapter), "{merged}");
+        assert!(kept.stored <= 20 * kept.new_objects, "{merged}: {} bytes", kept.stored);
+        comes_back(&store, &[base, adapter, merged_bytes]);
+    }
+}
+
+/// A quantisation costs its header: the blocks are computed anew from the model in the store, byte for byte.
+#[test]
+fn quantisations_are_stored_as_rules() {
+    let model = data("gguf/model.safetensors");
+    for kind in ["F16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1"] {
+        let store = fresh(Memory::default());
+        keep(&store, &model);
+        let quantised = data(&format!("gguf/model-{kind}.gguf"));
+        let kept = keep(&store, &quantised);
+        assert_eq!(kept.base.map(|(_, reason)| reason), Some(Reason::Conversion), "{kind}");
+        // Its header has no counterpart: that is all that costs more than a rule.
+        assert!(kept.stored <= 1024, "{kind}: {} bytes", kept.stored);
+        comes_back(&store, &[model.clone(), quantised]);
+    }
+}
+
+/// Whoever gets a merge gets what it is computed from, and keeps it, though the models themselves go.
+#[test]
+fn what_a_rule_needs_travels_and_stays() {
+    let [a, b, merge] =
+        ["a-bf16", "b-bf16", "native-bf16"].map(|name| data(&format!("merges/{name}.safetensors")));
+    let elsewhere = Memory::default();
+    let here = fresh(Memory::default());
+    for bytes in [&a, &b, &merge] {
+        keep(&here, bytes);
+    }
+    let mut remote = Remote::new(Box::new(elsewhere.clone()));
+    sync::push(&here, &mut remote, Oid::of(&merge), &unwatched).unwrap();
+
+    let there = fresh(Memory::default());
+    let mut remote = Remote::new(Box::new(elsewhere));
+    assert_eq!(fetch(&there, &mut remote, Oid::of(&merge)).unwrap(), merge);
+    assert!(!there.has(&Oid::of(&a)).unwrap(), "only what was asked for exists");
+    let plan = gc::plan(&there, 0, 0).unwrap();
+    gc::carry_out(&there, &plan, 0).unwrap();
+    repack(&there, 0, &unwatched).unwrap();
+    comes_back(&there, &[merge]);
+}
+
+/// Models may come in any order: what was stored whole is computed once a repack finds from what.
+#[test]
+fn a_repack_finds_rules_that_a_push_could_not() {
+    let names = ["native-bf16", "a-bf16", "b-bf16"];
+    let mut files: Vec<Vec<u8>> =
+        names.iter().map(|name| data(&format!("merges/{name}.safetensors"))).collect();
+    files.push(data("gguf/model-Q8_0.gguf"));
+    files.push(data("gguf/model.safetensors"));
+    let store = fresh(Memory::default());
+    let stored: Vec<u64> = files.iter().map(|bytes| keep(&store, bytes).stored).collect();
+    assert!(stored[3] > 300_000, "the quantisation came first, and cost {} bytes", stored[3]);
+    let done = repack(&store, 0, &unwatched).unwrap();
+    assert!(done.before - done.after > 300_000, "{done:?}");
+    comes_back(&store, &files);
+    assert_eq!(repack(&store, 0, &unwatched).unwrap().changed, 0, "all was found");
+    comes_back(&store, &files);
+}
