@@ -80,10 +80,10 @@ pub fn ingest(
     effort: Effort,
     progress: &Progress<'_>,
 ) -> Result<Ingested, IngestError> {
-    let shape = Shape::of(source)?;
+    let mut shape = Shape::of(source)?;
     let base = base::choose(store, oid, shape.layout.as_ref(), &shape.sketch, hints)?;
-    let origin = shape.origin(store, source, oid, base.as_ref().map(|choice| &choice.recipe))?;
-    let mut against = Against { origin, ..Against::default() };
+    shape.origin = shape.find_origin(store, source, Some(oid), base.as_ref().map(|choice| &choice.recipe))?;
+    let mut against = Against::default();
     if let Some(choice) = base {
         against.counterparts = Counterparts::of(&choice.recipe);
         against.base = Some((choice.recipe.oid, choice.reason));
@@ -99,7 +99,12 @@ pub fn ingest_against(
     effort: Effort,
     progress: &Progress<'_>,
 ) -> Result<Ingested, IngestError> {
-    keep(store, source, Shape::of(source)?, None, against, effort, progress)
+    let mut shape = Shape::of(source)?;
+    // An approximation is another file: no rule gives it.
+    if against.lossy.is_none() {
+        shape.origin = shape.find_origin(store, source, None, None)?;
+    }
+    keep(store, source, shape, None, against, effort, progress)
 }
 
 /// What a new file is compared against.
@@ -108,8 +113,6 @@ pub struct Against {
     pub counterparts: Counterparts,
     /// What the recipe says of it.
     pub base: Option<(Oid, Reason)>,
-    /// Files and rules from which the new one may follow.
-    pub origin: Option<Origin>,
     /// Store an approximation of the file in its place, where that is smaller: the recipe is of another file
     /// then. Never for what somebody calls by its hash.
     pub lossy: Option<Tier>,
@@ -120,21 +123,23 @@ struct Shape {
     cut: Cut,
     layout: Option<Layout>,
     sketch: Vec<f32>,
+    /// Files and rules from which it may follow.
+    origin: Option<Origin>,
 }
 
 impl Shape {
     fn of(source: &dyn Source) -> Result<Shape, IngestError> {
         let cut = format::cut(source).map_err(IngestError::Read)?;
         let sketch = sketch::of(source, &cut).map_err(IngestError::Read)?;
-        Ok(Shape { layout: format::layout_of(cut.segments()), cut, sketch })
+        Ok(Shape { layout: format::layout_of(cut.segments()), cut, sketch, origin: None })
     }
 
     /// Looks for what the file was made from.
-    fn origin(
+    fn find_origin(
         &self,
         store: &Store,
         source: &dyn Source,
-        oid: Oid,
+        oid: Option<Oid>,
         base: Option<&Recipe>,
     ) -> Result<Option<Origin>, StoreError> {
         let read = |segment: &Segment, len: usize| {
@@ -155,10 +160,8 @@ fn keep(
     effort: Effort,
     progress: &Progress<'_>,
 ) -> Result<Ingested, IngestError> {
-    let Shape { cut, layout, sketch } = shape;
-    let Against { counterparts, mut base, origin, lossy } = against;
-    // An approximation is another file: no rule gives it.
-    let origin = origin.filter(|_| lossy.is_none());
+    let Shape { cut, layout, sketch, origin } = shape;
+    let Against { counterparts, mut base, lossy } = against;
     let encoder = Encoder { store, counterparts, origin, effort, lossy, pending: SkipSet::new() };
     let mut packer = Packer::new(&encoder);
     let oid = run(&encoder, &mut packer, source, &cut, progress)?;

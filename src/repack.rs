@@ -210,7 +210,7 @@ fn origin_of(store: &Store, recipe: &Recipe, base: Option<&Recipe>) -> Result<Op
         bytes.truncate(len);
         Some(bytes)
     };
-    let (oid, layout, sketch) = (recipe.oid, recipe.layout.as_ref(), &recipe.sketch);
+    let (oid, layout, sketch) = (Some(recipe.oid), recipe.layout.as_ref(), &recipe.sketch);
     origin::find(store, &Child { oid, layout, sketch, segments: &segments, read: &read }, base)
 }
 

@@ -158,12 +158,7 @@ fn against(base: &Tree, recipes: &[Recipe], file: &TreeFile, lossy: Option<Tier>
     let mut counterparts = Counterparts::default();
     own.iter().chain(&others).for_each(|(_, recipe)| counterparts.add(recipe));
     let nearest = own.first().or_else(|| others.iter().max_by_key(|(_, recipe)| recipe.tensors.len()));
-    Against {
-        counterparts,
-        base: nearest.map(|(_, recipe)| (recipe.oid, Reason::Declared)),
-        origin: None,
-        lossy,
-    }
+    Against { counterparts, base: nearest.map(|(_, recipe)| (recipe.oid, Reason::Declared)), lossy }
 }
 
 fn ingest(

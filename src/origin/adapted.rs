@@ -24,7 +24,7 @@ const FAR: f64 = 1.3;
 pub(super) fn find(store: &Store, child: &Child<'_>, base: &Recipe) -> Result<Option<Origin>, StoreError> {
     let adapters: Vec<Recipe> = base::adapters(store)
         .iter()
-        .filter(|oid| **oid != child.oid)
+        .filter(|oid| Some(**oid) != child.oid)
         .filter_map(|oid| store.recipe(oid).ok().flatten())
         .take(MOST_ADAPTERS)
         .collect();

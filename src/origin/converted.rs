@@ -7,7 +7,7 @@ use super::{Attempt, Child, Origin};
 use crate::derive::{Converted, Float, Kind, Rule};
 use crate::format::{Dtype, Segment};
 use crate::id::{ObjectId, Oid};
-use crate::recipe::{Parent, Reason, Recipe};
+use crate::recipe::{Parent, Part, Reason};
 use crate::store::{Store, StoreError};
 
 /// Files of the store that are looked at.
@@ -21,18 +21,20 @@ const LEAST_SHARED: f64 = 0.02;
 
 /// Looks for the model that a file in GGUF was made from.
 pub(super) fn find(store: &Store, child: &Child<'_>) -> Result<Option<Origin>, StoreError> {
-    let tensors: Vec<&Segment> = child.segments.iter().filter(|segment| segment.slice == 0).collect();
-    let is_gguf = |segment: &&&Segment| before(&segment.name).len() > 1;
-    let quantised = tensors.iter().filter(|segment| !kinds(segment).is_empty() && segment.dtype == Dtype::U8);
-    if tensors.iter().filter(is_gguf).count() == 0 || quantised.count() == 0 && child.layout.is_none() {
+    if !may_be_converted(child.segments) {
         return Ok(None);
     }
-    let mut proven: Vec<(Oid, Pairs)> = Vec::new();
+    let source = |object: &ObjectId, len: usize| {
+        let bytes = store.get_base(object).ok()?;
+        bytes.get(..len).map(<[u8]>::to_vec)
+    };
+    let reads = Reads { child: child.read, source: &source };
+    let mut proven: Vec<(Oid, Pairs<ObjectId>)> = Vec::new();
     let mut covered = HashSet::new();
     for (oid, pairs) in candidates(store, child)? {
         // Several files together may be one model; of two models that both fit the first is taken.
         let fresh = pairs.names().filter(|name| !covered.contains(*name)).count();
-        if fresh == 0 || !pairs.proves(store, child) {
+        if fresh == 0 || !pairs.proves(child.segments, &reads) {
             continue;
         }
         covered.extend(pairs.names().map(str::to_owned));
@@ -43,18 +45,31 @@ pub(super) fn find(store: &Store, child: &Child<'_>) -> Result<Option<Origin>, S
     }
     let mut attempts = HashMap::new();
     for (_, pairs) in proven.iter().rev() {
-        attempts.extend(pairs.attempts(store, child));
+        let rules = pairs.rules(child.segments, &reads);
+        let attempt = |(rule, source)| Attempt { rule: Rule::Converted(rule), sources: vec![source] };
+        attempts.extend(rules.into_iter().map(|(slice, found)| (slice, attempt(found))));
     }
     let parents = proven.iter().map(|(oid, _)| Parent { oid: *oid, weight: 1.0 }).collect();
     Ok(Some(Origin { reason: Reason::Conversion, parents, attempts }))
 }
 
+/// Whether a file has tensors that a converter may have written.
+pub fn may_be_converted(segments: &[Segment]) -> bool {
+    let is_gguf = |segment: &Segment| segment.slice == 0 && before(&segment.name).len() > 1;
+    let is_quantised = |segment: &Segment| segment.dtype == Dtype::U8 && !kinds(segment).is_empty();
+    segments.iter().any(|segment| is_gguf(segment) || is_quantised(segment))
+}
+
 /// The files that have tensors of these names and shapes, those with the most first.
-fn candidates(store: &Store, child: &Child<'_>) -> Result<Vec<(Oid, Pairs)>, StoreError> {
+fn candidates(store: &Store, child: &Child<'_>) -> Result<Vec<(Oid, Pairs<ObjectId>)>, StoreError> {
     let mut found = Vec::new();
-    for oid in store.oids()?.into_iter().filter(|oid| *oid != child.oid).take(MOST_FILES) {
+    for oid in store.oids()?.into_iter().filter(|oid| Some(*oid) != child.oid).take(MOST_FILES) {
         let Some(recipe) = store.recipe(&oid).ok().flatten() else { continue };
-        let pairs = Pairs::of(child, &recipe);
+        let slice = |part: &Part| {
+            let tensor = recipe.tensor_of(part)?;
+            Some((tensor.name.as_str(), tensor.dtype, tensor.shape.as_slice(), part.object))
+        };
+        let pairs = Pairs::of(child.segments, recipe.parts.iter().filter_map(slice));
         if pairs.by_name.len() as f64 > LEAST_SHARED * recipe.tensors.len() as f64 {
             found.push((oid, pairs));
         }
@@ -64,28 +79,32 @@ fn candidates(store: &Store, child: &Child<'_>) -> Result<Vec<(Oid, Pairs)>, Sto
     Ok(found)
 }
 
-/// The tensors of a file from which those of the child may have been made.
-struct Pairs {
-    /// By the name in the child: type, and the objects of its slices.
-    by_name: BTreeMap<String, (Float, Vec<ObjectId>)>,
+/// The tensors of a model from which those of a file may have been made. `H` says where a slice lies.
+pub struct Pairs<H> {
+    /// By the name in the file: type, and the slices.
+    by_name: BTreeMap<String, (Float, Vec<H>)>,
 }
 
-impl Pairs {
-    fn of(child: &Child<'_>, recipe: &Recipe) -> Pairs {
-        let mut tensors: HashMap<&str, (Float, &[u64], Vec<ObjectId>)> = HashMap::new();
-        for part in &recipe.parts {
-            if let Some((tensor, index)) = recipe.tensor_of(part).zip(part.tensor)
-                && let Some(float) = Float::of(tensor.dtype)
-            {
-                let tensor = &recipe.tensors[index as usize];
-                let slices = &mut tensors.entry(&tensor.name).or_insert((float, &tensor.shape, Vec::new())).2;
-                slices.push(part.object);
+/// How the first bytes of a segment, and those of a slice of the model, are read.
+pub struct Reads<'a, H> {
+    pub child: &'a dyn Fn(&Segment, usize) -> Option<Vec<u8>>,
+    pub source: &'a dyn Fn(&H, usize) -> Option<Vec<u8>>,
+}
+
+impl<H: Clone> Pairs<H> {
+    /// Of a file that is cut so, and a model with these slices: name, type and shape of the tensor, and the place.
+    pub fn of<'a>(
+        segments: &[Segment],
+        slices: impl Iterator<Item = (&'a str, Dtype, &'a [u64], H)>,
+    ) -> Pairs<H> {
+        let mut tensors: HashMap<&str, (Float, &[u64], Vec<H>)> = HashMap::new();
+        for (name, dtype, shape, place) in slices {
+            if let Some(float) = Float::of(dtype) {
+                tensors.entry(name).or_insert((float, shape, Vec::new())).2.push(place);
             }
         }
         let mut by_name = BTreeMap::new();
-        for segment in
-            child.segments.iter().filter(|segment| segment.slice == 0 && !kinds(segment).is_empty())
-        {
+        for segment in segments.iter().filter(|segment| segment.slice == 0 && !kinds(segment).is_empty()) {
             let names = before(&segment.name);
             let fits =
                 |name: &String| tensors.get(name.as_str()).filter(|(_, shape, _)| *shape == segment.shape);
@@ -100,29 +119,32 @@ impl Pairs {
         self.by_name.keys().map(String::as_str)
     }
 
-    /// Whether the first row of the smallest matrix comes out.
-    fn proves(&self, store: &Store, child: &Child<'_>) -> bool {
-        let matrices = child.segments.iter().filter(|segment| {
+    /// Whether the first rows of the smallest matrix come out.
+    pub fn proves(&self, segments: &[Segment], reads: &Reads<'_, H>) -> bool {
+        let matrices = segments.iter().filter(|segment| {
             segment.slice == 0 && segment.shape.len() > 1 && self.by_name.contains_key(&segment.name)
         });
         let smallest = matrices.min_by_key(|segment| segment.range.end - segment.range.start);
-        smallest.is_some_and(|segment| self.trial(store, child, segment).is_some())
+        smallest.is_some_and(|segment| self.trial(segment, reads).is_some())
     }
 
     /// The rule that gives the first two rows of a tensor, but for a few bytes.
-    fn trial(&self, store: &Store, child: &Child<'_>, segment: &Segment) -> Option<Converted> {
+    fn trial(&self, segment: &Segment, reads: &Reads<'_, H>) -> Option<Converted> {
         let (from, slices) = &self.by_name[&segment.name];
-        let source = store.get_base(slices.first()?).ok()?;
         let row_len = *segment.shape.last()?;
         let row_bytes = usize::try_from(row_len).ok()?.checked_mul(from.width())?;
-        let row = |number: usize| source.get(number * row_bytes..(number + 1) * row_bytes);
+        let elements = segment.shape.iter().try_fold(1u64, |all, len| all.checked_mul(*len))?;
+        let has_heads = has_heads(&segment.name);
+        let read = if has_heads { MOST_HEAD_ROWS / 2 } else { 2 };
+        let rows = usize::try_from(elements.checked_div(row_len)?).ok()?.min(read);
+        let source = (reads.source)(slices.first()?, rows.checked_mul(row_bytes)?)?;
         for kind in kinds(segment) {
             let rule = Converted { from: *from, to: kind, row_len, head: 0 };
             let packed = row_len as usize / kind.block() * kind.packed();
-            let rows = (segment.range.end - segment.range.start) as usize / packed.max(1);
-            let bytes = (child.read)(segment, packed * rows.min(2))?;
+            let bytes = (reads.child)(segment, packed * rows.min(2))?;
             let gives = |number: usize, bytes: &[u8]| {
-                let out = row(number).and_then(|row| Rule::Converted(rule).apply(&[row], packed).ok());
+                let row = source.get(number * row_bytes..(number + 1) * row_bytes);
+                let out = row.and_then(|row| Rule::Converted(rule).apply(&[row], packed).ok());
                 out.is_some_and(|out| is_close(&out, bytes))
             };
             let (first, second) = bytes.split_at_checked(packed)?;
@@ -132,9 +154,7 @@ impl Pairs {
             if second.is_empty() || gives(1, second) {
                 return Some(rule);
             }
-            if has_heads(&segment.name)
-                && let Some(half) = (2..MOST_HEAD_ROWS / 2).find(|number| gives(*number, second))
-            {
+            if let Some(half) = (2..rows).find(|number| has_heads && gives(*number, second)) {
                 return Some(Converted { head: 2 * half as u32, ..rule });
             }
         }
@@ -142,22 +162,25 @@ impl Pairs {
     }
 
     /// How each slice may follow: what holds for one tensor is taken to hold for all that play its part.
-    fn attempts(&self, store: &Store, child: &Child<'_>) -> HashMap<(String, u32), Attempt> {
-        let mut rules: HashMap<(String, Dtype, u64, u64), Option<Converted>> = HashMap::new();
-        let mut attempts = HashMap::new();
-        for segment in child.segments {
+    pub fn rules(
+        &self,
+        segments: &[Segment],
+        reads: &Reads<'_, H>,
+    ) -> HashMap<(String, u32), (Converted, H)> {
+        let mut by_part: HashMap<(String, Dtype, u64, u64), Option<Converted>> = HashMap::new();
+        let mut rules = HashMap::new();
+        for segment in segments {
             let Some((from, slices)) = self.by_name.get(&segment.name) else { continue };
             let row_len = segment.shape.last().copied().unwrap_or(1);
             let part: String = segment.name.chars().filter(|c| !c.is_ascii_digit()).collect();
             let key = (part, segment.dtype, segment.row_len, row_len);
-            let rule = *rules.entry(key).or_insert_with(|| self.trial(store, child, segment));
+            let rule = *by_part.entry(key).or_insert_with(|| self.trial(segment, reads));
             if let Some((rule, source)) = rule.zip(slices.get(segment.slice as usize)) {
-                let rule = Rule::Converted(Converted { from: *from, ..rule });
-                attempts
-                    .insert((segment.name.clone(), segment.slice), Attempt { rule, sources: vec![*source] });
+                let rule = Converted { from: *from, ..rule };
+                rules.insert((segment.name.clone(), segment.slice), (rule, source.clone()));
             }
         }
-        attempts
+        rules
     }
 }
 

@@ -31,7 +31,7 @@ const UNUSUAL: [f64; 8] = [1.0 / 3.0, 2.0 / 3.0, -0.5, -0.3, -0.2, 1.2, 1.3, 1.5
 pub(super) fn find(store: &Store, child: &Child<'_>) -> Result<Option<Origin>, StoreError> {
     let Some((layout, float)) = child.layout.zip(main_float(child.segments)) else { return Ok(None) };
     let mut models = base::alike(store, layout, child.sketch);
-    models.retain(|model| model.oid != child.oid && model.distance > 0.0);
+    models.retain(|model| Some(model.oid) != child.oid && model.distance > 0.0);
     for sum in likely(child.sketch, float, &models) {
         let parents = sum.terms.iter().map(|(model, _)| store.recipe(&models[*model].oid).ok().flatten());
         let Some(parents) = parents.collect::<Option<Vec<Recipe>>>() else { continue };

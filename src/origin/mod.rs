@@ -11,6 +11,8 @@ mod names;
 
 use std::collections::HashMap;
 
+pub use converted::{Pairs, Reads, may_be_converted};
+
 use crate::codec::{self, Effort, Encoded};
 use crate::derive::{Float, Rule};
 use crate::format::{Dtype, Segment};
@@ -28,7 +30,8 @@ const MOST_WRONG: f64 = 0.5;
 
 /// What is known of a file that may have been made from others.
 pub struct Child<'a> {
-    pub oid: Oid,
+    /// Where it is known before the file was read.
+    pub oid: Option<Oid>,
     pub layout: Option<&'a Layout>,
     pub sketch: &'a [f32],
     pub segments: &'a [Segment],
@@ -102,7 +105,7 @@ pub fn find(store: &Store, child: &Child<'_>, base: Option<&Recipe>) -> Result<O
     if let Some(found) = converted::find(store, child)? {
         return Ok(Some(found));
     }
-    let Some(base) = base.filter(|base| base.oid != child.oid) else { return Ok(None) };
+    let Some(base) = base.filter(|base| Some(base.oid) != child.oid) else { return Ok(None) };
     if let Some(found) = adapted::find(store, child, base)? {
         return Ok(Some(found));
     }
