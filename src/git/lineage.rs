@@ -9,6 +9,10 @@ use super::history::{History, HistoryError, Version};
 use crate::id::Oid;
 
 const MAX_CARD_BYTES: u64 = 1 << 20;
+/// Files of one family that are told of.
+const MOST_SIBLINGS: usize = 64;
+/// How many times as large one of a family may be: f32 beside bf16, and some.
+const MOST_SIZES_APART: u64 = 3;
 
 /// Files that the model at a path of `oid` declares to be made from, in the order of the paths.
 pub fn declared(git_dir: &Path, history: &History, oid: Oid) -> Result<Vec<Oid>, HistoryError> {
@@ -22,6 +26,31 @@ pub fn declared(git_dir: &Path, history: &History, oid: Oid) -> Result<Vec<Oid>,
         }
     }
     Ok(found)
+}
+
+/// Files, as they are now, that came before the file of this oid and may be of one family with it: same ending, similar
+/// size. Oldest first.
+pub fn siblings(history: &History, oid: Oid) -> Vec<Oid> {
+    let Some((time, path, own)) =
+        history.places(oid).map(|(path, v)| (v.time, path, v)).min_by_key(|v| (v.0, v.1))
+    else {
+        return Vec::new();
+    };
+    let size = own.pointer.size;
+    let is_like = |version: &Version| {
+        let other = version.pointer.size;
+        other.max(size) <= other.min(size).saturating_mul(MOST_SIZES_APART)
+    };
+    let ending = |path: &str| path.rsplit_once('.').map(|(_, ending)| ending.to_owned());
+    let others = history.paths().filter(|(other, _)| ending(other) == ending(path));
+    let versions = others.filter_map(|(other, versions)| Some((other, versions.first()?)));
+    let before = versions.filter(|(other, version)| {
+        (version.time, *other) < (time, path) && version.pointer.oid != oid && is_like(version)
+    });
+    let mut before: Vec<_> = before.map(|(other, v)| (v.time, other, v.pointer.oid)).collect();
+    before.sort();
+    before.drain(..before.len().saturating_sub(MOST_SIBLINGS));
+    before.into_iter().map(|(_, _, oid)| oid).collect()
 }
 
 /// Files in the repository from which the file of this oid may have been computed, in the order of the paths: adapters

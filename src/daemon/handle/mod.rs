@@ -1,5 +1,6 @@
 //! Does what a request asks. The one place that holds a `Store`.
 
+mod before;
 mod foresee;
 mod inspect;
 mod maintain;

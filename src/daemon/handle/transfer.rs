@@ -1,26 +1,23 @@
 //! Upload and download: one file between git-lfs, the store and a remote.
 
 use std::fs::{self, OpenOptions};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use super::Handler;
+use super::before::{Before, hints};
 use crate::base::Hints;
 use crate::codec::Effort;
 use crate::daemon::message::{Failure, Kind, RemotePlace, Reply};
 use crate::daemon::words;
 use crate::format::OpenFile;
 use crate::fsck;
-use crate::git::{History, lineage, pointer};
 use crate::id::Oid;
 use crate::ingest::ingest;
 use crate::progress::Progress;
 use crate::recipe::Recipe;
 use crate::reconstruct::reconstruct;
 use crate::sync;
-
-/// How many parents of a file are stored before it, when they lie at hand.
-const MOST_ANCESTORS: usize = 64;
 
 impl Handler {
     pub(super) fn upload(
@@ -49,60 +46,16 @@ impl Handler {
     ) -> Result<u64, Failure> {
         let history = repo.map(|repo| self.history(repo)).unwrap_or_default();
         let mut stored = 0;
-        let ingredients = self.ingredients(oid, path, repo, &history);
-        for (ancestor, path) in ingredients.into_iter().chain(self.ancestors(oid, path, repo, &history)) {
-            let watch: &Progress<'_> = if ancestor == oid { progress } else { &|_| progress(0) };
-            let hints = hints(repo, &history, ancestor);
-            match self.keep_one(ancestor, &path, &hints, watch) {
-                // A parent that can't be stored costs size, not the push.
-                Err(_) if ancestor != oid => continue,
+        for (file, path) in Before::of(oid, path, &self.store, repo, &history) {
+            let watch: &Progress<'_> = if file == oid { progress } else { &|_| progress(0) };
+            let hints = hints(repo, &history, file);
+            match self.keep_one(file, &path, &hints, watch) {
+                // Another that can't be stored costs size, not the push.
+                Err(_) if file != oid => continue,
                 found => stored += found?,
             }
         }
         Ok(stored)
-    }
-
-    /// Files from which this one may have been computed, that lie in git-lfs' cache and not in the store.
-    fn ingredients(
-        &self,
-        oid: Oid,
-        path: &Path,
-        repo: Option<&Path>,
-        history: &History,
-    ) -> Vec<(Oid, PathBuf)> {
-        let mut found = Vec::new();
-        let declared = hints(repo, history, oid).declared;
-        for other in declared.into_iter().chain(lineage::ingredients(history, oid)).take(MOST_ANCESTORS) {
-            let place = beside(path, other).filter(|place| place.is_file());
-            found.extend(
-                place.filter(|_| !self.store.has(&other).unwrap_or(true)).map(|place| (other, place)),
-            );
-        }
-        found
-    }
-
-    /// The file and those of its parents that lie in git-lfs' cache and not in the store, oldest first.
-    fn ancestors(
-        &self,
-        oid: Oid,
-        path: &Path,
-        repo: Option<&Path>,
-        history: &History,
-    ) -> Vec<(Oid, PathBuf)> {
-        let mut chain = vec![(oid, path.to_owned())];
-        while chain.len() < MOST_ANCESTORS {
-            let hints = hints(repo, history, chain[chain.len() - 1].0);
-            let parents = hints.earlier.iter().chain(&hints.declared);
-            let mut parents = parents.filter(|parent| !chain.iter().any(|(known, _)| known == *parent));
-            let Some(parent) = parents.next() else { break };
-            let Some(path) = beside(path, *parent).filter(|path| path.is_file()) else { break };
-            if self.store.has(parent).unwrap_or(true) {
-                break;
-            }
-            chain.push((*parent, path));
-        }
-        chain.reverse();
-        chain
     }
 
     fn keep_one(
@@ -213,15 +166,4 @@ impl Handler {
             words::reconstruct(recipe.oid, &error)
         })
     }
-}
-
-fn hints(repo: Option<&Path>, history: &History, oid: Oid) -> Hints {
-    let declared = repo.and_then(|repo| lineage::declared(repo, history, oid).ok()).unwrap_or_default();
-    Hints { earlier: history.earlier(oid), declared }
-}
-
-/// Where git-lfs keeps `other`, given where it keeps the file at `path`.
-fn beside(path: &Path, other: Oid) -> Option<PathBuf> {
-    let objects = path.parent()?.parent()?.parent()?;
-    Some(pointer::object_path(objects, other))
 }

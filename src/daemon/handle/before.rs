@@ -1,0 +1,67 @@
+//! What is stored before a file, so that it finds what it is best compared with or computed from.
+//!
+//! A first push has many models at once, and in any order: git-lfs' cache has them all.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+use crate::base::Hints;
+use crate::git::{History, lineage, pointer};
+use crate::id::Oid;
+use crate::store::Store;
+
+/// Most files that are stored on the way to one.
+const MOST: usize = 256;
+
+/// Files in the order in which they are to be stored.
+pub(super) struct Before<'a> {
+    store: &'a Store,
+    repo: Option<&'a Path>,
+    history: &'a History,
+    seen: HashSet<Oid>,
+    found: Vec<(Oid, PathBuf)>,
+}
+
+impl<'a> Before<'a> {
+    /// The file that git-lfs keeps at `path`, last; before it those that lie beside it there and not in the store.
+    pub fn of(
+        oid: Oid,
+        path: &Path,
+        store: &'a Store,
+        repo: Option<&'a Path>,
+        history: &'a History,
+    ) -> Vec<(Oid, PathBuf)> {
+        let mut before = Before { store, repo, history, seen: HashSet::from([oid]), found: Vec::new() };
+        before.add_those_before(oid, path);
+        before.found.push((oid, path.to_owned()));
+        before.found
+    }
+
+    fn add_those_before(&mut self, oid: Oid, path: &Path) {
+        let Hints { earlier, declared } = hints(self.repo, self.history, oid);
+        let mut others: Vec<Oid> = earlier.into_iter().take(1).chain(declared).collect();
+        others.extend(lineage::siblings(self.history, oid));
+        others.extend(lineage::ingredients(self.history, oid));
+        for other in others {
+            if self.seen.len() >= MOST || !self.seen.insert(other) || self.store.has(&other).unwrap_or(true) {
+                continue;
+            }
+            if let Some(place) = beside(path, other).filter(|place| place.is_file()) {
+                self.add_those_before(other, &place);
+                self.found.push((other, place));
+            }
+        }
+    }
+}
+
+/// What the repository tells of a file's parents.
+pub(super) fn hints(repo: Option<&Path>, history: &History, oid: Oid) -> Hints {
+    let declared = repo.and_then(|repo| lineage::declared(repo, history, oid).ok()).unwrap_or_default();
+    Hints { earlier: history.earlier(oid), declared }
+}
+
+/// Where git-lfs keeps `other`, given where it keeps the file at `path`.
+fn beside(path: &Path, other: Oid) -> Option<PathBuf> {
+    let objects = path.parent()?.parent()?.parent()?;
+    Some(pointer::object_path(objects, other))
+}
