@@ -72,6 +72,8 @@ pub mod gc;
 pub mod repack;
 
 // Edges.
+pub mod hub;
+
 pub mod daemon;
 
 pub mod agent;

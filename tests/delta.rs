@@ -2,6 +2,7 @@
 
 mod adapter;
 mod estimate;
+mod hub;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -191,7 +192,7 @@ fn models_are_found_in_repositories_and_in_the_hubs_cache() {
     let same = repo.git(&["sparse", "delta", "estimate", "tiny-sft:model", "tiny-sft:model"]);
     assert!(same.contains("identical"), "{same}");
     for (spec, told) in [
-        ("org/other", "hf download org/other"),
+        ("org/other", "HF_HUB_OFFLINE=0 to fetch it"),
         ("org/tiny@ffff", "it has: 0123abcd"),
         ("no such thing", "REV:PATH"),
         ("tiny-base:nowhere", "nothing at"),

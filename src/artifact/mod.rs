@@ -25,6 +25,6 @@ pub use manifest::{
 };
 pub use open::{Artifact, Difference, Differs, MeasureError, OpenError};
 pub use rebuild::{RebuildError, rebuild, try_out};
-pub use staging::{Staging, StagingError};
-pub use tree::{Tree, TreeError, TreeFile};
+pub use staging::{Staging, StagingError, is_unfinished};
+pub use tree::{Tree, TreeError, TreeFile, is_plain};
 pub use validate::{Measured, ValidateError};

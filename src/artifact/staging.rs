@@ -104,7 +104,7 @@ fn sweep(parent: &Path, name: &str) {
 }
 
 /// Whether this is the name of a directory that was not finished.
-pub(super) fn is_unfinished(name: &str) -> bool {
+pub fn is_unfinished(name: &str) -> bool {
     name.starts_with('.') && name.ends_with(".partial")
 }
 

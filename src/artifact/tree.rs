@@ -109,7 +109,7 @@ fn gather(dir: &Path, prefix: &str, files: &mut Vec<TreeFile>) -> Result<(), Tre
 
 /// Whether a path from elsewhere may be written below a directory: it stays inside, and means the same
 /// on every system. `.git` is none: a later git would run what is in it.
-pub(super) fn is_plain(path: &str) -> bool {
+pub fn is_plain(path: &str) -> bool {
     let plain = |part: &str| {
         // As file systems read it that know streams, and no dots or spaces at the end.
         let read = part.split(':').next().unwrap_or(part).trim_end_matches(['.', ' ']);

@@ -1,18 +1,18 @@
-//! What a user may name as a model: files on disk, a revision of a repository, or a snapshot of a hub.
+//! What a user may name as a model: files on disk, a revision of a repository, or a model of a hub.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::repo::Repo;
-use super::snapshot::{self, NoSnapshot};
-use super::watch;
+use super::{hub, watch};
 use crate::artifact::{Staging, StagingError, Tree, TreeError, TreeFile};
 use crate::daemon::message::{Failure, Kind, Request};
 use crate::daemon::words;
 use crate::format::{OpenFile, Source};
 use crate::git::content::{self, ContentError};
 use crate::git::{Pointer, pointer};
+use crate::hub::ModelName;
 
 /// A model, and the directory that holds its files as long as they are needed.
 pub struct Found {
@@ -75,13 +75,14 @@ fn look_up(spec: &str, near: &Path) -> Result<Found, Failure> {
     if let Some((revision, path)) = spec.split_once(':') {
         return at_revision(spec, revision, path, near);
     }
-    match snapshot::find(spec) {
-        Ok(found) => {
-            let tree = Tree::read(spec, &found.dir).map_err(|error| not_a_model(&error))?;
-            Ok(Found { tree: Tree { revision: Some(found.commit), ..tree }, _checkout: None })
-        }
-        Err(why) => Err(no_such_model(spec, &why)),
-    }
+    let Some(name) = ModelName::parse(spec) else {
+        return Err(Failure::new(Kind::NotFound, format!("{spec}: no such file or directory")).fix(
+            "name a file, a model's directory, REV:PATH in a repository, or org/name[@revision] of a hub",
+        ));
+    };
+    let found = hub::find(&name)?;
+    let tree = Tree::read(spec, &found.dir).map_err(|error| not_a_model(&error))?;
+    Ok(Found { tree: Tree { revision: Some(found.commit), ..tree }, _checkout: None })
 }
 
 fn at_revision(spec: &str, revision: &str, path: &str, near: &Path) -> Result<Found, Failure> {
@@ -134,23 +135,6 @@ fn fill(repo: &Repo, pointer: Pointer, place: &Path) -> Result<(), Failure> {
     }
     let path = std::path::absolute(place).map_err(failed)?;
     watch::call(&Request::Rebuild { oid: pointer.oid, path }).map(drop)
-}
-
-fn no_such_model(spec: &str, why: &NoSnapshot) -> Failure {
-    let told = format!("{spec}: no such file or directory");
-    match why {
-        NoSnapshot::NotAName => Failure::new(Kind::NotFound, told)
-            .fix("name a file, a model's directory, REV:PATH in a repository, or org/name[@revision] in the hub's cache"),
-        NoSnapshot::Unknown(place) => {
-            Failure::new(Kind::NotFound, format!("{told}, and no such model in the hub's cache ({})", place.display()))
-                .fix(format!("if it is a model of a hub: hf download {}", spec.replacen('@', " --revision ", 1)))
-        }
-        NoSnapshot::OtherRevisions(known) => {
-            let known = known.join(", ");
-            Failure::new(Kind::NotFound, format!("{spec}: the hub's cache has this model, but not this revision alone"))
-                .fix(format!("it has: {known}; or: hf download {}", spec.replacen('@', " --revision ", 1)))
-        }
-    }
 }
 
 /// Files that are no model.

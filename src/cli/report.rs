@@ -61,6 +61,11 @@ pub fn say(line: &str) {
     }
 }
 
+/// One line for people beside the result.
+pub fn note(line: &str) {
+    eprintln!("note: {}", printable(line));
+}
+
 /// Names come from strangers' files: none of them may speak to the terminal.
 fn printable(text: &str) -> Cow<'_, str> {
     let turns = |sign: char| matches!(sign, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');

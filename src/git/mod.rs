@@ -3,6 +3,7 @@
 //! Reads only, through gix. Whatever a repository holds is data: no name in it becomes a program,
 //! and nothing here trusts a size or an id that it did not parse.
 
+pub mod blob;
 pub mod command;
 pub mod content;
 pub mod history;

@@ -2,6 +2,8 @@
 
 pub mod home;
 
+pub mod hub;
+
 pub mod faulty;
 
 pub mod random;

@@ -93,6 +93,8 @@ impl Home {
             command.env(name, self.path(below));
         }
         command.env("LC_ALL", "C.UTF-8").env("GIT_CONFIG_NOSYSTEM", "1").env("GIT_TERMINAL_PROMPT", "0");
+        // No hub is asked in here, unless a test brings one.
+        command.env("HF_HUB_OFFLINE", "1");
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command
     }

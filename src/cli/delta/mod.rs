@@ -116,7 +116,7 @@ fn how_to_get_base(artifact: &Artifact) -> String {
             format!("it needs {} at commit {revision}{hash}: name it as REV:PATH there", base.name)
         }
         Some(revision) => {
-            format!("it needs {name} at {revision}{hash}: hf download {name} --revision {revision}")
+            format!("it needs {name} at {revision}{hash}: name it as {name}@{revision}, and it is fetched")
         }
         None => format!("it needs the model that was at {}{hash}", base.name),
     }
