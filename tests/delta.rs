@@ -1,6 +1,7 @@
 //! Portable deltas: made and used by the command line, and lied about.
 
 mod adapter;
+mod changing;
 mod estimate;
 mod hub;
 

@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use super::held::{self, OutlineError};
+use super::held::{self, BaseFile, OutlineError};
 use super::manifest::{FileEntry, Made, Manifest, ManifestError, Model, TensorEntry};
 use super::tree::{Tree, TreeFile};
 use super::validate::{self, ValidateError};
@@ -27,6 +27,8 @@ use crate::store::{self, Store, StoreError};
 pub enum CompressError {
     #[error("{path}: {error}")]
     Read { path: String, error: io::Error },
+    #[error("{path} was changed while it was read")]
+    Changed { path: String },
     #[error("{path}: {error}")]
     Outline { path: String, error: OutlineError },
     #[error("{path}: {error}")]
@@ -68,7 +70,7 @@ pub fn compress(
     let artifact = Local::new(dir, Privacy::Shared);
     store::check_config(&artifact)?;
     let base_files = outlines(base, &artifact, progress)?;
-    let recipes: Vec<Recipe> = base_files.iter().map(|(recipe, _)| recipe.clone()).collect();
+    let recipes: Vec<Recipe> = base_files.iter().map(|file| file.recipe.clone()).collect();
     let store = held::store(artifact, base_files);
     let (mut files, mut entries) = (Vec::new(), Vec::new());
     for file in &tuned.files {
@@ -131,24 +133,30 @@ fn measure(
 }
 
 /// Outlines the files of the base and keeps their recipes in the artifact.
-fn outlines(
-    base: &Tree,
-    artifact: &Local,
-    progress: &Progress<'_>,
-) -> Result<Vec<(Recipe, OpenFile)>, CompressError> {
-    let outline = |file: &TreeFile| {
-        let source = open(file)?;
-        let recipe = outline(file, &source, progress)?;
+fn outlines(base: &Tree, artifact: &Local, progress: &Progress<'_>) -> Result<Vec<BaseFile>, CompressError> {
+    let outline = |base: &TreeFile| {
+        let file = open(base)?;
+        let recipe = outline(base, &file, progress)?;
         let oid = recipe.oid;
+        unless_changed(base, &file)?;
         let proven = recipe.clone().prove(oid).expect("because the recipe was made of this hash");
         store::write_recipe(artifact, &proven).map_err(StoreError::Io)?;
-        Ok((recipe, source))
+        Ok(BaseFile { path: base.path.clone(), recipe, file })
     };
     base.files.iter().map(outline).collect()
 }
 
 fn open(file: &TreeFile) -> Result<OpenFile, CompressError> {
     OpenFile::open(&file.place).map_err(|error| CompressError::Read { path: file.path.clone(), error })
+}
+
+/// A file that somebody writes to is read as one that never was.
+fn unless_changed(file: &TreeFile, source: &OpenFile) -> Result<(), CompressError> {
+    let changed = source.has_changed();
+    match changed.map_err(|error| CompressError::Read { path: file.path.clone(), error })? {
+        true => Err(CompressError::Changed { path: file.path.clone() }),
+        false => Ok(()),
+    }
 }
 
 /// What a file is compared against: the base's file of the same path, and what other files of it have.
@@ -167,8 +175,10 @@ fn ingest(
     against: Against,
     progress: &Progress<'_>,
 ) -> Result<Recipe, CompressError> {
-    let done = ingest_against(store, &open(file)?, against, Effort::Repack, progress)
+    let source = open(file)?;
+    let done = ingest_against(store, &source, against, Effort::Repack, progress)
         .map_err(|error| CompressError::Ingest { path: file.path.clone(), error: Box::new(error) })?;
+    unless_changed(file, &source)?;
     Ok(store.recipe(&done.oid)?.ok_or(StoreError::NoFile(done.oid))?)
 }
 

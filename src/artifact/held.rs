@@ -23,10 +23,25 @@ use crate::store::Store;
 /// Bytes that are read and hashed at a time.
 const AHEAD_BYTES: u64 = 32 << 20;
 
+/// A file of the base, and how it is cut.
+pub(super) struct BaseFile {
+    /// Within the model.
+    pub path: String,
+    pub recipe: Recipe,
+    pub file: OpenFile,
+}
+
 /// Packs and recipes of an artifact, and beside them the files of its base.
 pub(super) struct Held<B> {
     artifact: B,
-    files: HashMap<PackId, OpenFile>,
+    files: HashMap<PackId, (String, OpenFile)>,
+}
+
+/// A file of the base is not what it was when it was compared: inside of an `io::Error`.
+#[derive(Debug, thiserror::Error)]
+#[error("the base's file {path} was changed while it was read")]
+pub struct BaseChanged {
+    path: String,
 }
 
 /// Why a file can't be outlined.
@@ -63,14 +78,14 @@ pub(super) fn outline(source: &dyn Source, progress: &Progress<'_>) -> Result<Re
     Ok(Recipe { oid, size, format: cut.format(), base, origin, layout, sketch, tensors, parts })
 }
 
-/// A store over an artifact and the files of its base, which these recipes outline.
-pub(super) fn store<B: Backend + 'static>(artifact: B, base: Vec<(Recipe, OpenFile)>) -> Store {
+/// A store over an artifact and the files of its base.
+pub(super) fn store<B: Backend + 'static>(artifact: B, base: Vec<BaseFile>) -> Store {
     let index = Index::in_memory();
     let mut files = HashMap::new();
-    for (recipe, file) in base {
+    for BaseFile { path, recipe, file } in base {
         let pack = pack_of(&recipe);
         index.put_pack(pack, &records(&recipe));
-        files.insert(pack, file);
+        files.insert(pack, (path, file));
     }
     Store::over(Box::new(Held { artifact, files }), index)
 }
@@ -105,18 +120,22 @@ impl<B: Backend> Backend for Held<B> {
     }
 
     fn read(&self, name: Name, range: Range<u64>) -> io::Result<Vec<u8>> {
-        let Some(file) = self.file_of(name) else { return self.artifact.read(name, range) };
+        let Some((path, file)) = self.file_of(name) else { return self.artifact.read(name, range) };
         if range.end > file.len() {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         let mut bytes = vec![0; range.end.saturating_sub(range.start) as usize];
-        file.read_at(&mut bytes, range.start)?;
-        Ok(bytes)
+        let read = file.read_at(&mut bytes, range.start);
+        // Looked at after reading: what was written before is in the bytes.
+        match (read, file.has_changed()?) {
+            (_, true) => Err(io::Error::other(BaseChanged { path: path.clone() })),
+            (read, false) => read.map(|()| bytes),
+        }
     }
 
     fn len(&self, name: Name) -> io::Result<Option<u64>> {
         match self.file_of(name) {
-            Some(file) => Ok(Some(file.len())),
+            Some((_, file)) => Ok(Some(file.len())),
             None => self.artifact.len(name),
         }
     }
@@ -139,7 +158,7 @@ impl<B: Backend> Backend for Held<B> {
 }
 
 impl<B> Held<B> {
-    fn file_of(&self, name: Name) -> Option<&OpenFile> {
+    fn file_of(&self, name: Name) -> Option<&(String, OpenFile)> {
         let Name::Pack(pack) = name else { return None };
         self.files.get(&pack)
     }

@@ -19,6 +19,7 @@ mod validate;
 pub use adapter::{ExtractionError, MergeError, WEIGHTS, extract, fits, merge};
 pub use compress::{CompressError, compress};
 pub use estimate::{Estimate, EstimateError, estimate};
+pub use held::{BaseChanged, OutlineError};
 pub use manifest::NAME as MANIFEST;
 pub use manifest::{
     FileEntry, Kind, Made, Manifest, ManifestError, Model, TensorEntry, TensorError, Totals, Way,

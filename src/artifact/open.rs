@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
-use super::held::{self, OutlineError};
+use super::held::{self, BaseFile, OutlineError};
 use super::manifest::{FileEntry, Manifest, ManifestError};
 use super::tree::Tree;
 use super::validate::{self, Measured, ValidateError};
@@ -142,7 +142,7 @@ impl Artifact {
                 OutlineError::Cancelled(cancelled) => cancelled.into(),
             })? {
                 Some(what) => differences.push(differs(what)),
-                None => files.push((recipe, file)),
+                None => files.push(BaseFile { path: found.path.clone(), recipe, file }),
             }
         }
         if !differences.is_empty() {

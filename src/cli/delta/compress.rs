@@ -6,8 +6,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 
-use super::{interrupted, model, not_stored, system};
-use crate::artifact::{CompressError, Kind, MANIFEST, Made, Manifest, Staging, Way, compress};
+use super::{changed, interrupted, model, not_stored, of_changed_base, system};
+use crate::artifact::{
+    CompressError, Kind, MANIFEST, Made, Manifest, OutlineError, Staging, ValidateError, Way, compress,
+};
 use crate::cli::{report, watch};
 use crate::codec::lossy::{MAX_RANK, Tier};
 use crate::daemon::message::{self, Failure};
@@ -139,10 +141,17 @@ pub(super) fn failed(error: &CompressError) -> Failure {
     match error {
         CompressError::Ingest { error, .. } => not_stored(message, error),
         CompressError::Read { error, .. } => system(message, error),
-        CompressError::Measure(_)
-        | CompressError::Outline { .. }
-        | CompressError::Store(_)
-        | CompressError::Manifest(_) => Failure::new(message::Kind::Fatal, message)
-            .fix("nothing was written; check the disk, then try again"),
+        CompressError::Changed { .. } => changed(message),
+        CompressError::Outline { error: OutlineError::Read(error), .. } => system(message, error),
+        CompressError::Measure(ValidateError::Store(error)) | CompressError::Store(error) => {
+            of_changed_base(&message, error).unwrap_or_else(|| not_written(message))
+        }
+        CompressError::Measure(_) | CompressError::Outline { .. } | CompressError::Manifest(_) => {
+            not_written(message)
+        }
     }
+}
+
+fn not_written(message: String) -> Failure {
+    Failure::new(message::Kind::Fatal, message).fix("nothing was written; check the disk, then try again")
 }

@@ -15,10 +15,11 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 
 use super::model;
-use crate::artifact::{Artifact, ManifestError, OpenError, RebuildError};
+use crate::artifact::{Artifact, BaseChanged, ManifestError, OpenError, RebuildError};
 use crate::daemon::message::{Failure, Kind};
 use crate::daemon::words;
 use crate::ingest::IngestError;
+use crate::pack::PackError;
 use crate::reconstruct::ReconstructError;
 use crate::store::StoreError;
 
@@ -100,6 +101,17 @@ fn system(message: String, error: &io::Error) -> Failure {
     words::with_io_fix(Failure::new(Kind::Fatal, message), error.kind())
 }
 
+/// A base that somebody writes to is no damage of an artifact, or of a disk.
+fn of_changed_base(message: &str, error: &StoreError) -> Option<Failure> {
+    let StoreError::Pack(PackError::Io { error, .. }) = error else { return None };
+    error.get_ref()?.is::<BaseChanged>().then(|| changed(message.to_owned()))
+}
+
+fn changed(message: String) -> Failure {
+    Failure::new(Kind::Refused, message)
+        .fix("nothing was written; wait until nobody writes to it, then try again")
+}
+
 fn damaged(message: String) -> Failure {
     Failure::new(Kind::Corrupt, format!("the artifact is damaged: {message}"))
         .fix("copy it again from where it came, or make it anew: git sparse delta compress")
@@ -133,6 +145,9 @@ fn not_rebuilt(artifact: &Artifact, error: &RebuildError) -> Failure {
         RebuildError::Write { error, .. } => system(message, error),
         RebuildError::Reconstruct { error, .. } => match &**error {
             ReconstructError::Write(error) => system(message, error),
+            ReconstructError::Store(error) => {
+                of_changed_base(&message, error).unwrap_or_else(|| damaged(message))
+            }
             _ => damaged(message),
         },
         RebuildError::NoRoom { .. } => {
@@ -143,6 +158,15 @@ fn not_rebuilt(artifact: &Artifact, error: &RebuildError) -> Failure {
 
 /// Why a file could not be stored in an artifact.
 fn not_stored(message: String, error: &IngestError) -> Failure {
+    let changed = match error {
+        IngestError::Store(error) | IngestError::ReadBack(ReconstructError::Store(error)) => {
+            of_changed_base(&message, error)
+        }
+        _ => None,
+    };
+    if let Some(failure) = changed {
+        return failure;
+    }
     match error {
         IngestError::Read(error) | IngestError::Store(StoreError::Io(error)) => system(message, error),
         IngestError::Cancelled(_) => interrupted(),

@@ -141,6 +141,8 @@ fn failed(artifact: &Artifact, error: &MeasureError) -> Failure {
                 .fix("name the fine-tune that the artifact was made of (git sparse delta info tells)")
         }
         MeasureError::Validate(ValidateError::Read { error, .. }) => super::system(message, error),
-        MeasureError::Validate(ValidateError::Store(_)) => super::damaged(message),
+        MeasureError::Validate(ValidateError::Store(error)) => {
+            super::of_changed_base(&message, error).unwrap_or_else(|| super::damaged(message))
+        }
     }
 }
