@@ -3,6 +3,7 @@
 mod adapter;
 mod changing;
 mod estimate;
+mod figures;
 mod hub;
 
 use std::fs;

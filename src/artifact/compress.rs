@@ -1,24 +1,24 @@
 //! Base and fine-tune → artifact.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::path::Path;
 
+use super::figures::{self, Figures};
 use super::held::{self, BaseFile, OutlineError};
-use super::manifest::{FileEntry, Made, Manifest, ManifestError, Model, TensorEntry};
+use super::manifest::{FileEntry, Made, Manifest, ManifestError, Model};
 use super::tree::{Tree, TreeFile};
 use super::validate::{self, ValidateError};
-use crate::backend::{Area, Local, Privacy};
-use crate::census;
+use crate::backend::{Local, Privacy};
 use crate::codec::Effort;
 use crate::codec::lossy::Tier;
 use crate::counterpart::Counterparts;
-use crate::format::{Dtype, OpenFile};
+use crate::format::OpenFile;
 use crate::id::{ObjectId, Oid};
 use crate::ingest::{Against, IngestError, ingest_against};
 use crate::progress::Progress;
-use crate::recipe::{Part, Reason, Recipe};
+use crate::recipe::{Reason, Recipe};
 use crate::reconstruct::ReconstructError;
 use crate::store::{self, Store, StoreError};
 
@@ -189,81 +189,18 @@ fn account(
     files: &[(&TreeFile, Recipe)],
     manifest: &mut Manifest,
 ) -> Result<(), StoreError> {
-    let in_base: HashSet<ObjectId> =
-        base.iter().flat_map(|recipe| recipe.parts.iter().map(|part| part.object)).collect();
-    let mut seen = HashSet::new();
+    let record = |object: &ObjectId| store.find(object).map(|found| found.record);
+    let mut figures = Figures::over(base, &record);
+    let mut take = |entry| {
+        manifest.tensors.push(entry);
+        Ok(())
+    };
     for (file, recipe) in files {
-        for parts in recipe.parts.chunk_by(|a, b| a.tensor.is_some() && a.tensor == b.tensor) {
-            let entry = entry(store, &in_base, &mut seen, recipe, parts)?;
-            if entry.method == SAME {
-                manifest.totals.same += entry.size;
-            }
-            if !entry.name.is_empty() {
-                manifest.tensors.push(TensorEntry { file: file.path.clone(), ..entry });
-            }
-        }
+        figures.of_file(&file.path, recipe, &mut take)?;
     }
-    let backend = store.backend();
-    for area in [Area::Packs, Area::Recipes] {
-        for name in backend.list(area)? {
-            manifest.totals.stored += backend.len(name)?.unwrap_or(0);
-        }
-    }
+    manifest.totals.same = figures.same();
+    manifest.totals.stored = figures::stored(store.backend())?;
     manifest.totals.size = manifest.fine_tune.size();
     manifest.totals.ratio = manifest.totals.size as f64 / manifest.totals.stored.max(1) as f64;
     Ok(())
-}
-
-/// Found in the base as it is.
-const SAME: &str = "same";
-/// Found elsewhere in the fine-tune.
-const AGAIN: &str = "again";
-
-/// What the parts of one tensor cost, or a part that belongs to none.
-fn entry(
-    store: &Store,
-    in_base: &HashSet<ObjectId>,
-    seen: &mut HashSet<ObjectId>,
-    recipe: &Recipe,
-    parts: &[Part],
-) -> Result<TensorEntry, StoreError> {
-    let tensor = recipe.tensor_of(&parts[0]);
-    let (mut methods, mut size, mut stored) = (Vec::new(), 0, 0);
-    for part in parts {
-        let record = store.find(&part.object)?.record;
-        let method = match (in_base.contains(&part.object), seen.insert(part.object)) {
-            (true, _) => SAME.to_owned(),
-            (false, false) => AGAIN.to_owned(),
-            (false, true) => {
-                stored += u64::from(record.payload_len);
-                census::codec_name(record.codec)
-            }
-        };
-        if !methods.contains(&method) {
-            methods.push(method);
-        }
-        size += u64::from(part.len);
-    }
-    Ok(TensorEntry {
-        file: String::new(),
-        name: tensor.map(|tensor| tensor.name.clone()).unwrap_or_default(),
-        dtype: tensor.map_or(Dtype::Bytes, |tensor| tensor.dtype),
-        shape: tensor.map(|tensor| tensor.shape.clone()).unwrap_or_default(),
-        method: methods.join("+"),
-        size,
-        stored,
-        checksum: checksum(parts),
-        error: None,
-    })
-}
-
-/// The object's id, or the BLAKE3 of all of them.
-pub(super) fn checksum(parts: &[Part]) -> ObjectId {
-    match parts {
-        [one] => one.object,
-        parts => {
-            let ids: Vec<u8> = parts.iter().flat_map(|part| *part.object.as_bytes()).collect();
-            ObjectId::of(&ids)
-        }
-    }
 }

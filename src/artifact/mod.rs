@@ -8,6 +8,7 @@
 mod adapter;
 mod compress;
 mod estimate;
+mod figures;
 mod held;
 mod manifest;
 mod open;

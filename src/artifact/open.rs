@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
+use super::figures::{self, Figures};
 use super::held::{self, BaseFile, OutlineError};
 use super::manifest::{FileEntry, Manifest, ManifestError};
 use super::tree::Tree;
@@ -18,7 +19,7 @@ use crate::id::{ObjectId, Oid, PackId};
 use crate::index::Found;
 use crate::pack::{self, MAX_OBJECT_BYTES, PackError, Record};
 use crate::progress::{Cancelled, Progress};
-use crate::recipe::Recipe;
+use crate::recipe::{Part, Recipe};
 use crate::store::{self, Store, StoreError};
 
 /// How many tensors of a file a difference names.
@@ -47,6 +48,10 @@ pub enum OpenError {
     Part { path: String, len: u32 },
     #[error("{path}: object {object} is neither in the artifact nor in the base")]
     Hole { path: String, object: ObjectId },
+    #[error("{path}: tensor {name}: the manifest says {what} {said}, the artifact has {found}")]
+    Tensor { path: String, name: String, what: &'static str, said: String, found: String },
+    #[error("the manifest says {what} {said}, the artifact has {found}")]
+    Total { what: &'static str, said: u64, found: u64 },
     #[error("{path}: {error}")]
     Read { path: String, error: io::Error },
     #[error("this is not the base that the artifact was made with: {}", list(.0))]
@@ -201,21 +206,61 @@ impl Artifact {
         Ok(validate::measure(store, &base?, &files, tuned, progress)?)
     }
 
-    /// Checks all that can be checked without the base: checksums, and that nothing is missing.
+    /// Checks all that can be checked without the base: checksums, that nothing is missing, and what the
+    /// manifest says of each tensor.
     pub fn check(&self, progress: &Progress<'_>) -> Result<(), OpenError> {
         let backend = self.backend();
         let records = self.checked_records(&backend, progress)?;
-        let mut in_base = HashMap::new();
-        for entry in &self.manifest.base.files {
-            let recipe = self.recipe(&backend, entry)?;
-            in_base.extend(recipe.parts.iter().map(|part| (part.object, part.len)));
+        let base = self.manifest.base.files.iter().map(|entry| self.recipe(&backend, entry));
+        let base = base.collect::<Result<Vec<_>, _>>()?;
+        let parts = base.iter().flat_map(|recipe| &recipe.parts);
+        let in_base: HashMap<_, _> = parts.map(|part| (part.object, part.len)).collect();
+        let recipes = self.recipes()?;
+        for (entry, recipe) in &recipes {
+            let is_hole = |part: &&Part| !comes_back(part.object, part.len, &records, &in_base);
+            if let Some(hole) = recipe.parts.iter().find(is_hole) {
+                return Err(OpenError::Hole { path: entry.path.clone(), object: hole.object });
+            }
         }
-        for (entry, recipe) in self.recipes()? {
-            for part in &recipe.parts {
-                let whole = comes_back(part.object, part.len, &records, &in_base);
-                if !whole {
-                    return Err(OpenError::Hole { path: entry.path.clone(), object: part.object });
+        self.check_figures(&base, &recipes, &records)
+    }
+
+    /// Holds what the manifest says of tensors and totals against recipes and packs.
+    fn check_figures(
+        &self,
+        base: &[Recipe],
+        recipes: &[(&FileEntry, Recipe)],
+        records: &HashMap<ObjectId, Record>,
+    ) -> Result<(), OpenError> {
+        let record = |object: &ObjectId| {
+            records.get(object).copied().ok_or(OpenError::Store(StoreError::Missing(*object)))
+        };
+        let mut figures = Figures::over(base, &record);
+        let mut said = self.manifest.tensors.iter();
+        let mut count = 0;
+        for (entry, recipe) in recipes {
+            figures.of_file(&entry.path, recipe, &mut |found| {
+                count += 1;
+                // How many there are is checked below.
+                let Some(said) = said.next() else { return Ok(()) };
+                match figures::difference(said, &found) {
+                    None => Ok(()),
+                    Some((what, said, is)) => {
+                        let (path, name) = (found.file, found.name);
+                        Err(OpenError::Tensor { path, name, what, said, found: is })
+                    }
                 }
+            })?;
+        }
+        let totals = &self.manifest.totals;
+        let stored = figures::stored(&self.backend()).map_err(StoreError::Io)?;
+        for (what, said, found) in [
+            ("tensors", self.manifest.tensors.len() as u64, count),
+            ("same", totals.same, figures.same()),
+            ("stored", totals.stored, stored),
+        ] {
+            if said != found {
+                return Err(OpenError::Total { what, said, found });
             }
         }
         Ok(())

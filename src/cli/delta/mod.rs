@@ -89,7 +89,9 @@ fn unusable(artifact: &Artifact, error: &OpenError) -> Failure {
         | OpenError::NoRecipe { .. }
         | OpenError::Size { .. }
         | OpenError::Part { .. }
-        | OpenError::Hole { .. } => damaged(message),
+        | OpenError::Hole { .. }
+        | OpenError::Tensor { .. }
+        | OpenError::Total { .. } => damaged(message),
     }
 }
 

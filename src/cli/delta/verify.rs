@@ -9,7 +9,7 @@ use crate::artifact::try_out;
 use crate::cli::{report, watch};
 use crate::daemon::message::Failure;
 
-/// Check an artifact: its checksums, that nothing is missing, and with the base that every file comes back
+/// Check an artifact: its checksums and figures, that nothing is missing, and with the base that all comes back
 #[derive(Debug, Args)]
 pub struct Verify {
     /// The artifact's directory
