@@ -1,11 +1,13 @@
 //! Adapters and the models that they belong to: does one fit, merge it, make one of a fine-tune.
 
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use super::tree::{Tree, TreeFile};
 use crate::adapter::{Adapter, AdapterError, ExtractError, ExtractedAdapter, Extraction, Layer, Merge, Pair};
+use crate::counterpart::Counterparts;
 use crate::format::{self, Cut, OpenFile, Segment, Source};
 use crate::progress::{Cancelled, Progress};
 
@@ -160,23 +162,21 @@ pub fn extract(
     let failed = |(path, error)| ExtractionError::Read { path, error };
     let (bases, files) = (opened(base).map_err(failed)?, opened(tuned).map_err(failed)?);
     let mut extraction = Extraction::new(rank, alpha)?;
-    for (file, slices) in files.iter().flat_map(|file| file.tensors().map(move |slices| (file, slices))) {
-        let mut known = bases.iter().flat_map(|file| file.tensors().map(move |theirs| (file, theirs)));
-        let Some((base_file, theirs)) = known.find(|(_, theirs)| theirs[0].name == slices[0].name) else {
-            continue;
-        };
+    for ((file, slices), (base_file, theirs)) in pairs(&bases, &files) {
         let whole = |file: &Opened<'_>, slices: &[Segment]| {
             let bytes = file.read(slices[0].range.start, slices[slices.len() - 1].range.end);
             bytes.map_err(|error| failed((file.file.path.clone(), error)))
         };
+        // The adapter is for the base, and finds its tensors by the base's names.
+        let name = &theirs[0].name;
         if slices[0].shape != theirs[0].shape {
             let (base, tuned) = (theirs[0].shape.clone(), slices[0].shape.clone());
-            return Err(ExtractionError::Shape { name: slices[0].name.clone(), base, tuned });
+            return Err(ExtractionError::Shape { name: name.clone(), base, tuned });
         }
         let (own, other) = (whole(file, slices)?, whole(base_file, theirs)?);
         extraction.add(&Pair {
-            name: &slices[0].name,
-            layer: Layer::guess(&slices[0].name),
+            name,
+            layer: Layer::guess(name),
             shape: &slices[0].shape,
             base: (theirs[0].dtype, &other),
             tuned: (slices[0].dtype, &own),
@@ -184,4 +184,28 @@ pub fn extract(
         progress((own.len() + other.len()) as u64)?;
     }
     Ok(extraction.finish(Some(&base.name))?)
+}
+
+/// A tensor: its file, and its slices in order.
+type Tensor<'a> = (&'a Opened<'a>, &'a [Segment]);
+
+/// The tensors of a fine-tune, each with the one of the base that compress would compare it with. None of the base
+/// has two: one of the same name goes before those of wrapped names.
+fn pairs<'a>(base: &'a [Opened<'a>], tuned: &'a [Opened<'a>]) -> Vec<(Tensor<'a>, Tensor<'a>)> {
+    let of = |files: &'a [Opened<'a>]| -> Vec<Tensor<'a>> {
+        files.iter().flat_map(|file| file.tensors().map(move |slices| (file, slices))).collect()
+    };
+    let name = |tensor: &Tensor<'a>| -> &'a str { &tensor.1[0].name };
+    let (theirs, own) = (of(base), of(tuned));
+    let mut counterparts = Counterparts::default();
+    theirs.iter().enumerate().for_each(|(at, tensor)| counterparts.add_tensor(name(tensor), 0, at));
+    let names: HashSet<&str> = own.iter().map(name).collect();
+    let mut taken = HashSet::new();
+    let pair = |tensor: Tensor<'a>| {
+        let at: usize = counterparts.named(name(&tensor), 0)?;
+        let found = name(&theirs[at]);
+        let is_own = found == name(&tensor) || !names.contains(found);
+        (is_own && taken.insert(at)).then(|| (tensor, theirs[at]))
+    };
+    own.iter().copied().filter_map(pair).collect()
 }

@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use serde_json::{Map, Value};
+
 use super::{copy, delta, delta_json, files, path, strangers};
 use crate::support::home::{Home, Mode};
 use crate::support::repo::model;
@@ -77,4 +79,37 @@ fn an_adapter_is_extracted_and_says_what_it_loses() {
         delta(&home, &["extract-adapter", path(&base), path(&base), "--rank", "4", "-o", path(&x)]);
     assert!(code == 2 && said.contains("nothing that an adapter can express"), "{said}");
     assert!(!home.path("x").exists());
+}
+
+/// The same weights under other names, as frameworks wrap and unwrap models.
+fn renamed(file: &[u8], rename: impl Fn(&str) -> String) -> Vec<u8> {
+    let (len, rest) = file.split_at(8);
+    let (header, body) = rest.split_at(u64::from_le_bytes(len.try_into().unwrap()) as usize);
+    let header: Map<String, Value> = serde_json::from_slice(header).unwrap();
+    let named = |name: String| if name == "__metadata__" { name } else { rename(&name) };
+    let header: Map<_, _> = header.into_iter().map(|(name, tensor)| (named(name), tensor)).collect();
+    let header = Value::from(header).to_string();
+    [&(header.len() as u64).to_le_bytes(), header.as_bytes(), body].concat()
+}
+
+/// A fine-tune that was saved by another framework is the same fine-tune: its adapter is the same, for the base's names.
+#[test]
+fn an_adapter_is_extracted_of_wrapped_names() {
+    let home = Home::bare(Mode::InProcess);
+    let base = model("tiny-base");
+    let weights = fs::read(model("tiny-lora-merged").join("model.safetensors")).unwrap();
+    let extract = |name: &str, weights: &[u8]| {
+        let (tuned, out) = (home.path(format!("{name}.safetensors")), home.path(name));
+        fs::write(&tuned, weights).unwrap();
+        delta_json(&home, &["extract-adapter", path(&base), path(&tuned), "--rank", "16", "-o", path(&out)]);
+        fs::read(out.join("adapter_model.safetensors")).unwrap()
+    };
+    let plain = extract("plain", &weights);
+    let wrapped = renamed(&weights, |name| format!("language_model.{name}"));
+    assert!(extract("wrapped", &wrapped) == plain);
+    let bare = renamed(&weights, |name| name.strip_prefix("model.").unwrap_or(name).to_owned());
+    assert!(bare != weights && extract("bare", &bare) == plain);
+    // It fits the base under the base's own names.
+    let (adapter, artifact) = (home.path("wrapped"), home.path("a.delta"));
+    delta_json(&home, &["compress-adapter", path(&base), path(&adapter), "-o", path(&artifact)]);
 }
