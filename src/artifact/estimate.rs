@@ -19,12 +19,16 @@ use crate::progress::{Cancelled, Progress};
 
 /// Models of which less than this is read whole.
 const SMALL_BYTES: u64 = 8 << 20;
-/// Of larger ones, one row in this many is.
+/// Of larger ones, one row in this many is, and one piece of what has no rows.
 const SPARE: u64 = 13;
+/// Pieces of one file that are read before some are left out.
+const FEW_PIECES: usize = 16;
 /// Stretches of one segment that are read, half of them for the first encoding.
 const STRETCHES: u64 = 16;
 /// Segments of this size are read whole.
 const MIN_BYTES: u64 = 16 << 10;
+/// So are those without numbers up to this size: headers, and members of archives.
+const MAX_TEXT_BYTES: u64 = 1 << 20;
 /// A part in a recipe, about: an id that does not compress, and numbers that do.
 const PART_BYTES: u64 = 36;
 
@@ -71,23 +75,39 @@ struct Cost {
     delta: u64,
     whole: u64,
     same: u64,
+    /// How many it stands for, and how many of them are not in the base.
+    segments: u64,
     objects: u64,
+}
+
+impl Cost {
+    /// Of so many as this one; what was read was read once.
+    fn times(self, count: f64) -> Cost {
+        let times = |bytes: u64| (bytes as f64 * count).round() as u64;
+        Cost {
+            read: self.read,
+            delta: times(self.delta),
+            whole: times(self.whole),
+            same: times(self.same),
+            segments: times(self.segments),
+            objects: times(self.objects),
+        }
+    }
 }
 
 /// Estimates what compress gives for these two.
 pub fn estimate(base: &Tree, tuned: &Tree, progress: &Progress<'_>) -> Result<Estimate, EstimateError> {
-    let (bases, files) = (open_all(base)?, open_all(tuned)?);
+    let (bases, files) = open_both(base, tuned)?;
     let (counterparts, size) = (Segments::of(&bases), size(&files));
     let spare = if size < SMALL_BYTES { 1 } else { SPARE };
-    let segments: Vec<(&Opened, &Segment)> =
-        files.iter().flat_map(|file| file.segments.iter().map(move |segment| (file, segment))).collect();
-    let costs: Result<Vec<Cost>, EstimateError> = segments
+    let sampled: Vec<(&Opened, &Segment, f64)> = files.iter().flat_map(|file| sampled(file, spare)).collect();
+    let costs: Result<Vec<Cost>, EstimateError> = sampled
         .par_iter()
-        .map(|(file, segment)| {
+        .map(|(file, segment, stands_for)| {
             let found = counterparts.find(file, segment);
             let cost = cost(file, segment, found, spare)?;
             progress(cost.read)?;
-            Ok(cost)
+            Ok(cost.times(*stands_for))
         })
         .collect();
     let cut: u64 = bases.iter().chain(&files).map(|file| file.read).sum();
@@ -97,14 +117,14 @@ pub fn estimate(base: &Tree, tuned: &Tree, progress: &Progress<'_>) -> Result<Es
         both: size + self::size(&bases),
         read: cut,
         delta: parts * PART_BYTES,
-        whole: segments.len() as u64 * PART_BYTES,
+        whole: files.iter().map(|file| file.segments.len() as u64).sum::<u64>() * PART_BYTES,
         same: 0,
         identical: sizes(&bases) == sizes(&files),
     };
     for cost in costs? {
         estimate.read += cost.read;
         estimate.delta += cost.delta + cost.objects * Record::BYTES as u64;
-        estimate.whole += cost.whole + Record::BYTES as u64;
+        estimate.whole += cost.whole + cost.segments * Record::BYTES as u64;
         estimate.same += cost.same;
         estimate.identical &= cost.objects == 0;
     }
@@ -116,15 +136,49 @@ pub fn estimate(base: &Tree, tuned: &Tree, progress: &Progress<'_>) -> Result<Es
     Ok(estimate)
 }
 
-fn open_all(tree: &Tree) -> Result<Vec<Opened<'_>>, EstimateError> {
-    let open = |file| {
-        let failed = |error| EstimateError::Read { path: TreeFile::clone(file).path, error };
-        let source = OpenFile::open(&file.place).map_err(failed)?;
-        let cut = format::cut(&source).map_err(failed)?;
-        let read = if cut.format() == Format::Chunked { source.len() } else { 0 };
+/// The files of both. Small ones are cut as compress does it, to the byte. Of large ones no more than headers is
+/// read for that; both alike, so that their pieces can be compared.
+fn open_both<'a>(
+    base: &'a Tree,
+    tuned: &'a Tree,
+) -> Result<(Vec<Opened<'a>>, Vec<Opened<'a>>), EstimateError> {
+    let (bases, files) = (open_all(base)?, open_all(tuned)?);
+    let len = |files: &[(&TreeFile, OpenFile)]| files.iter().map(|(_, source)| source.len()).sum::<u64>();
+    let is_small = len(&bases) + len(&files) < 2 * SMALL_BYTES;
+    Ok((cut_all(bases, is_small)?, cut_all(files, is_small)?))
+}
+
+fn open_all(tree: &Tree) -> Result<Vec<(&TreeFile, OpenFile)>, EstimateError> {
+    let failed = |file: &TreeFile, error| EstimateError::Read { path: file.path.clone(), error };
+    let open =
+        |file| Ok((file, OpenFile::open(&TreeFile::clone(file).place).map_err(|error| failed(file, error))?));
+    tree.files.iter().map(open).collect()
+}
+
+fn cut_all(files: Vec<(&TreeFile, OpenFile)>, is_small: bool) -> Result<Vec<Opened<'_>>, EstimateError> {
+    let cut = |(file, source): (_, OpenFile)| {
+        let cut = if is_small { format::cut(&source) } else { format::cut_by_length(&source) };
+        let cut = cut.map_err(|error| EstimateError::Read { path: TreeFile::clone(file).path, error })?;
+        let read = if is_small && cut.format() == Format::Chunked { source.len() } else { 0 };
         Ok(Opened { file, segments: cut.segments().to_vec(), source, read })
     };
-    tree.files.iter().map(open).collect()
+    files.into_iter().map(cut).collect()
+}
+
+/// The segments of a file that are looked at, each with how many it stands for. Of tensors all are, and some rows
+/// of them are read; of many pieces without a name in a row, some are.
+fn sampled<'a>(file: &'a Opened<'a>, spare: u64) -> Vec<(&'a Opened<'a>, &'a Segment, f64)> {
+    let len = |segments: &[&Segment]| -> u64 {
+        segments.iter().map(|segment| segment.range.end - segment.range.start).sum()
+    };
+    let runs = file.segments.chunk_by(|a, b| a.name.is_empty() && b.name.is_empty());
+    runs.flat_map(|run| {
+        let step = if run.len() <= FEW_PIECES { 1 } else { spare as usize };
+        let picked: Vec<&Segment> = run.iter().step_by(step).collect();
+        let stands_for = len(&run.iter().collect::<Vec<_>>()) as f64 / len(&picked).max(1) as f64;
+        picked.into_iter().map(move |segment| (file, segment, stands_for))
+    })
+    .collect()
 }
 
 fn size(files: &[Opened<'_>]) -> u64 {
@@ -187,6 +241,7 @@ fn cost(
     let mut cost = Cost {
         read: len(&own) + theirs.as_deref().map_or(0, len),
         whole: scaled(segment, &own, None, elements),
+        segments: 1,
         ..Cost::default()
     };
     let dtype = base.map(|(_, base)| base.dtype);
@@ -211,7 +266,8 @@ fn len(stretches: &[Vec<u8>]) -> u64 {
 /// Which elements are read: all, or stretches of whole rows at even distances.
 fn stretches(segment: &Segment, elements: u64, spare: u64) -> Vec<Range<u64>> {
     let bytes = segment.range.end - segment.range.start;
-    if spare == 1 || bytes <= MIN_BYTES || segment.dtype == Dtype::Bytes {
+    let is_text = segment.dtype == Dtype::Bytes && bytes <= MAX_TEXT_BYTES;
+    if spare == 1 || bytes <= MIN_BYTES || is_text {
         return std::iter::once(0..elements).collect();
     }
     let row = segment.row_len.clamp(1, elements);

@@ -9,7 +9,8 @@ use std::io;
 use std::mem;
 use std::ops::Range;
 
-use super::{Dtype, MAX_SLICE_ELEMENTS, Segment, Source, chunked};
+use super::chunked::Fill;
+use super::{Dtype, MAX_SLICE_ELEMENTS, Segment, Source};
 
 /// Bytes of one slice where there are no rows.
 const BYTES_SLICE: u64 = 8 << 20;
@@ -133,21 +134,27 @@ impl Segment {
 }
 
 /// Segments that tile the source: its header up to `head`, then the arrays in the order of the file
-/// and filler between and behind them.
-pub(super) fn tile(source: &dyn Source, head: u64, arrays: Vec<Array>) -> io::Result<Vec<Segment>> {
+/// and filler between and behind them, which `fill` cuts where there is much of it.
+pub(super) fn tile(
+    source: &dyn Source,
+    head: u64,
+    arrays: Vec<Array>,
+    fill: Fill,
+) -> io::Result<Vec<Segment>> {
     let mut segments = Vec::new();
-    push_filler(source, 0..head, &mut segments)?;
+    let push_filler = |range, segments: &mut _| push_filler(source, range, fill, segments);
+    push_filler(0..head, &mut segments)?;
     let mut at = head;
     for array in usable(arrays) {
         let Range { start, end } = array.range;
         if start < at || end > source.len() {
             continue;
         }
-        push_filler(source, at..start, &mut segments)?;
+        push_filler(at..start, &mut segments)?;
         array.push_slices(&mut segments);
         at = end;
     }
-    push_filler(source, at..source.len(), &mut segments)?;
+    push_filler(at..source.len(), &mut segments)?;
     Ok(segments)
 }
 
@@ -160,14 +167,19 @@ fn usable(mut arrays: Vec<Array>) -> impl Iterator<Item = Array> {
     arrays.into_iter().zip(is_first).filter_map(|(array, is_first)| is_first.then_some(array))
 }
 
-fn push_filler(source: &dyn Source, range: Range<u64>, segments: &mut Vec<Segment>) -> io::Result<()> {
+fn push_filler(
+    source: &dyn Source,
+    range: Range<u64>,
+    fill: Fill,
+    segments: &mut Vec<Segment>,
+) -> io::Result<()> {
     if range.is_empty() {
         return Ok(());
     }
     if range.end - range.start <= MAX_FILLER_BYTES {
         segments.push(Segment::nameless(range));
     } else {
-        segments.extend(chunked::chunks(source, range)?);
+        segments.extend(fill(source, range)?);
     }
     Ok(())
 }

@@ -21,6 +21,15 @@ const LEVEL: Normalization = Normalization::Level1;
 /// Bytes in memory at a time; has no influence on the borders.
 const WINDOW_BYTES: usize = 4 << 20;
 
+/// How a range without structure is cut.
+pub(super) type Fill = fn(&dyn Source, Range<u64>) -> io::Result<Vec<Segment>>;
+
+/// Pieces of `range` as long as the average chunk, without a look at its bytes.
+pub(super) fn pieces(_: &dyn Source, range: Range<u64>) -> io::Result<Vec<Segment>> {
+    let starts = range.clone().step_by(AVERAGE_BYTES);
+    Ok(starts.map(|start| Segment::nameless(start..range.end.min(start + AVERAGE_BYTES as u64))).collect())
+}
+
 /// The chunks of `range`, which must lie inside the source.
 pub(super) fn chunks(source: &dyn Source, range: Range<u64>) -> io::Result<Vec<Segment>> {
     chunks_by_window(source, range, WINDOW_BYTES)
@@ -90,6 +99,16 @@ mod tests {
             found,
             [132218, 230063, 276072, 478805, 588928, 638976, 727077, 854010, 962728, 1007004, 1048576]
         );
+    }
+
+    /// An estimate of a file is as long as the file, whatever is in it.
+    #[test]
+    fn pieces_tile_a_range() {
+        let average = AVERAGE_BYTES as u64;
+        let found: Vec<_> = pieces(&[0u8; 0].as_slice(), 5..2 * average + 7).unwrap();
+        let ranges: Vec<_> = found.into_iter().map(|piece| piece.range).collect();
+        assert_eq!(ranges, [5..5 + average, 5 + average..5 + 2 * average, 5 + 2 * average..2 * average + 7]);
+        assert!(pieces(&[0u8; 0].as_slice(), 5..5).unwrap().is_empty());
     }
 
     /// Constant bytes have no borders of their own, and the last chunk may be short.

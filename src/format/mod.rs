@@ -27,6 +27,7 @@ pub use tiling::{Cut, MAX_SEGMENT_BYTES, TilingError};
 pub use array::MAX_ARRAYS;
 
 use array::Array;
+use chunked::Fill;
 
 /// Largest number of elements in one numeric segment: a tensor with more is sliced at row borders.
 ///
@@ -41,9 +42,22 @@ pub const MAX_SLICE_ELEMENTS: u64 = 4 << 20;
 /// # Errors
 /// Only what `source` returns: a file that lies is cut as well as it can be.
 pub fn cut(source: &dyn Source) -> io::Result<Cut> {
+    cut_with(source, chunked::chunks)
+}
+
+/// The same for whoever wants to know little: what has no structure is cut by length, so that nothing but headers
+/// is read. What is stored is never cut like this.
+///
+/// # Errors
+/// As [`cut`].
+pub fn cut_by_length(source: &dyn Source) -> io::Result<Cut> {
+    cut_with(source, chunked::pieces)
+}
+
+fn cut_with(source: &dyn Source, fill: Fill) -> io::Result<Cut> {
     let (format, segments) = match parse(source) {
-        Ok(parsed) => (parsed.format, array::tile(source, parsed.head, parsed.arrays)?),
-        Err(Refusal::Malformed) => (Format::Chunked, chunked::chunks(source, 0..source.len())?),
+        Ok(parsed) => (parsed.format, array::tile(source, parsed.head, parsed.arrays, fill)?),
+        Err(Refusal::Malformed) => (Format::Chunked, fill(source, 0..source.len())?),
         Err(Refusal::Io(error)) => return Err(error),
     };
     Ok(Cut::tiling(format, source.len(), segments).expect("because tile and chunks leave no gap"))

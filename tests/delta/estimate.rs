@@ -101,3 +101,31 @@ fn an_estimate_of_a_small_model_is_exact() {
     let other = delta_json(&home, &["estimate", path(&model("tiny-lora")), path(&base)]);
     assert_eq!(other["best"], "whole", "{other}");
 }
+
+/// Data sets and logs lie beside weights, larger than these: an estimate must not read all of them.
+#[test]
+fn files_that_are_no_models_are_sampled() {
+    let home = Home::bare(Mode::InProcess);
+    let noise = |seed: u64| -> Vec<u8> {
+        let mut random = Random::seeded(seed);
+        (0..3 << 20).flat_map(|_| random.number().to_le_bytes()).collect()
+    };
+    let mut half = noise(7);
+    half[12 << 20..].copy_from_slice(&noise(8)[12 << 20..]);
+    let [base, same, other] = ["base", "same", "other"].map(|name| home.path(name));
+    for (place, moved, data) in [(&base, 0.0, &noise(7)), (&same, 1e-4, &noise(7)), (&other, 1e-4, &half)] {
+        fs::create_dir(place).unwrap();
+        fs::write(place.join("model.safetensors"), weights(4096, moved, 5)).unwrap();
+        fs::write(place.join("train.log"), data).unwrap();
+    }
+    for tuned in [&same, &other] {
+        let artifact = tuned.with_extension("delta");
+        let found = delta_json(&home, &["estimate", path(&base), path(tuned)]);
+        let made = delta_json(&home, &["compress", path(&base), path(tuned), "-o", path(&artifact)]);
+        let off =
+            found["strategies"][0]["bytes"].as_f64().unwrap() / made["totals"]["stored"].as_f64().unwrap();
+        assert!((off - 1.0).abs() < 0.1, "{off:.3} of {made}");
+        let read = found["read"].as_f64().unwrap() / found["both"].as_f64().unwrap();
+        assert!(read < 0.1, "{read:.3} of both was read");
+    }
+}
