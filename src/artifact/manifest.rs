@@ -1,11 +1,13 @@
 //! What an artifact says of itself: which base it needs, which files it gives, what each tensor costs.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use serde::de::{DeserializeOwned, Error as _, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::tree::{MAX_FILES, Tree, is_plain};
 use crate::codec::lossy::Tier;
@@ -18,8 +20,13 @@ const FORMAT: &str = "git-sparse portable delta";
 const VERSION: u32 = 1;
 /// The file that it is.
 pub const NAME: &str = "manifest.json";
-/// Largest manifest that is read: half a million tensors.
-const MAX_BYTES: u64 = 128 << 20;
+/// Largest manifest that is read, or written: about a quarter of a million tensors. In memory it takes up to four
+/// times as much.
+const MAX_BYTES: u64 = 64 << 20;
+/// Most dimensions of a tensor. A number takes two bytes in JSON, and eight in memory.
+const MAX_RANK: usize = 64;
+/// Bytes that a manifest is read by.
+const READ_BYTES: usize = 256 << 10;
 /// What `ratio` compares.
 const RATIO_OF: &str =
     "bytes of the fine-tune's files as they are / bytes of the artifact's packs and recipes";
@@ -106,6 +113,7 @@ pub struct TensorEntry {
     pub file: String,
     pub name: String,
     pub dtype: Dtype,
+    #[serde(deserialize_with = "shape")]
     pub shape: Vec<u64>,
     /// `same` as in the base, `again` as elsewhere in the fine-tune, or the codecs of its pieces.
     pub method: String,
@@ -162,7 +170,7 @@ pub enum ManifestError {
     Format(String),
     #[error("{NAME}: it has version {0}, this git-sparse reads version {VERSION}; update git-sparse")]
     Version(u32),
-    #[error("{NAME}: it has {0} bytes, more than the {MAX_BYTES} of any manifest")]
+    #[error("{NAME}: it has {0} bytes, expected {MAX_BYTES} at most, for about 250000 tensors")]
     TooLong(u64),
     #[error("{NAME}: {0:?} is not a path that may be written below a directory")]
     Path(String),
@@ -202,22 +210,34 @@ impl Manifest {
         if file.len() > MAX_BYTES {
             return Err(ManifestError::TooLong(file.len()));
         }
-        let mut text = vec![0; file.len() as usize];
-        file.read_at(&mut text, 0).map_err(at)?;
-        Manifest::parse(&text)
+        let failed = |error| match error {
+            ManifestError::Json(error) if error.is_io() => at(error.into()),
+            error => error,
+        };
+        Manifest::check_head(Text { file: &file, at: 0 }).map_err(failed)?;
+        Manifest::read_all(Text { file: &file, at: 0 }).map_err(failed)
     }
 
     /// The same of its bytes.
     pub fn parse(text: &[u8]) -> Result<Manifest, ManifestError> {
-        // The version first: what else a later one says may not be known here.
-        let Head { format, version } = serde_json::from_slice(text)?;
+        Manifest::check_head(text)?;
+        Manifest::read_all(text)
+    }
+
+    /// The version first: what else a later one says may not be known here.
+    fn check_head(text: impl Read) -> Result<(), ManifestError> {
+        let Head { format, version } = parsed(text)?;
         if format != FORMAT {
             return Err(ManifestError::Format(format.chars().take(80).collect()));
         }
-        if version != VERSION {
-            return Err(ManifestError::Version(version));
+        match version {
+            VERSION => Ok(()),
+            other => Err(ManifestError::Version(other)),
         }
-        let manifest: Manifest = serde_json::from_slice(text)?;
+    }
+
+    fn read_all(text: impl Read) -> Result<Manifest, ManifestError> {
+        let manifest: Manifest = parsed(text)?;
         manifest.base.check()?;
         manifest.fine_tune.check()?;
         manifest.check()?;
@@ -241,6 +261,9 @@ impl Manifest {
     pub fn write(&self, dir: &Path) -> Result<(), ManifestError> {
         let path = dir.join(NAME);
         let text = serde_json::to_vec(self).expect("because our own types have string keys");
+        if text.len() as u64 > MAX_BYTES {
+            return Err(ManifestError::TooLong(text.len() as u64));
+        }
         let write = || {
             let mut file = File::create_new(&path)?;
             file.write_all(&text)?;
@@ -320,6 +343,52 @@ impl Model {
     }
 }
 
+/// A manifest's bytes from front to back: its text is never in memory as a whole.
+struct Text<'a> {
+    file: &'a OpenFile,
+    at: u64,
+}
+
+impl Read for Text<'_> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let len = (self.file.len() - self.at).min(out.len() as u64) as usize;
+        self.file.read_at(&mut out[..len], self.at)?;
+        self.at += len as u64;
+        Ok(len)
+    }
+}
+
+fn parsed<T: DeserializeOwned>(text: impl Read) -> Result<T, ManifestError> {
+    Ok(serde_json::from_reader(BufReader::with_capacity(READ_BYTES, text))?)
+}
+
+/// A shape, refused while it is read where it has more dimensions than any tensor.
+fn shape<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u64>, D::Error> {
+    struct Shape;
+
+    impl<'de> Visitor<'de> for Shape {
+        type Value = Vec<u64>;
+
+        fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(out, "a shape of {MAX_RANK} dimensions at most")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut numbers: A) -> Result<Vec<u64>, A::Error> {
+            let mut shape = Vec::new();
+            while let Some(number) = numbers.next_element()? {
+                if shape.len() == MAX_RANK {
+                    return Err(A::Error::invalid_length(MAX_RANK + 1, &self));
+                }
+                shape.push(number);
+            }
+            shape.shrink_to_fit();
+            Ok(shape)
+        }
+    }
+
+    deserializer.deserialize_seq(Shape)
+}
+
 /// What every version of a manifest says.
 #[derive(Deserialize)]
 struct Head {
@@ -369,5 +438,22 @@ mod tests {
         let other = Manifest::parse(br#"{ "format": "tar", "version": 1 }"#);
         assert!(matches!(other, Err(ManifestError::Format(_))));
         assert!(matches!(Manifest::parse(b"{"), Err(ManifestError::Json(_))));
+    }
+
+    /// A short text must not become a long list: shapes have an end.
+    #[test]
+    fn long_shapes_are_refused() {
+        let tensor = |dimensions: usize| {
+            let shape = vec!["1"; dimensions].join(",");
+            let checksum = "0".repeat(64);
+            let good = String::from_utf8(with_paths(&["a"])).unwrap();
+            let entry = format!(
+                r#"{{"file":"a","name":"t","dtype":"f32","shape":[{shape}],"method":"raw","size":4,"stored":4,"checksum":"{checksum}"}}"#
+            );
+            good.replace(r#""tensors":[]"#, &format!(r#""tensors":[{entry}]"#))
+        };
+        assert!(Manifest::parse(tensor(MAX_RANK).as_bytes()).is_ok());
+        let refused = Manifest::parse(tensor(MAX_RANK + 1).as_bytes()).unwrap_err().to_string();
+        assert!(refused.contains("a shape of 64 dimensions at most"), "{refused}");
     }
 }

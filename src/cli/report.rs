@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use comfy_table::{CellAlignment, ContentArrangement, Table};
 use serde::Serialize;
+use serde_json::ser::{Formatter, PrettyFormatter};
 
 use crate::daemon::message::Failure;
 
@@ -27,6 +28,66 @@ pub fn json(verb: &str, value: impl Serialize) {
         (document, value) => document["value"] = value,
     }
     say(&format!("{document:#}"));
+}
+
+/// The same of a value that may be large: it is not in memory a second time.
+pub fn long_json(verb: &str, value: &impl Serialize) {
+    #[derive(Serialize)]
+    struct Document<'a, T> {
+        schema: String,
+        #[serde(flatten)]
+        value: &'a T,
+    }
+    let document = Document { schema: format!("git-sparse/{verb}/1"), value };
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    let formatter = Quiet(PrettyFormatter::new());
+    let done = document.serialize(&mut serde_json::Serializer::with_formatter(&mut out, formatter));
+    said(done.map_err(io::Error::from).and_then(|()| writeln!(out)).and_then(|()| out.flush()));
+}
+
+/// Pretty JSON whose strings don't speak to the terminal.
+struct Quiet(PrettyFormatter<'static>);
+
+impl Formatter for Quiet {
+    fn write_string_fragment<W: ?Sized + Write>(&mut self, out: &mut W, text: &str) -> io::Result<()> {
+        out.write_all(printable(text).as_bytes())
+    }
+
+    fn begin_array<W: ?Sized + Write>(&mut self, out: &mut W) -> io::Result<()> {
+        self.0.begin_array(out)
+    }
+
+    fn end_array<W: ?Sized + Write>(&mut self, out: &mut W) -> io::Result<()> {
+        self.0.end_array(out)
+    }
+
+    fn begin_array_value<W: ?Sized + Write>(&mut self, out: &mut W, is_first: bool) -> io::Result<()> {
+        self.0.begin_array_value(out, is_first)
+    }
+
+    fn end_array_value<W: ?Sized + Write>(&mut self, out: &mut W) -> io::Result<()> {
+        self.0.end_array_value(out)
+    }
+
+    fn begin_object<W: ?Sized + Write>(&mut self, out: &mut W) -> io::Result<()> {
+        self.0.begin_object(out)
+    }
+
+    fn end_object<W: ?Sized + Write>(&mut self, out: &mut W) -> io::Result<()> {
+        self.0.end_object(out)
+    }
+
+    fn begin_object_key<W: ?Sized + Write>(&mut self, out: &mut W, is_first: bool) -> io::Result<()> {
+        self.0.begin_object_key(out, is_first)
+    }
+
+    fn begin_object_value<W: ?Sized + Write>(&mut self, out: &mut W) -> io::Result<()> {
+        self.0.begin_object_value(out)
+    }
+
+    fn end_object_value<W: ?Sized + Write>(&mut self, out: &mut W) -> io::Result<()> {
+        self.0.end_object_value(out)
+    }
 }
 
 /// A table with a head; columns whose head starts with `>` are numbers and stand to the right.
@@ -51,7 +112,12 @@ pub fn table(head: &[&str], rows: impl IntoIterator<Item = Vec<String>>) {
 
 /// One line on standard output; a reader that has seen enough (`| head`) is no error.
 pub fn say(line: &str) {
-    match writeln!(io::stdout(), "{}", printable(line)) {
+    said(writeln!(io::stdout(), "{}", printable(line)));
+}
+
+/// What writing to standard output came to.
+fn said(written: io::Result<()>) {
+    match written {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
         Err(error) => {

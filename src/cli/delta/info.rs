@@ -9,6 +9,11 @@ use crate::artifact::{Manifest, Model};
 use crate::cli::report;
 use crate::daemon::message::Failure;
 
+/// Tensors that are shown. Models of many experts have more than anybody reads.
+const MOST_SHOWN: usize = 5000;
+/// Characters of a name that are shown.
+const LONGEST_NAME: usize = 200;
+
 /// What an artifact holds: its base, its files, and what each tensor costs
 #[derive(Debug, Args)]
 pub struct Info {
@@ -23,7 +28,7 @@ impl Info {
     pub fn run(self) -> Result<(), Failure> {
         let manifest = super::open(&self.artifact)?.manifest;
         if self.json {
-            report::json("delta-info", &manifest);
+            report::long_json("delta-info", &manifest);
             return Ok(());
         }
         say_model("base     ", &manifest.base);
@@ -43,15 +48,15 @@ fn say_model(what: &str, model: &Model) {
 
 fn say_tensors(manifest: &Manifest) {
     let is_lossy = manifest.kind.is_lossy();
-    let rows = manifest.tensors.iter().map(|tensor| {
+    let rows = manifest.tensors.iter().take(MOST_SHOWN).map(|tensor| {
         let mut row = vec![
-            tensor.name.clone(),
+            tensor.name.chars().take(LONGEST_NAME).collect(),
             format!("{:?}", tensor.dtype).to_lowercase(),
             report::shape(&tensor.shape),
             report::bytes(tensor.size),
             report::bytes(tensor.stored),
             report::share(tensor.stored, tensor.size),
-            tensor.method.clone(),
+            tensor.method.chars().take(LONGEST_NAME).collect(),
         ];
         if is_lossy {
             let lost = tensor.error.and_then(|error| error.of_change);
@@ -61,4 +66,7 @@ fn say_tensors(manifest: &Manifest) {
     });
     let head = ["tensor", "type", "shape", ">size", ">stored", ">ratio", "method", ">lost"];
     report::table(&head[..if is_lossy { 8 } else { 7 }], rows);
+    if manifest.tensors.len() > MOST_SHOWN {
+        report::say(&format!("and {} more: --json has all", manifest.tensors.len() - MOST_SHOWN));
+    }
 }
