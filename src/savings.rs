@@ -52,12 +52,12 @@ pub struct Savings {
 /// Why a scenario has no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SavingsError {
-    #[error(
-        "the delta is {delta} bytes, the whole fine-tune {whole}: a delta that is no smaller saves nothing"
-    )]
+    #[error("a delta of {delta} bytes is larger than the whole fine-tune of {whole}: it would save nothing")]
     Delta { delta: u64, whole: u64 },
-    #[error("{what} comes to more than can be counted")]
-    TooLarge { what: &'static str },
+    #[error("{what} comes to more than 2^63 bytes")]
+    Bytes { what: &'static str },
+    #[error("the cost of {what} comes to more than 90 trillion")]
+    Cost { what: &'static str },
 }
 
 /// Computes a scenario.
@@ -78,7 +78,7 @@ pub fn savings(scenario: &Scenario) -> Result<Savings, SavingsError> {
         let sparse = moved(&[delta_size])?.checked_add(with_base);
         Ok(Compared::of(
             moved(&[fine_tune_size])?,
-            sparse.ok_or(SavingsError::TooLarge { what: "the traffic" })?,
+            sparse.ok_or(SavingsError::Bytes { what: "the traffic" })?,
         ))
     });
     let traffic_bytes = traffic_bytes.transpose()?;
@@ -109,7 +109,7 @@ impl Compared {
 fn sum_of_products(what: &'static str, first: u64, factors: &[u64]) -> Result<i64, SavingsError> {
     let product = factors.iter().try_fold(1u64, |product, factor| product.checked_mul(*factor));
     let sum = product.and_then(|product| product.checked_add(first));
-    sum.and_then(|sum| i64::try_from(sum).ok()).ok_or(SavingsError::TooLarge { what })
+    sum.and_then(|sum| i64::try_from(sum).ok()).ok_or(SavingsError::Bytes { what })
 }
 
 /// Hundredths of the currency for bytes at a price for each.
@@ -121,7 +121,7 @@ fn cost(
     let Some((bytes, price)) = bytes.zip(price) else { return Ok(None) };
     let hundredths = |bytes: i64| {
         let cost = (bytes as f64 * price * 100.0).round();
-        if cost <= MAX_HUNDREDTHS { Ok(cost as i64) } else { Err(SavingsError::TooLarge { what }) }
+        if cost <= MAX_HUNDREDTHS { Ok(cost as i64) } else { Err(SavingsError::Cost { what }) }
     };
     Ok(Some(Compared::of(hundredths(bytes.whole)?, hundredths(bytes.sparse)?)))
 }
@@ -197,11 +197,11 @@ mod tests {
     fn what_can_not_be_counted_is_refused() {
         let refused = |scenario: Scenario| savings(&scenario).unwrap_err();
         let huge = refused(Scenario { fine_tunes: u64::MAX, ..scenario() });
-        assert_eq!(huge, SavingsError::TooLarge { what: "what is stored" });
+        assert_eq!(huge, SavingsError::Bytes { what: "what is stored" });
         let moved = refused(Scenario { downloads: Some(1 << 40), ..scenario() });
-        assert_eq!(moved, SavingsError::TooLarge { what: "the traffic" });
+        assert_eq!(moved, SavingsError::Bytes { what: "the traffic" });
         let dear = refused(Scenario { price_per_tb_month: Some(1e300), ..scenario() });
-        assert_eq!(dear, SavingsError::TooLarge { what: "storage" });
+        assert_eq!(dear, SavingsError::Cost { what: "storage" });
         let larger = refused(Scenario { delta_size: 15_000_000_000, ..scenario() });
         assert!(matches!(larger, SavingsError::Delta { .. }));
     }

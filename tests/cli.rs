@@ -455,6 +455,11 @@ fn savings_are_computed_from_what_was_said_and_nothing_else() {
         assert_eq!(exit, 2, "{wrong}: {said}");
     }
     let (exit, said) = at(&["--fine-tunes=2", "--base-size=1GB", "--delta-size=2GB", "--months=1"]);
-    assert!(exit == 2 && said.contains("fix:"), "{said}");
-    assert_eq!(at(&["--fine-tunes=2", "--base-size=1GB", "--months=1"]).0, 2, "neither ratio nor delta");
+    assert!(exit == 2 && said.contains("fix: check --delta-size"), "{said}");
+    let (exit, said) = at(&["--fine-tunes=2", "--base-size=1GB", "--months=1"]);
+    assert!(exit == 2 && said.contains("--delta-size") && said.contains("--ratio"), "{said}");
+    for (size, told) in [("1,5GB", "no commas"), ("7G", "\"G\" is no unit"), ("-1GB", "above 0")] {
+        let (exit, said) = at(&[&few[..], &[&format!("--fine-tune-size={size}")]].concat());
+        assert!(exit == 2 && said.contains(told), "{size}: {said}");
+    }
 }

@@ -38,20 +38,33 @@ const HARMLESS_STARTS: [&str; 3] = ["gaussian", "eva", "orthogonal"];
 pub enum ConfigError {
     #[error("{0}")]
     Json(#[from] serde_json::Error),
-    #[error("peft_type is {found}: only LORA is supported")]
+    #[error("peft_type is {}: only LORA is supported", brief(.found))]
     Kind { found: String },
-    #[error("bias is {found}: only \"none\" is supported")]
+    #[error("bias is {}: only \"none\" is supported", brief(.found))]
     Bias { found: Value },
-    #[error("{key} is {found}: not supported")]
+    #[error("{} is {}: that is more than plain LoRA, and merges otherwise", brief(.key), brief(.found))]
     Setting { key: String, found: Value },
     #[error(
-        "init_lora_weights is {found}: such an adapter belongs to a changed base; convert it to plain LoRA first (PEFT's path_initial_model_for_weight_conversion)"
+        "init_lora_weights is {}: such an adapter belongs to a changed base; convert it to plain LoRA first (PEFT's path_initial_model_for_weight_conversion)",
+        brief(.found)
     )]
     Start { found: Value },
     #[error(
         "{module}: a rank of {rank} and an alpha of {alpha}: expected a rank from 1 to {MAX_RANK} and a finite alpha"
     )]
     Scale { module: String, rank: f64, alpha: f64 },
+}
+
+/// Longest value that an error repeats, in characters.
+const MOST_REPEATED: usize = 60;
+
+/// What a configuration says, as far as it fits into a line.
+fn brief(value: &impl ToString) -> String {
+    let text = value.to_string();
+    match text.char_indices().nth(MOST_REPEATED) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
 }
 
 /// No layer is wider.
@@ -171,6 +184,17 @@ mod tests {
         }
         read(r#", "use_dora": false, "layer_replication": null, "loftq_config": {"loftq_bits": 4}"#).unwrap();
         read(r#", "bias": "none", "init_lora_weights": "gaussian""#).unwrap();
+    }
+
+    /// A setting may be of any length; an error is a line.
+    #[test]
+    fn errors_repeat_no_long_values() {
+        let long = format!(r#", "a_setting": "{}""#, "é".repeat(1 << 20));
+        let refused = read(&long).unwrap_err().to_string();
+        assert!(
+            refused.len() < 300 && refused.starts_with("a_setting is \"é") && refused.contains('…'),
+            "{refused}"
+        );
     }
 
     /// Scales are what an adapter is worth: rank and alpha of a module, by its patterns.

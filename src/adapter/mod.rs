@@ -58,9 +58,12 @@ pub enum AdapterError {
     Table(#[from] TableError),
     #[error("adapter_model.safetensors: {name}: {error}")]
     Read { name: String, error: io::Error },
-    #[error("adapter_model.safetensors: {module} has only one of its two factors")]
-    Half { module: String },
-    #[error("adapter_model.safetensors: {module}: A of {a:?} and B of {b:?} do not multiply at rank {rank}")]
+    #[error("adapter_model.safetensors: {module} has {there} and no {missing}: a low-rank change needs both")]
+    Half { module: String, there: &'static str, missing: &'static str },
+    #[error(
+        "adapter_model.safetensors: {module}: A is {a:?} and B is {b:?}, and adapter_config.json gives it rank {rank}: \
+         expected [{rank}, inputs] and [outputs, {rank}]"
+    )]
     Factors { module: String, rank: u64, a: Vec<u64>, b: Vec<u64> },
     #[error("{misfits} of {changes} tensors do not fit the base, the first: {first}")]
     Base { first: Misfit, misfits: usize, changes: usize },
@@ -110,7 +113,11 @@ impl<'a> Adapter<'a> {
             }
         }
         for ((module, embedding), pair) in factors {
-            let (Some(a), Some(b)) = pair else { return Err(AdapterError::Half { module }) };
+            let (a, b) = match pair {
+                (Some(a), Some(b)) => (a, b),
+                (Some(_), None) => return Err(AdapterError::Half { module, there: "A", missing: "B" }),
+                (None, _) => return Err(AdapterError::Half { module, there: "B", missing: "A" }),
+            };
             let low_rank = LowRank::new(&config, &module, embedding, a, b)?;
             let change = changes.entry(format!("{module}.weight"));
             change.or_insert(Change { whole: None, low_rank: None }).low_rank = Some(low_rank);

@@ -34,20 +34,24 @@ pub enum Part {
 pub enum TableError {
     #[error("{0}")]
     Io(#[from] io::Error),
-    #[error("is no safetensors file with tensors")]
+    #[error("no safetensors file with tensors in it: is it whole, and of no other format?")]
     NotSafetensors,
-    #[error("{name} does not begin with {PREFIX}: is this PEFT's own file?")]
+    #[error(
+        "tensor {name}: PEFT's names begin with {PREFIX}; an adapter of another tool must be converted to PEFT's"
+    )]
     Foreign { name: String },
-    #[error("{name}: DoRA (use_dora) is not supported")]
+    #[error("tensor {name}: DoRA (use_dora) is not supported")]
     Dora { name: String },
-    #[error("{name}: LoRA with a bias (lora_bias) is not supported")]
+    #[error("tensor {name}: LoRA with a bias (lora_bias) is not supported")]
     Bias { name: String },
     #[error(
-        "{name}: is none of LoRA's tensors that are supported (lora_A, lora_B, lora_embedding_A, lora_embedding_B)"
+        "tensor {name}: not supported; of LoRA lora_A, lora_B, lora_embedding_A and lora_embedding_B are"
     )]
     Unknown { name: String },
-    #[error("{name}: {dtype:?} of {shape:?} does not have the {found} bytes that it has")]
-    Length { name: String, dtype: Dtype, shape: Vec<u64>, found: u64 },
+    #[error(
+        "tensor {name}: {expected} bytes are expected of {dtype:?} and shape {shape:?}, the header gives it {found}"
+    )]
+    Length { name: String, dtype: Dtype, shape: Vec<u64>, expected: u64, found: u64 },
 }
 
 /// All tensors, in the order of their names.
@@ -74,7 +78,8 @@ fn sized(name: &str, stored: Stored) -> Result<Stored, TableError> {
     match bytes == Some(found) {
         true => Ok(stored),
         false => {
-            Err(TableError::Length { name: name.into(), dtype: stored.dtype, shape: stored.shape, found })
+            let (name, expected) = (name.into(), bytes.unwrap_or(u64::MAX));
+            Err(TableError::Length { name, dtype: stored.dtype, shape: stored.shape, expected, found })
         }
     }
 }

@@ -24,6 +24,8 @@ const WRITE_BYTES: usize = 1 << 20;
 pub enum MergeError {
     #[error("{place}: there is no {file} in it: this is no adapter that PEFT saved")]
     NoAdapter { place: String, file: &'static str },
+    #[error("{CONFIG}: it has {len} bytes, expected {MAX_CONFIG_BYTES} at most")]
+    TooLong { len: u64 },
     #[error("{path}: {error}")]
     Read { path: String, error: io::Error },
     #[error("{}: {error}", path.display())]
@@ -84,7 +86,10 @@ fn files_of(adapter: &Tree) -> Result<(Vec<u8>, OpenFile), MergeError> {
         OpenFile::open(&file.place).map_err(|error| MergeError::Read { path: name.into(), error })
     };
     let config = open(CONFIG)?;
-    let mut text = vec![0; config.len().min(MAX_CONFIG_BYTES) as usize];
+    if config.len() > MAX_CONFIG_BYTES {
+        return Err(MergeError::TooLong { len: config.len() });
+    }
+    let mut text = vec![0; config.len() as usize];
     config.read_at(&mut text, 0).map_err(|error| MergeError::Read { path: CONFIG.into(), error })?;
     Ok((text, open(WEIGHTS)?))
 }

@@ -1,13 +1,14 @@
 //! `git sparse savings`: what a set of fine-tunes costs, whole and as differences, by the user's own numbers.
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 
 use super::report;
 use crate::daemon::message::{Failure, Kind};
-use crate::savings::{Compared, Savings as Outcome, Scenario, savings};
+use crate::savings::{Compared, Savings as Outcome, SavingsError, Scenario, savings};
 
 /// What storing and moving fine-tunes costs, whole and with git sparse, by your own sizes and prices
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("delta").args(["delta_size", "ratio"]).required(true))]
 pub struct Savings {
     /// Fine-tunes of one base
     #[arg(long, value_name = "N", value_parser = positive, allow_hyphen_values = true)]
@@ -20,7 +21,6 @@ pub struct Savings {
     fine_tune_size: Option<u64>,
     /// What git sparse stores of a fine-tune (`stored` in git sparse log)
     #[arg(long, value_name = "SIZE", value_parser = size, allow_hyphen_values = true)]
-    #[arg(required_unless_present = "ratio", conflicts_with = "ratio")]
     delta_size: Option<u64>,
     /// The same in parts of a whole fine-tune, as 0.3 (`ratio` in git sparse log)
     #[arg(long, value_name = "X", value_parser = ratio, allow_hyphen_values = true)]
@@ -52,8 +52,15 @@ impl Savings {
     pub fn run(self) -> Result<(), Failure> {
         let scenario = self.scenario();
         let outcome = savings(&scenario).map_err(|error| {
-            Failure::new(Kind::Usage, error.to_string())
-                .fix("check the sizes, counts and prices that you gave")
+            Failure::new(Kind::Usage, error.to_string()).fix(match error {
+                SavingsError::Delta { .. } => {
+                    "check --delta-size and --fine-tune-size (the base's size, if you don't say)"
+                }
+                SavingsError::Bytes { .. } => "check the sizes, --fine-tunes, --downloads and --months",
+                SavingsError::Cost { .. } => {
+                    "check the prices (of a TB and of a GB), --months and --downloads"
+                }
+            })
         })?;
         if self.json {
             report::json("savings", document(&scenario, &outcome, self.currency.as_deref()));
@@ -197,14 +204,18 @@ fn is_decimal(unit: &str) -> bool {
 }
 
 fn size(text: &str) -> Result<u64, String> {
-    const EXPECTED: &str = "expected a size above 0, as 14GB, 13.5GiB or 14000000000";
+    const EXPECTED: &str = "expected a size above 0, as 14GB, 13.5GiB or 14000000000 (a point, no commas)";
     let text = text.trim();
     let number_len = text.find(|sign: char| !sign.is_ascii_digit() && sign != '.').unwrap_or(text.len());
     let (number, unit) = (&text[..number_len], text[number_len..].trim());
     let bytes = match UNITS.iter().find(|(name, _)| name.eq_ignore_ascii_case(unit)) {
         Some((_, size)) => size,
         None if unit.is_empty() => &1.0,
-        None => return Err(EXPECTED.into()),
+        None if number.is_empty() => return Err(EXPECTED.into()),
+        None => {
+            let known: Vec<_> = UNITS.iter().map(|(name, _)| *name).collect();
+            return Err(format!("{EXPECTED}; {unit:?} is no unit, these are: {}", known.join(", ")));
+        }
     };
     let size = (number.parse::<f64>().map_err(|_| EXPECTED)? * bytes).round();
     // Below it, floating point counts each byte.
@@ -233,7 +244,11 @@ fn ratio(text: &str) -> Result<f64, String> {
 fn currency(text: &str) -> Result<String, String> {
     let fits = (1..=8).contains(&text.chars().count()) && text.chars().all(|sign| !sign.is_whitespace());
     let fits = fits && !text.chars().any(char::is_control);
-    if fits { Ok(text.to_owned()) } else { Err("expected a short name, as EUR".into()) }
+    if fits {
+        Ok(text.to_owned())
+    } else {
+        Err("expected 1 to 8 letters or signs without spaces, as EUR".into())
+    }
 }
 
 #[cfg(test)]

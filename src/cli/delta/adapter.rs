@@ -145,7 +145,7 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
 pub(super) fn not_merged(error: &MergeError) -> Failure {
     let message = error.to_string();
     match error {
-        MergeError::NoAdapter { .. } => Failure::new(message::Kind::Usage, message)
+        MergeError::NoAdapter { .. } | MergeError::TooLong { .. } => Failure::new(message::Kind::Usage, message)
             .fix("name the directory that PEFT's save_pretrained wrote"),
         MergeError::Read { error, .. } | MergeError::Write { error, .. } => system(message, error),
         MergeError::Adapter(AdapterError::Base { .. } | AdapterError::Misfit(_)) => {
