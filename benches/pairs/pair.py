@@ -29,15 +29,15 @@ def missing(folder, *names):
     return any(not path(folder, name).exists() for name in names)
 
 
-def write_table(folder, pairs):
-    """Prints pairs.tsv, of the pairs whose files are there, and writes it."""
-    there = [pair for pair in pairs if not missing(folder, *pair)]
-    lines = ["base\ttarget\tsigma\tequal"]
-    for base, target in there:
-        sigma, equal = difference(folder, base, target)
-        lines.append(f"{base}\t{target}\t{sigma:.2e}\t{equal:.4f}")
+def write_table(folder, name, heads, rows):
+    """Prints a table of the pairs or chains whose files are there, and writes it."""
+    lines = ["\t".join([*heads, "sigma", "equal"])]
+    for row in rows:
+        if not missing(folder, *row):
+            sigma, equal = difference(folder, *row[-2:])
+            lines.append("\t".join([*row, f"{sigma:.2e}", f"{equal:.4f}"]))
     table = "\n".join(lines) + "\n"
-    (folder / "pairs.tsv").write_text(table)
+    (folder / f"{name}.tsv").write_text(table)
     print(table, end="")
 
 

@@ -26,6 +26,18 @@ PAIRS = [
     ("smol-sft-bf16", "smol-merge-bf16"),
     ("smol-base-f32", "smol-sft-f32"),
 ]
+# Checkpoints of one run, of equal and of unequal distance; a run that goes on without a master copy;
+# a fine-tune of a fine-tune, on another text and with a new optimiser; a merge with a sibling.
+CHAINS = [
+    ("smol-base-bf16", "smol-half-bf16", "smol-sft-bf16"),
+    ("smol-half-bf16", "smol-sft-bf16", "smol-checkpoint-bf16"),
+    ("smol-base-bf16", "smol-sft-bf16", "smol-checkpoint-bf16"),
+    ("smol-base-bf16", "smol-pure-bf16", "smol-pure-checkpoint-bf16"),
+    ("smol-rl-6-bf16", "smol-rl-7-bf16", "smol-rl-8-bf16"),
+    ("smol-base-bf16", "smol-rl-7-bf16", "smol-rl-8-bf16"),
+    ("smol-base-bf16", "smol-sft-bf16", "smol-again-bf16"),
+    ("smol-base-bf16", "smol-sft-bf16", "smol-merge-bf16"),
+]
 
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 RATE = 2e-5
@@ -40,9 +52,10 @@ def make(folder):
     if pair.missing(folder, "smol-base-bf16", "smol-base-f32"):
         heal(folder)
     for maker, names in [
-        (full, ["smol-sft-bf16", "smol-sft-f32", "smol-checkpoint-bf16"]),
-        (pure, ["smol-pure-bf16"]),
-        (reinforced, ["smol-rl-7-bf16", "smol-rl-8-bf16"]),
+        (full, ["smol-half-bf16", "smol-sft-bf16", "smol-sft-f32", "smol-checkpoint-bf16"]),
+        (reinforced, ["smol-rl-6-bf16", "smol-rl-7-bf16", "smol-rl-8-bf16"]),
+        (again, ["smol-again-bf16"]),
+        (pure, ["smol-pure-bf16", "smol-pure-checkpoint-bf16"]),
         (low_rank, ["smol-lora-bf16", "smol-lora-adapter"]),
         (frozen, ["smol-frozen-bf16"]),
         (other, ["smol-other-bf16"]),
@@ -64,10 +77,12 @@ def heal(folder):
 
 
 def full(folder):
-    """All weights, a master copy in f32; then half as many steps more of the same run."""
+    """All weights, a master copy in f32, half-way as well; then half as many steps more of the same run."""
     model = base(folder)
     steps = descend(model.parameters(), language(model, MAIN_TEXT), RATE)
-    take(steps, STEPS)
+    take(steps, STEPS // 2)
+    pair.save(folder, "smol-half-bf16", tensors(model), torch.bfloat16)
+    take(steps, STEPS // 2)
     pair.save(folder, "smol-sft-bf16", tensors(model), torch.bfloat16)
     pair.save(folder, "smol-sft-f32", tensors(model), torch.float32)
     take(steps, STEPS // 2)
@@ -81,6 +96,13 @@ def other(folder):
     pair.save(folder, "smol-other-bf16", tensors(model), torch.bfloat16)
 
 
+def again(folder):
+    """From the published weights of the fine-tune, on another text."""
+    model = base(folder, "smol-sft-bf16")
+    take(descend(model.parameters(), language(model, OTHER_TEXT), RATE), STEPS // 2)
+    pair.save(folder, "smol-again-bf16", tensors(model), torch.bfloat16)
+
+
 def merged(folder):
     """The mean of two fine-tunes, computed in f32."""
     one, two = pair.load(folder, "smol-sft-bf16"), pair.load(folder, "smol-other-bf16")
@@ -89,10 +111,13 @@ def merged(folder):
 
 
 def pure(folder):
-    """All weights, with no copy in f32."""
+    """All weights, with no copy in f32; then half as many steps more of the same run."""
     model = base(folder)
-    take(descend(model.parameters(), language(model, MAIN_TEXT), RATE, torch.bfloat16), STEPS)
+    steps = descend(model.parameters(), language(model, MAIN_TEXT), RATE, torch.bfloat16)
+    take(steps, STEPS)
     pair.save(folder, "smol-pure-bf16", tensors(model), torch.bfloat16)
+    take(steps, STEPS // 2)
+    pair.save(folder, "smol-pure-checkpoint-bf16", tensors(model), torch.bfloat16)
 
 
 def frozen(folder):
@@ -137,10 +162,12 @@ class LowRank(nn.Module):
 
 
 def reinforced(folder):
-    """Eight steps of policy gradient with the advantages of a group (as GRPO); the pair is the last."""
+    """Eight steps of policy gradient with the advantages of a group (as GRPO); the last three are kept."""
     model = base(folder)
     steps = descend(model.parameters(), policy(model, MAIN_TEXT), 1e-6)
-    take(steps, 7)
+    take(steps, 6)
+    pair.save(folder, "smol-rl-6-bf16", tensors(model), torch.bfloat16)
+    take(steps, 1)
     pair.save(folder, "smol-rl-7-bf16", tensors(model), torch.bfloat16)
     take(steps, 1)
     pair.save(folder, "smol-rl-8-bf16", tensors(model), torch.bfloat16)
@@ -183,10 +210,10 @@ def policy(model, where):
     return loss
 
 
-def base(folder):
+def base(folder, name="smol-base-bf16"):
     config = AutoConfig.from_pretrained(package(), gguf_file=GGUF)
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
-    model.load_state_dict(pair.load(folder, "smol-base-bf16"), strict=False)
+    model.load_state_dict(pair.load(folder, name), strict=False)
     model.tie_weights()
     return model
 
