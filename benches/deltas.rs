@@ -1,6 +1,7 @@
-//! Size and speed of deltas between real models: our codec, and beside it BitX and FM-Delta (`peers`).
+//! Size and speed of deltas between real models: our codec, and beside it BitX and FM-Delta (`peers`); in
+//! chains of three, our codec with the base's base and without.
 //!
-//! `cargo bench --bench deltas -- DIR [TARGET…]` reads DIR/pairs.tsv (benches/pairs makes it) and prints
+//! `cargo bench --bench deltas -- DIR [TARGET…]` reads DIR/pairs.tsv and chains.tsv (of benches/pairs) and prints
 //! a line for each pair and codec, of which benches/deltas.sh makes its tables: target, codec, bytes of
 //! the file, bytes stored, MB/s of encode and of decode. What is stored are payloads, without the records
 //! of packs and without headers. Speeds are bytes of changed tensors for a second of this process's CPU
@@ -25,20 +26,39 @@ fn main() {
     let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
     let dir = PathBuf::from(arguments.next().unwrap_or("target/pairs".into()));
     let wanted: Vec<String> = arguments.collect();
-    let table = String::from_utf8(read(&dir.join("pairs.tsv"))).expect("pairs.tsv is text");
-    for line in table.lines().skip(1) {
-        let mut fields = line.split('\t');
-        let (base, target) = (fields.next().unwrap_or_default(), fields.next().unwrap_or_default());
-        if wanted.is_empty() || wanted.iter().any(|wanted| wanted == target) {
-            measure(&dir, base, target);
-        }
+    let is_wanted = |target: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == target);
+    for [base, target] in names::<2>(&dir, "pairs.tsv").iter().filter(|names| is_wanted(&names[1])) {
+        measure(&dir, base, target);
+    }
+    let chains = names::<3>(&dir, "chains.tsv");
+    for [previous, base, target] in chains.iter().filter(|names| is_wanted(&names[2])) {
+        measure_chain(&dir, previous, base, target);
+    }
+}
+
+/// The first fields of the rows of a table.
+fn names<const N: usize>(dir: &Path, table: &str) -> Vec<[String; N]> {
+    let table = String::from_utf8(read(&dir.join(table))).expect("tables are text");
+    let row = |line: &str| {
+        let mut fields = line.split('\t').map(String::from);
+        std::array::from_fn(|_| fields.next().unwrap_or_default())
+    };
+    table.lines().skip(1).map(row).collect()
+}
+
+fn measure_chain(dir: &Path, previous: &str, base: &str, target: &str) {
+    let [first, second, third] = [previous, base, target].map(|name| Model::read(dir, name));
+    for (name, previous) in
+        [(format!("ours of {base}"), None), (format!("ours of {base} of {previous}"), Some(&first))]
+    {
+        let changed = third.changed_from(&second, previous);
+        print(target, third.bytes.len(), &name, run(&changed, encode_ours, decode_ours));
     }
 }
 
 fn measure(dir: &Path, base: &str, target: &str) {
-    let [base, model] =
-        [base, target].map(|name| Model::new(read(&dir.join(name).with_extension("safetensors"))));
-    let changed = model.changed_from(&base);
+    let [base, model] = [base, target].map(|name| Model::read(dir, name));
+    let changed = model.changed_from(&base, None);
     let size = model.bytes.len();
     print(target, size, "ours", run(&changed, encode_ours, decode_ours));
     for (name, groups) in [("bitx", Groups::Bytes), ("bitx-lanes", Groups::Lanes)] {
@@ -65,12 +85,15 @@ struct Model {
 struct Object<'a> {
     bytes: &'a [u8],
     base: &'a [u8],
+    /// What the base was made of, where that is used.
+    previous: Option<&'a [u8]>,
     dtype: Dtype,
     row_len: u64,
 }
 
 impl Model {
-    fn new(bytes: Vec<u8>) -> Model {
+    fn read(dir: &Path, name: &str) -> Model {
+        let bytes = read(&dir.join(name).with_extension("safetensors"));
         let segments = format::cut(&bytes).expect("because it is in memory").segments().to_vec();
         Model { bytes, segments }
     }
@@ -79,15 +102,19 @@ impl Model {
         &self.bytes[segment.range.start as usize..segment.range.end as usize]
     }
 
-    /// Both files are to have the same tensors; headers, some kB, are left out.
-    fn changed_from<'a>(&'a self, base: &'a Model) -> Vec<Object<'a>> {
-        let key = |segment: &Segment| (segment.name.clone(), segment.slice);
-        let before: HashMap<_, _> =
-            base.segments.iter().map(|segment| (key(segment), base.bytes_of(segment))).collect();
+    /// By name and slice.
+    fn tensors(&self) -> HashMap<(String, u32), &[u8]> {
+        self.segments.iter().map(|segment| (key(segment), self.bytes_of(segment))).collect()
+    }
+
+    /// All files are to have the same tensors; headers, some kB, are left out.
+    fn changed_from<'a>(&'a self, base: &'a Model, previous: Option<&'a Model>) -> Vec<Object<'a>> {
+        let (before, earlier) = (base.tensors(), previous.map(Model::tensors));
         let named = self.segments.iter().filter(|segment| !segment.name.is_empty());
         let objects = named.map(|segment| Object {
             bytes: self.bytes_of(segment),
             base: before[&key(segment)],
+            previous: earlier.as_ref().map(|earlier| earlier[&key(segment)]),
             dtype: segment.dtype,
             row_len: segment.row_len,
         });
@@ -95,20 +122,30 @@ impl Model {
     }
 }
 
+fn key(segment: &Segment) -> (String, u32) {
+    (segment.name.clone(), segment.slice)
+}
+
 impl Object<'_> {
     fn width(&self) -> usize {
         self.dtype.width()
     }
+
+    fn bases(&self) -> impl Iterator<Item = &[u8]> {
+        [Some(self.base), self.previous].into_iter().flatten()
+    }
 }
 
 fn encode_ours(object: &Object<'_>) -> (Codec, Vec<u8>) {
-    let base = Base { bytes: object.base, dtype: object.dtype };
-    let encoded = codec::encode(object.bytes, object.dtype, object.row_len, Some(base), Effort::Push);
+    let base = |bytes| Base { bytes, dtype: object.dtype };
+    let bases: Vec<_> = object.bases().map(base).collect();
+    let encoded = codec::encode(object.bytes, object.dtype, object.row_len, &bases, Effort::Push);
     (encoded.codec, encoded.payload)
 }
 
 fn decode_ours(codec: Codec, payload: &[u8], object: &Object<'_>) -> Vec<u8> {
-    codec::decode(codec, payload, &[object.base], object.bytes.len()).expect("because we encoded it")
+    let bases: Vec<_> = object.bases().take(codec.bases()).collect();
+    codec::decode(codec, payload, &bases, object.bytes.len()).expect("because we encoded it")
 }
 
 /// What a codec made of the objects of a file.

@@ -109,8 +109,8 @@ fn codecs() {
 
 fn codec(name: &str, bytes: &[u8], dtype: Dtype, base: Option<(&[u8], Dtype)>) {
     let with = base.map(|(bytes, dtype)| Base { bytes, dtype });
-    let (encoded, encode) = timed(|| codec::encode(bytes, dtype, ROW as u64, with, Effort::Push));
-    let base = base.map(|(bytes, _)| bytes);
+    let (encoded, encode) = timed(|| codec::encode(bytes, dtype, ROW as u64, with.as_slice(), Effort::Push));
+    let base = base.map(|(bytes, _)| bytes).filter(|_| encoded.codec.needs_base());
     let (decoded, decode) = timed(|| {
         codec::decode(encoded.codec, &encoded.payload, base.as_slice(), bytes.len())
             .expect("because we encoded it")

@@ -97,12 +97,14 @@ impl Chain {
         })
     }
 
-    /// The links that several others are decoded with.
-    pub fn shared(&self) -> impl Iterator<Item = &Found> {
-        self.links.iter().filter(|link| {
-            let needs = |other: &&Found| other.record.bases.contains(&link.record.object);
-            self.links.iter().filter(needs).count() > 1
-        })
+    /// The links that several others are decoded with, and how many these are.
+    pub fn shared(&self) -> impl Iterator<Item = (ObjectId, usize)> {
+        let users = |object: &ObjectId| {
+            let needs = |link: &&Found| link.record.bases.contains(object);
+            self.links.iter().filter(needs).count()
+        };
+        let objects = self.links.iter().map(|link| link.record.object);
+        objects.map(move |object| (object, users(&object))).filter(|(_, users)| *users > 1)
     }
 
     /// The links that whoever has these objects, each with its bases, lacks.
@@ -161,7 +163,7 @@ mod tests {
         let chain = chain(&store, "merge").unwrap();
         let order: Vec<_> = chain.links().iter().map(|link| link.record.object).collect();
         assert_eq!(order, ["merge", "a", "b", "root"].map(id));
-        assert_eq!(chain.shared().map(|link| link.record.object).collect::<Vec<_>>(), [id("b")]);
+        assert_eq!(chain.shared().collect::<Vec<_>>(), [(id("b"), 2)]);
         let lacking = |has: &[&str]| {
             let has: Vec<_> = has.iter().map(|name| id(name)).collect();
             chain.lacking(|object| has.contains(object)).len()

@@ -284,10 +284,10 @@ impl Encoder<'_> {
             return Ok(Outcome { object, len, new: derived.map(New::from) });
         }
         let base = self.base_of(segment);
-        let with = base.as_ref().map(|base| codec::Base { bytes: &base.bytes, dtype: base.dtype });
-        let mut encoded = codec::encode(bytes, segment.dtype, segment.row_len, with, self.effort);
-        if let Some((tier, with)) = self.lossy.zip(with) {
-            let found = lossy::approximate(bytes, segment.dtype, segment.row_len, with, tier);
+        let with = base.as_ref().map(BaseBytes::bases).unwrap_or_default();
+        let mut encoded = codec::encode(bytes, segment.dtype, segment.row_len, &with, self.effort);
+        if let Some((tier, with)) = self.lossy.zip(with.first()) {
+            let found = lossy::approximate(bytes, segment.dtype, segment.row_len, *with, tier);
             let found = found.map_err(|NotFinite| IngestError::NotFinite(segment.name.clone()))?;
             let smaller = |found: &Approximation| found.encoded.payload.len() < encoded.payload.len();
             if let Some(found) = found.filter(smaller) {
@@ -296,7 +296,7 @@ impl Encoder<'_> {
                 encoded = found.encoded;
             }
         }
-        let base = base.filter(|_| encoded.codec.needs_base()).map(|base| (base.object.into(), base.depth));
+        let base = base.and_then(|base| Some((base.ids(encoded.codec)?, base.depth)));
         let smaller = |derived: &Derived| derived.encoded.payload.len() < encoded.payload.len();
         let new = derived.filter(smaller).map_or(New { encoded, base }, New::from);
         Ok(Outcome { object, len, new: Some(new) })
@@ -310,7 +310,8 @@ impl Encoder<'_> {
             found = self.store.find(found.record.bases.first()?).ok()?;
         }
         let bytes = self.store.get_base(&found.record.object).ok()?;
-        Some(BaseBytes { object: found.record.object, depth: found.record.depth, dtype, bytes })
+        let previous = self.store.previous(&found, bytes.len());
+        Some(BaseBytes { object: found.record.object, depth: found.record.depth, dtype, bytes, previous })
     }
 }
 
@@ -370,4 +371,22 @@ struct BaseBytes {
     depth: u8,
     dtype: Dtype,
     bytes: Arc<Decoded>,
+    /// What it is itself a difference to.
+    previous: Option<(ObjectId, Arc<Decoded>)>,
+}
+
+impl BaseBytes {
+    /// What the codec may take: the base, and its own base.
+    fn bases(&self) -> Vec<codec::Base<'_>> {
+        let previous = self.previous.as_ref().map(|(_, bytes)| bytes);
+        let both = std::iter::once(&self.bytes).chain(previous);
+        both.map(|bytes| codec::Base { bytes, dtype: self.dtype }).collect()
+    }
+
+    /// Those that a codec took; none where it took none.
+    fn ids(&self, codec: Codec) -> Option<Bases> {
+        let previous = self.previous.as_ref().map(|(object, _)| *object);
+        let both = std::iter::once(self.object).chain(previous);
+        Bases::of(both.take(codec.bases())).filter(|bases| !bases.is_empty())
+    }
 }

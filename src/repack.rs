@@ -292,16 +292,21 @@ fn encode(
         let record = store::record_for(old.object, base, Codec::Derived, old.logical_len);
         return Ok((record, derived.encoded.payload));
     }
-    let base_bytes =
-        present.map(|(base, dtype)| store.get(&base).map(|bytes| (base, dtype, bytes))).transpose()?;
-    let base = base_bytes.as_ref().map(|(_, dtype, bytes)| codec::Base { bytes, dtype: *dtype });
-    let fresh = codec::encode(&bytes, plan.dtype, plan.row_len, base, Effort::Repack);
+    let mut bases = Vec::new();
+    if let Some((base, dtype)) = present {
+        let base_bytes = store.get_base(&base)?;
+        let previous = store.previous(&store.find(&base)?, base_bytes.len());
+        bases.push((base, dtype, base_bytes));
+        bases.extend(previous.map(|(object, bytes)| (object, dtype, bytes)));
+    }
+    let with: Vec<_> = bases.iter().map(|(_, dtype, bytes)| codec::Base { bytes, dtype: *dtype }).collect();
+    let fresh = codec::encode(&bytes, plan.dtype, plan.row_len, &with, Effort::Repack);
     if fresh.payload.len() >= payload.len() {
         return Ok((kept, payload));
     }
-    let base = match base_bytes.filter(|_| fresh.codec.needs_base()) {
-        Some((base, _, _)) => Some((Bases::from(base), depth_of(&base)?)),
-        None => None,
-    };
+    let taken = Bases::of(bases.iter().map(|(base, ..)| *base).take(fresh.codec.bases()));
+    let taken = taken.expect("because these are two at most");
+    let below: Vec<u8> = taken.iter().map(depth_of).collect::<Result<_, _>>()?;
+    let base = below.into_iter().max().map(|depth| (taken, depth));
     Ok((store::record_for(old.object, base, fresh.codec, old.logical_len), fresh.payload))
 }

@@ -215,15 +215,13 @@ impl Store {
     }
 
     fn on_shelf(&self, chain: &Chain, link: &Found, shared: &mut Shared) -> Result<Arc<Decoded>, StoreError> {
-        if let Some(Some(decoded)) = shared.slot(link) {
-            return Ok(decoded.clone());
+        if let Some(decoded) = shared.take(link) {
+            return Ok(decoded);
         }
         let key = (link.record.object, link.record.depth);
         let decoded =
             self.shelf.base(key, &mut || self.decode_link(chain, link, shared).map(Decoded::new))?;
-        if let Some(slot) = shared.slot(link) {
-            *slot = Some(decoded.clone());
-        }
+        shared.keep(link, &decoded);
         Ok(decoded)
     }
 
@@ -282,6 +280,14 @@ impl Store {
                 wrong.and(Err(StoreError::Decode { object: record.object, pack: *pack, why }))
             }
         }
+    }
+
+    /// The object that one of numbers is itself a difference to, as many bytes: what a chain of revisions knows of the
+    /// step before.
+    pub fn previous(&self, base: &Found, len: usize) -> Option<(ObjectId, Arc<Decoded>)> {
+        let object = *base.record.bases.first().filter(|_| base.record.codec.is_step())?;
+        let bytes = self.get_base(&object).ok()?;
+        (bytes.len() == len).then_some((object, bytes))
     }
 
     /// Begins a pack; give the finished one to `admit`.
@@ -378,16 +384,38 @@ impl Store {
     }
 }
 
-/// The bytes of the links that several others are decoded with, as far as they were decoded.
-struct Shared(Vec<(ObjectId, Option<Arc<Decoded>>)>);
+/// The bytes of the links that several others are decoded with, until the last of these has them.
+struct Shared(Vec<Wanted>);
+
+struct Wanted {
+    object: ObjectId,
+    /// Links that have yet to be decoded with it.
+    users: usize,
+    bytes: Option<Arc<Decoded>>,
+}
 
 impl Shared {
     fn of(chain: &Chain) -> Shared {
-        Shared(chain.shared().map(|link| (link.record.object, None)).collect())
+        Shared(chain.shared().map(|(object, users)| Wanted { object, users, bytes: None }).collect())
     }
 
-    fn slot(&mut self, link: &Found) -> Option<&mut Option<Arc<Decoded>>> {
-        self.0.iter_mut().find(|(object, _)| *object == link.record.object).map(|(_, slot)| slot)
+    fn wanted(&mut self, link: &Found) -> Option<&mut Wanted> {
+        self.0.iter_mut().find(|wanted| wanted.object == link.record.object)
+    }
+
+    /// What was kept for one more user.
+    fn take(&mut self, link: &Found) -> Option<Arc<Decoded>> {
+        let wanted = self.wanted(link).filter(|wanted| wanted.bytes.is_some())?;
+        wanted.users = wanted.users.saturating_sub(1);
+        if wanted.users == 0 { wanted.bytes.take() } else { wanted.bytes.clone() }
+    }
+
+    /// Keeps what the first user got for the others.
+    fn keep(&mut self, link: &Found, bytes: &Arc<Decoded>) {
+        if let Some(wanted) = self.wanted(link) {
+            wanted.users = wanted.users.saturating_sub(1);
+            wanted.bytes = (wanted.users > 0).then(|| bytes.clone());
+        }
     }
 }
 

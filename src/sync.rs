@@ -365,7 +365,7 @@ fn depth_on(below: Vec<u8>) -> Option<u8> {
 
 /// The same object without a base.
 fn stored_whole(record: &Record, bytes: &[u8]) -> (Record, Vec<u8>) {
-    let whole = codec::encode(bytes, Dtype::Bytes, 0, None, Effort::Push);
+    let whole = codec::encode(bytes, Dtype::Bytes, 0, &[], Effort::Push);
     (store::record_for(record.object, None, whole.codec, record.logical_len), whole.payload)
 }
 

@@ -41,7 +41,7 @@ type Files = fn() -> Vec<Sample>;
 
 /// The stores, and what is in each, in the order in which it was stored. What a version learnt to write
 /// later has a store of its own.
-const STORES: [(&str, Files); 2] = [("1", files), ("1-cells", crossed)];
+const STORES: [(&str, Files); 3] = [("1", files), ("1-cells", crossed), ("1-rules", computed)];
 
 fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
@@ -66,6 +66,30 @@ fn crossed() -> Vec<Sample> {
     let mut files = Vec::new();
     add_line(&mut files, &[("BF16", &base), ("BF16", &dense)], SHAPE);
     add_line(&mut files, &[("BF16", &base), ("BF16", &sparse)], SHAPE);
+    files
+}
+
+/// Three revisions of one model whose weights go to and fro between two numbers, and the mean of two of them.
+fn computed() -> Vec<Sample> {
+    const SHAPE: [usize; 2] = [100, 300];
+    let mut random = Random::seeded(3);
+    let mut weights: Vec<f32> =
+        (0..SHAPE[0] * SHAPE[1]).map(|_| 0.02 + random.below(1000) as f32 * 1e-5).collect();
+    let bf16 = |weight: f32| ((weight.to_bits() + 0x7fff + (weight.to_bits() >> 16 & 1)) >> 16) as u16;
+    let value = |bits: u16| f32::from_bits(u32::from(bits) << 16);
+    let mut revisions: Vec<Vec<u16>> = Vec::new();
+    for _ in 0..3 {
+        revisions.push(weights.iter().map(|weight| bf16(*weight)).collect());
+        weights.iter_mut().for_each(|weight| *weight += random.below(1000) as f32 * 2e-7 - 1e-4);
+    }
+    let halves = revisions[0].iter().zip(&revisions[2]);
+    let mean: Vec<u16> = halves.map(|(one, other)| bf16((value(*one) + value(*other)) / 2.0)).collect();
+    let bytes = |bits: &Vec<u16>| bits.iter().flat_map(|bits| bits.to_le_bytes()).collect::<Vec<u8>>();
+    let revisions: Vec<Vec<u8>> = revisions.iter().map(bytes).collect();
+    let line: Vec<(&str, &[u8])> = revisions.iter().map(|numbers| ("BF16", numbers.as_slice())).collect();
+    let mut files = Vec::new();
+    add_line(&mut files, &line, SHAPE);
+    add_line(&mut files, &[("BF16", &bytes(&mean))], SHAPE);
     files
 }
 

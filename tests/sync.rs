@@ -39,7 +39,7 @@ fn keep_links(store: &Store, revisions: &[Vec<u8>], first: usize) {
     for (depth, bytes) in revisions.iter().enumerate().skip(first) {
         let base = depth.checked_sub(1).map(|before| &revisions[before]);
         let with = base.map(|bytes| Base { bytes, dtype: Dtype::Bytes });
-        let encoded = codec::encode(bytes, Dtype::Bytes, 0, with, Effort::Push);
+        let encoded = codec::encode(bytes, Dtype::Bytes, 0, with.as_slice(), Effort::Push);
         assert_eq!(encoded.codec == Codec::ZstdPatch, base.is_some(), "revision {depth} is no patch");
         let base = base.map(|bytes| (ObjectId::of(bytes).into(), depth as u8 - 1));
         let record = record_for(ObjectId::of(bytes), base, encoded.codec, bytes.len() as u32);

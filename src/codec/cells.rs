@@ -21,7 +21,7 @@ pub(super) const PLANE: usize = COLUMN_LEVELS * BUCKETS;
 /// Place numbers: row level, column level, bucket.
 pub(super) const PLACES: usize = ROW_LEVELS * PLANE;
 /// Half octaves: two a bucket, and the row levels below.
-const SCALES: usize = 2 * (BUCKETS - 1) + ROW_LEVELS;
+pub(super) const SCALES: usize = 2 * (BUCKETS - 1) + ROW_LEVELS;
 /// log2 of `MAX_TABLES`.
 const TABLE_BITS: u32 = 4;
 
@@ -118,6 +118,11 @@ impl CellMap {
         expected.clamp(0, tables as i32 - 1) as u8
     }
 
+    /// The table of a cell.
+    pub fn table(&self, cell: usize) -> u8 {
+        self.0[cell]
+    }
+
     /// The tables of the places of a row level.
     #[inline(always)]
     pub fn plane(&self, row_level: usize) -> &[u8; PLANE] {
@@ -139,11 +144,15 @@ pub(super) fn scale(cell: usize) -> u8 {
     (2 * (cell % BUCKETS) + (ROW_LEVELS - 1) - level) as u8
 }
 
-/// Codes the lowest scale of each table but the first, in order; decoding replaces them, and refuses
-/// more tables than can be.
-pub(super) fn code_starts<C: BitCoder>(coder: &mut C, starts: &mut Vec<u8>) -> Result<(), DecodeError> {
+/// Codes the lowest of so many scales of each table but the first, in order; decoding replaces them, and
+/// refuses more tables than can be.
+pub(super) fn code_starts<C: BitCoder>(
+    coder: &mut C,
+    scales: usize,
+    starts: &mut Vec<u8>,
+) -> Result<(), DecodeError> {
     let mut model = Bit::EVEN;
-    let found = (1..SCALES as u8).filter(|scale| coder.code(&mut model, starts.contains(scale)));
+    let found = (1..scales as u8).filter(|scale| coder.code(&mut model, starts.contains(scale)));
     *starts = found.collect();
     if starts.len() < MAX_TABLES { Ok(()) } else { Err(DecodeError::Invalid { what: "number of tables" }) }
 }

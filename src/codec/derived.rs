@@ -29,7 +29,7 @@ pub fn encode(
     let tag = put_rule(rule, &mut payload);
     payload[0] = tag;
     if derived != bytes {
-        let left = super::encode(bytes, dtype, row_len, Some(Base { bytes: derived, dtype }), effort);
+        let left = super::encode(bytes, dtype, row_len, &[Base { bytes: derived, dtype }], effort);
         if !left.codec.needs_base() {
             return None;
         }

@@ -7,6 +7,7 @@ use super::deltas::{Deltas, Group};
 use super::lanes::{GROUP, Lanes};
 use super::measured::{MEASURED_SCALES, Measured};
 use super::order::Word;
+use super::previous::{CLASSES, KINDS, KindMap, Previous};
 use super::samples::{Run, Samples};
 
 /// Shorter rows would make their levels cost more than they save.
@@ -21,12 +22,18 @@ const MIN_ROWS: usize = 16;
 const WILD: f32 = (1u64 << 40) as f32;
 /// With fewer differences, tables by rule are tried as well: what it costs to write a map counts then.
 const LARGE: usize = 1 << 17;
+/// To read one more base, and to decode with it, must make the differences this much smaller,
+const WORTH_PREVIOUS: f64 = 0.99;
+/// and save this share of the numbers: of a delta that is next to nothing, a part is less.
+const LEAST_SAVING: f64 = 1.0 / 4096.0;
 
 /// What chooses between the tables of one object, and the shift of each.
 pub(super) struct Plan<W> {
     pub contexts: Contexts<W>,
     pub choice: Choice,
     pub map: CellMap,
+    /// Where the steps before are told apart, tables are by these as well, and `map` has ranks.
+    pub kinds: Option<KindMap>,
     pub shifts: Vec<u32>,
 }
 
@@ -34,13 +41,18 @@ pub(super) struct Plan<W> {
 pub(super) enum Choice {
     /// By rule: the lowest scale of each table but the first.
     ByScale(Vec<u8>),
-    ByCell,
+    /// Cell by cell, of so many.
+    ByCell(usize),
 }
 
 impl<W: Word> Plan<W> {
     /// The cheapest of the plans with more or less detail.
     #[inline(always)]
-    pub fn fit<L: Lanes>(deltas: &Deltas<'_, W, L>, row_len: usize) -> Self {
+    pub fn fit<L: Lanes>(
+        deltas: &Deltas<'_, W, L>,
+        previous: Option<&Previous<'_, W>>,
+        row_len: usize,
+    ) -> Self {
         let mut rows = row_levels(deltas, row_len);
         if let Some(rows) = &mut rows {
             rows.columns = column_levels(deltas, rows);
@@ -48,17 +60,18 @@ impl<W: Word> Plan<W> {
         let contexts = Contexts::new(deltas.order(), deltas.top(), rows);
         let measured = Measured::new(deltas, &contexts);
         let detail = measured.worth(contexts.rows());
-        let sampled = Sampled::new(deltas, &contexts);
+        let sampled = Sampled::new(deltas, previous, &contexts);
         let mut drafts = vec![sampled.by_cell(detail, &measured)];
         if deltas.count() < LARGE {
             drafts.push(sampled.by_scale(Detail::Buckets));
             drafts.extend(contexts.rows().map(|_| sampled.by_scale(Detail::Rows)));
         }
-        let cost =
-            |draft: &Draft| draft.bits + contexts.rows().map_or(0.0, |rows| rows.cost_bits(draft.detail));
+        let cost = |draft: &Draft| draft.cost_bits(contexts.rows());
         let cheapest = drafts.into_iter().min_by(|a, b| cost(a).total_cmp(&cost(b)));
-        let Draft { detail, choice, map, shifts, .. } = cheapest.expect("because there is one by cell");
-        Self { contexts: contexts.with(detail), choice, map, shifts }
+        let mut draft = cheapest.expect("because there is one by cell");
+        let kinds = previous.and_then(|_| sampled.by_kind(&mut draft));
+        let Draft { detail, choice, map, shifts, .. } = draft;
+        Self { contexts: contexts.with(detail), choice, map, kinds, shifts }
     }
 
     /// What is told apart.
@@ -70,39 +83,63 @@ impl<W: Word> Plan<W> {
 /// Some of an object's differences, with their places.
 struct Sampled {
     width_bits: u32,
+    /// Of all numbers, coded or not.
+    all_bits: f64,
     /// Each stands for as many.
     step: usize,
     differences: Vec<(u16, i64)>,
+    /// The same, turned by the steps before them, with the classes of these.
+    turned: Vec<(u8, i64)>,
 }
 
-/// A plan, and the bits that all differences and the map will take with it, about.
+/// A plan, and the bits that all differences with their tables, and the map, will take with it, about.
 struct Draft {
     detail: Detail,
     choice: Choice,
     map: CellMap,
     shifts: Vec<u32>,
     bits: f64,
+    map_bits: f64,
+}
+
+impl Draft {
+    fn cost_bits(&self, rows: Option<&Rows>) -> f64 {
+        self.bits + self.map_bits + rows.map_or(0.0, |rows| rows.cost_bits(self.detail))
+    }
 }
 
 impl Sampled {
     #[inline(always)]
-    fn new<W: Word, L: Lanes>(deltas: &Deltas<'_, W, L>, contexts: &Contexts<W>) -> Self {
+    fn new<W: Word, L: Lanes>(
+        deltas: &Deltas<'_, W, L>,
+        previous: Option<&Previous<'_, W>>,
+        contexts: &Contexts<W>,
+    ) -> Self {
         let step = (deltas.coded_groups() * GROUP).div_ceil(SAMPLE).max(1);
-        let mut differences = Vec::with_capacity(SAMPLE + GROUP);
+        let (mut differences, mut turned) = (Vec::with_capacity(SAMPLE + GROUP), Vec::new());
         deltas.each_coded(step, |group: &Group<W>| {
             let places = contexts.places(group.number, &group.base).into_iter();
             let own = group.differences[..group.len].iter().map(|difference| difference.to_i64());
             differences.extend(places.zip(own));
+            if let Some(previous) = previous {
+                let steps = previous.steps(deltas.lanes(), group.number, &group.base);
+                let mut own = group.differences;
+                steps.turn(&mut own);
+                let own = own[..group.len].iter().map(|difference| difference.to_i64());
+                turned.extend(steps.classes.into_iter().zip(own));
+            }
         });
-        Self { width_bits: W::BITS, step, differences }
+        let all_bits = deltas.count() as f64 * f64::from(W::BITS);
+        Self { width_bits: W::BITS, all_bits, step, differences, turned }
     }
 
     /// Tables for ranges of the scales that cells have by rule.
     fn by_scale(&self, detail: Detail) -> Draft {
         let runs = self.runs(detail, scale);
-        let starts: Vec<u8> = runs[1..].iter().map(|run| run.scales.start as u8).collect();
+        let starts = starts(&runs);
         let (map, bits) = (CellMap::by_scale(&starts), sum_bits(&runs));
-        Draft { detail, choice: Choice::ByScale(starts), map, shifts: shifts(&runs), bits }
+        let choice = Choice::ByScale(starts);
+        Draft { detail, choice, map, shifts: shifts(&runs), bits, map_bits: 0.0 }
     }
 
     /// Tables for cells by how far their differences lie from zero.
@@ -115,8 +152,30 @@ impl Sampled {
         });
         let mut coder = BinaryEncoder::new();
         map.code(&mut coder, detail, runs.len());
-        let bits = sum_bits(&runs) + 8.0 * coder.finish().len() as f64;
-        Draft { detail, choice: Choice::ByCell, map, shifts: shifts(&runs), bits }
+        let map_bits = 8.0 * coder.finish().len() as f64;
+        let (choice, bits) = (Choice::ByCell(runs.len()), sum_bits(&runs));
+        Draft { detail, choice, map, shifts: shifts(&runs), bits, map_bits }
+    }
+
+    /// Tables by what the steps before were as well, in place of a draft's; `None` where they save little.
+    fn by_kind(&self, draft: &mut Draft) -> Option<KindMap> {
+        let mut samples = Samples::new(self.width_bits, self.step, KINDS);
+        for (&(place, _), &(class, difference)) in self.differences.iter().zip(&self.turned) {
+            let rank = draft.map.table(draft.detail.cell(usize::from(place)));
+            samples.add(usize::from(rank) * CLASSES + usize::from(class), difference);
+        }
+        let most = (WORTH_PREVIOUS * draft.bits).min(draft.bits - LEAST_SAVING * self.all_bits);
+        let apart = samples.apart();
+        // Even if tables cost nothing: mostly they are not worth a closer look.
+        if apart.iter().map(|run| run.bits - run.table_bits).sum::<f64>() > most {
+            return None;
+        }
+        let runs = samples.merged(apart);
+        if sum_bits(&runs) > most {
+            return None;
+        }
+        draft.shifts = shifts(&runs);
+        Some(KindMap::new(starts(&runs)))
     }
 
     fn runs(&self, detail: Detail, scale: impl Fn(usize) -> u8) -> Vec<Run> {
@@ -125,12 +184,18 @@ impl Sampled {
         for &(place, difference) in &self.differences {
             samples.add(scales[usize::from(place)], difference);
         }
-        samples.merged()
+        let apart = samples.apart();
+        samples.merged(apart)
     }
 }
 
 fn sum_bits(runs: &[Run]) -> f64 {
     runs.iter().map(|run| run.bits).sum()
+}
+
+/// The lowest scale of each table but the first.
+fn starts(runs: &[Run]) -> Vec<u8> {
+    runs[1..].iter().map(|run| run.scales.start as u8).collect()
 }
 
 fn shifts(runs: &[Run]) -> Vec<u32> {

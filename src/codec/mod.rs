@@ -18,6 +18,7 @@ mod measured;
 mod order;
 mod payload;
 mod planes;
+mod previous;
 mod quantised;
 mod rans;
 mod rare;
@@ -54,6 +55,8 @@ pub enum Codec {
     LowRank = 6,
     /// By a rule from other objects (see `derived`).
     Derived = 7,
+    /// As `Ulp`, with tables by what the base's own base was as well.
+    UlpChain = 8,
 }
 
 /// An encoded object.
@@ -63,7 +66,7 @@ pub struct Encoded {
     pub payload: Vec<u8>,
 }
 
-/// The decoded bytes of the base, and what they are.
+/// The decoded bytes of a base, and what they are.
 #[derive(Debug, Clone, Copy)]
 pub struct Base<'a> {
     pub bytes: &'a [u8],
@@ -104,6 +107,13 @@ const HOPE_BYTES: usize = 128 << 10;
 /// comes this near to what is best so far. A slow one on the piece would take longer than all the rest.
 const HOPE: f64 = 0.75;
 
+impl Base<'_> {
+    /// The same, of this type where its own is not known.
+    fn or_of(self, dtype: Dtype) -> Self {
+        if self.dtype == Dtype::Bytes { Base { dtype, ..self } } else { self }
+    }
+}
+
 impl Codec {
     pub const fn from_tag(tag: u8) -> Option<Codec> {
         Some(match tag {
@@ -115,18 +125,35 @@ impl Codec {
             5 => Codec::Quantised,
             6 => Codec::LowRank,
             7 => Codec::Derived,
+            8 => Codec::UlpChain,
             _ => return None,
         })
     }
 
     /// Whether a payload decodes only together with a base.
     pub const fn needs_base(self) -> bool {
-        matches!(self, Codec::Ulp | Codec::ZstdPatch | Codec::Quantised | Codec::LowRank | Codec::Derived)
+        self.bases() > 0
+    }
+
+    /// Whether a payload tells how far each number went from its base.
+    pub const fn is_step(self) -> bool {
+        matches!(self, Codec::Ulp | Codec::UlpChain)
+    }
+
+    /// How many bases a payload decodes with, at least: the base, and its own base; the sources of a rule.
+    pub const fn bases(self) -> usize {
+        match self {
+            Codec::Raw | Codec::Zstd | Codec::Planes => 0,
+            Codec::Ulp | Codec::ZstdPatch | Codec::Quantised | Codec::LowRank => 1,
+            Codec::UlpChain => 2,
+            Codec::Derived => 1,
+        }
     }
 }
 
-/// Encodes an object of numbers of `dtype` in rows of `row_len` (0: none), against `base` if that pays.
-pub fn encode(bytes: &[u8], dtype: Dtype, row_len: u64, base: Option<Base<'_>>, effort: Effort) -> Encoded {
+/// Encodes an object of numbers of `dtype` in rows of `row_len` (0: none), against `bases` if that pays:
+/// its base, and behind it what this was made of, where both are known.
+pub fn encode(bytes: &[u8], dtype: Dtype, row_len: u64, bases: &[Base<'_>], effort: Effort) -> Encoded {
     let dtype = match dtype {
         Dtype::Bytes if bytes.len() >= MIN_SNIFF_BYTES => sniff::sniff(bytes).unwrap_or(Dtype::Bytes),
         known => known,
@@ -139,7 +166,7 @@ pub fn encode(bytes: &[u8], dtype: Dtype, row_len: u64, base: Option<Base<'_>>, 
         }
         size.min(best.as_ref().map_or(size, |best| best.payload.len())) as f64
     };
-    candidates(bytes, dtype, row_len, base, effort, &mut offer);
+    candidates(bytes, dtype, row_len, bases, effort, &mut offer);
     best.unwrap_or_else(|| Encoded { codec: Codec::Raw, payload: bytes.to_vec() })
 }
 
@@ -148,12 +175,12 @@ fn candidates(
     bytes: &[u8],
     dtype: Dtype,
     row_len: u64,
-    base: Option<Base<'_>>,
+    bases: &[Base<'_>],
     effort: Effort,
     offer: &mut dyn FnMut(Codec, Vec<u8>) -> f64,
 ) {
     if dtype == Dtype::Bytes {
-        let base = base.filter(|base| base.bytes.len() <= zstd::MAX_DICTIONARY_BYTES);
+        let base = bases.first().filter(|base| base.bytes.len() <= zstd::MAX_DICTIONARY_BYTES);
         if let Some(patch) = base.and_then(|base| zstd::compress_patch(bytes, base.bytes, effort)) {
             offer(Codec::ZstdPatch, patch);
         }
@@ -161,9 +188,9 @@ fn candidates(
         return;
     }
     let all = bytes.len() as f64;
-    let base = base.map(|base| if base.dtype == Dtype::Bytes { Base { dtype, ..base } } else { base });
-    let delta = base.and_then(|base| ulp::encode(bytes, dtype, row_len, base));
-    let delta = delta.map(|delta| offer(Codec::Ulp, delta));
+    let [base, previous] = [0, 1].map(|place| bases.get(place).map(|base| base.or_of(dtype)));
+    let delta = base.and_then(|base| ulp::encode(bytes, dtype, row_len, base, previous));
+    let delta = delta.map(|Encoded { codec, payload }| offer(codec, payload));
     let clear = |size| size < DOUBTFUL * all || size < CLEAR * planes::estimate(bytes, dtype);
     if effort == Effort::Push && delta.is_some_and(clear) {
         return;
@@ -186,15 +213,16 @@ fn zstd_share(bytes: &[u8]) -> f64 {
     zstd::compress(piece, zstd::level(Effort::Push)).len() as f64 / piece.len().max(1) as f64
 }
 
-/// Decodes to exactly `decoded_len` bytes; allocates that, twice as much more where the base has to be
-/// converted and rounded first, and a little.
+/// Decodes to exactly `decoded_len` bytes with as many `bases` as the codec needs, in the order in which
+/// `encode` had them; allocates that, twice as much more for each base that has to be converted and
+/// rounded first, and a little.
 pub fn decode(
     codec: Codec,
     payload: &[u8],
     bases: &[&[u8]],
     decoded_len: usize,
 ) -> Result<Vec<u8>, DecodeError> {
-    let base = bases.first().copied();
+    let base = |place: usize| bases.get(place).copied().ok_or(DecodeError::NoBase);
     match codec {
         Codec::Raw if payload.len() == decoded_len => Ok(payload.to_vec()),
         Codec::Raw => {
@@ -202,10 +230,11 @@ pub fn decode(
         }
         Codec::Zstd => zstd::decompress(payload, decoded_len),
         Codec::Planes => planes::decode(payload, decoded_len),
-        Codec::Ulp => ulp::decode(payload, base.ok_or(DecodeError::NoBase)?, decoded_len),
-        Codec::LowRank => lowrank::decode(payload, base.ok_or(DecodeError::NoBase)?, decoded_len),
-        Codec::Quantised => quantised::decode(payload, base.ok_or(DecodeError::NoBase)?, decoded_len),
+        Codec::Ulp => ulp::decode(payload, base(0)?, None, decoded_len),
+        Codec::UlpChain => ulp::decode(payload, base(0)?, Some(base(1)?), decoded_len),
+        Codec::LowRank => lowrank::decode(payload, base(0)?, decoded_len),
+        Codec::Quantised => quantised::decode(payload, base(0)?, decoded_len),
         Codec::Derived => derived::decode(payload, bases, decoded_len),
-        Codec::ZstdPatch => zstd::decompress_patch(payload, base.ok_or(DecodeError::NoBase)?, decoded_len),
+        Codec::ZstdPatch => zstd::decompress_patch(payload, base(0)?, decoded_len),
     }
 }

@@ -37,6 +37,8 @@ pub(super) struct Run {
     pub shift: u32,
     /// What their differences and the table take, about.
     pub bits: f64,
+    /// The table alone.
+    pub table_bits: f64,
 }
 
 impl Samples {
@@ -51,8 +53,8 @@ impl Samples {
         scale.magnitude += difference.unsigned_abs() as f64;
     }
 
-    /// All scales in runs, merged while that saves bits or there are too many.
-    pub fn merged(mut self) -> Vec<Run> {
+    /// Each scale in a run of its own.
+    pub fn apart(&mut self) -> Vec<Run> {
         let mut runs: Vec<Run> = Vec::new();
         for scale in 0..self.scales.len() {
             // Scales without samples belong to the run before them.
@@ -61,6 +63,11 @@ impl Samples {
                 _ => runs.push(self.priced(scale..scale + 1)),
             }
         }
+        runs
+    }
+
+    /// All scales in runs, merged from these while that saves bits or there are too many.
+    pub fn merged(mut self, mut runs: Vec<Run>) -> Vec<Run> {
         let mut joins: Vec<Run> = (1..runs.len()).map(|at| self.joined(&runs, at - 1)).collect();
         while runs.len() > 1 {
             let saving = |at: usize| runs[at].bits + runs[at + 1].bits - joins[at].bits;
@@ -89,19 +96,20 @@ impl Samples {
         let inside = &self.scales[scales.clone()];
         let count: usize = inside.iter().map(|scale| scale.samples.len()).sum();
         if count == 0 {
-            return Run { scales, shift: 0, bits: 0.0 };
+            return Run { scales, shift: 0, bits: 0.0, table_bits: 0.0 };
         }
         let mean = inside.iter().map(|scale| scale.magnitude).sum::<f64>() / count as f64;
         let octaves = (mean / TARGET_MEAN).log2().ceil().clamp(0.0, 48.0) as u32;
         // A few outliers can pull the mean far off: smaller shifts are tried as well.
         let shifts = octaves.saturating_sub(2)..=octaves;
         let priced = shifts.map(|shift| (shift, self.bits(scales.clone(), shift)));
-        let best = priced.rev().min_by(|a, b| a.1.total_cmp(&b.1));
-        let (shift, bits) = best.expect("because there is at least one shift");
-        Run { scales, shift, bits }
+        let best = priced.rev().min_by(|a, b| a.1.0.total_cmp(&b.1.0));
+        let (shift, (bits, table_bits)) = best.expect("because there is at least one shift");
+        Run { scales, shift, bits, table_bits }
     }
 
-    fn bits(&mut self, scales: Range<usize>, shift: u32) -> f64 {
+    /// Of these scales with one table and this shift, the table included; and of the table alone.
+    fn bits(&mut self, scales: Range<usize>, shift: u32) -> (f64, f64) {
         let mut counts = [0u32; 256];
         for scale in self.scales[scales].iter_mut().filter(|scale| !scale.samples.is_empty()) {
             counts.iter_mut().zip(scale.counts(shift)).for_each(|(sum, count)| *sum += count);
@@ -110,9 +118,8 @@ impl Samples {
         let present = counts.iter().filter(|count| **count > 0).map(|&count| f64::from(count));
         let entropy = total * total.log2() - present.clone().map(|count| count * count.log2()).sum::<f64>();
         let escapes = f64::from(counts[usize::from(ESCAPE)]) * f64::from(self.width_bits);
-        self.step as f64 * (entropy + escapes + total * f64::from(shift))
-            + TABLE_BITS
-            + SYMBOL_BITS * present.count() as f64
+        let table = TABLE_BITS + SYMBOL_BITS * present.count() as f64;
+        (self.step as f64 * (entropy + escapes + total * f64::from(shift)) + table, table)
     }
 }
 

@@ -142,7 +142,7 @@ pub struct Made<'a> {
 pub fn make_pack(backend: &dyn Backend, made: &[Made<'_>]) -> io::Result<PackId> {
     let mut writer = PackWriter::new(backend)?;
     for made in made {
-        let whole = codec::encode(made.bytes, Dtype::Bytes, 0, None, Effort::Push);
+        let whole = codec::encode(made.bytes, Dtype::Bytes, 0, &[], Effort::Push);
         let base = made.base.map(|(base, depth)| (base.into(), depth));
         writer.add(record_for(made.object, base, whole.codec, made.bytes.len() as u32), &whole.payload)?;
     }

@@ -8,6 +8,7 @@ use super::super::deltas::Deltas;
 use super::super::fit::Plan;
 use super::super::lanes::{FETCH_AHEAD, GROUP, Lanes, MAX_TABLES, Task};
 use super::super::order::{Order, Word};
+use super::super::previous::{KindMap, Previous};
 use super::super::rans::{self, Slots};
 use super::super::rare;
 use super::super::shifts::Shifts;
@@ -30,15 +31,25 @@ pub(super) struct Streams {
 
 impl Streams {
     #[inline(always)]
-    pub fn cut<W: Word, L: Lanes>(deltas: &Deltas<'_, W, L>, plan: &Plan<W>) -> Self {
+    pub fn cut<W: Word, L: Lanes>(
+        deltas: &Deltas<'_, W, L>,
+        previous: Option<&Previous<'_, W>>,
+        plan: &Plan<W>,
+    ) -> Self {
         let mut symbols = Vec::with_capacity(deltas.coded_groups() * GROUP);
         let mut counts = Counts::new();
         let (mut low_bits, mut escapes) = (BitWriter::default(), Vec::new());
         let (lanes, shifts) = (deltas.lanes(), Shifts::new(&plan.shifts));
+        let chain = previous.zip(plan.kinds.as_ref());
         deltas.each_coded(1, |group| {
             let len = group.len;
-            let tables = plan.contexts.map(lanes, &plan.map, group.number, &group.base);
+            let mut tables = plan.contexts.map(lanes, &plan.map, group.number, &group.base);
             let mut highs = group.differences;
+            if let Some((previous, kinds)) = chain {
+                let steps = previous.steps(lanes, group.number, &group.base);
+                tables = kinds.map(lanes, &steps, &tables);
+                steps.turn(&mut highs);
+            }
             shifts.split(lanes, &tables, len, &mut low_bits, &mut highs);
             let own = highs.map(
                 #[inline(always)]
@@ -123,6 +134,7 @@ pub(super) struct Undo<'a, W> {
     pub escapes: &'a [u8],
     pub low_bits: &'a [u8],
     pub base: &'a [u8],
+    pub previous: Option<Previous<'a, W>>,
     /// Grows by the length of `base`.
     pub out: &'a mut Vec<u8>,
 }
@@ -137,7 +149,8 @@ impl<W: Word> Task for Undo<'_, W> {
             lanes,
             order: self.order,
             contexts: Contexts::new(&self.order, self.side.top, self.side.rows),
-            tables: self.side.map,
+            map: self.side.map,
+            chain: self.previous.zip(self.side.kinds),
             slots: Slots::new(&self.side.frequencies),
             shifts: Shifts::new(&self.side.shifts),
             symbols: self.symbols,
@@ -165,7 +178,8 @@ struct Groups<'a, W, L> {
     lanes: L,
     order: Order<W>,
     contexts: Contexts<W>,
-    tables: CellMap,
+    map: CellMap,
+    chain: Option<(Previous<'a, W>, KindMap)>,
     slots: Slots,
     shifts: Shifts,
     symbols: rans::Decoder<'a>,
@@ -178,7 +192,15 @@ impl<W: Word, L: Lanes> Groups<'_, W, L> {
     fn undo(&mut self, number: usize, base: &[u8], out: &mut Vec<u8>) -> Result<(), DecodeError> {
         let len = base.len() / (W::BITS as usize / 8);
         let base = W::load_group(base);
-        let tables = self.contexts.map(self.lanes, &self.tables, number, &base);
+        let mut tables = self.contexts.map(self.lanes, &self.map, number, &base);
+        let steps = self.chain.as_ref().map(
+            #[inline(always)]
+            |(previous, kinds)| {
+                let steps = previous.steps(self.lanes, number, &base);
+                tables = kinds.map(self.lanes, &steps, &tables);
+                steps
+            },
+        );
         let mut symbols = [ESCAPE + 1; GROUP];
         if len == GROUP {
             self.symbols.group(self.lanes, &self.slots, &tables, &mut symbols)?;
@@ -193,6 +215,9 @@ impl<W: Word, L: Lanes> Groups<'_, W, L> {
             self.escapes(&symbols, &mut differences)?;
         }
         self.shifts.join(self.lanes, &tables, len, &mut self.low_bits, &mut differences);
+        if let Some(steps) = steps {
+            steps.turn(&mut differences);
+        }
         W::append_group(&self.order.apply(&differences, &base), len, out);
         Ok(())
     }

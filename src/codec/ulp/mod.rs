@@ -17,15 +17,16 @@ use crate::format::Dtype;
 
 use super::binary::{BinaryDecoder, BinaryEncoder, Bit, code_number};
 use super::bits::MAX_WIDTH;
-use super::cells::{CellMap, code_starts};
+use super::cells::{CellMap, SCALES, code_starts};
 use super::context::{Columns, Rows, detail};
 use super::deltas::Deltas;
 use super::fit::{Choice, MIN_ROW_LEN, Plan};
 use super::lanes::{self, GROUP, Lanes, MAX_LANE_BITS, MAX_TABLES, Task};
 use super::order::{Order, Word, converted};
 use super::payload::{Reader, put_count, put_stream};
+use super::previous::{KindMap, Previous};
 use super::table::{self, Frequencies, Levels, TableModels};
-use super::{Base, DecodeError, bytes, rans};
+use super::{Base, Codec, DecodeError, Encoded, bytes, rans};
 
 use groups::{Streams, Undo};
 
@@ -46,15 +47,23 @@ const SHIFT_BITS: u32 = 6;
 /// Encodes `target` against `base`, or `None` when they are not about as many numbers of related types.
 ///
 /// A base that is shorter is followed by zeros, of a longer one the end is left out: rows that were added to
-/// an embedding, or taken away, stand at its end.
-pub(super) fn encode(target: &[u8], dtype: Dtype, row_len: u64, base: Base<'_>) -> Option<Vec<u8>> {
-    let (theirs, ours) = (base.bytes.len() / base.dtype.width(), target.len() / dtype.width());
-    if theirs != ours && !may_be_resized(theirs as u64, ours as u64) {
-        return None;
-    }
+/// an embedding, or taken away, stand at its end. The same holds for `previous`, what the base was made of;
+/// it is used where that saves enough.
+pub(super) fn encode(
+    target: &[u8],
+    dtype: Dtype,
+    row_len: u64,
+    base: Base<'_>,
+    previous: Option<Base<'_>>,
+) -> Option<Encoded> {
+    let ours = target.len() / dtype.width();
     let row_len = usize::try_from(row_len).ok()?;
-    let converted = of_length(converted(base.bytes, base.dtype, dtype)?, ours * dtype.width());
-    let encoding = Encoding { target, dtype, base_dtype: base.dtype, row_len, base: &converted };
+    let base_dtype = base.dtype;
+    let base = like_target(base.bytes, base.dtype, dtype, ours).ok()?;
+    let previous_dtype = previous.map(|previous| previous.dtype);
+    let previous = previous.and_then(|it| like_target(it.bytes, it.dtype, dtype, ours).ok());
+    let previous = previous_dtype.zip(previous.as_deref());
+    let encoding = Encoding { target, dtype, base_dtype, row_len, base: &base, previous };
     Some(match dtype.width() {
         1 => lanes::run(encoding.of::<u8>()),
         2 => lanes::run(encoding.of::<u16>()),
@@ -63,24 +72,42 @@ pub(super) fn encode(target: &[u8], dtype: Dtype, row_len: u64, base: Base<'_>) 
     })
 }
 
-/// Decodes to `decoded_len` bytes.
-pub(super) fn decode(payload: &[u8], base: &[u8], decoded_len: usize) -> Result<Vec<u8>, DecodeError> {
+/// Decodes to `decoded_len` bytes; with `previous`, a payload that was encoded with one.
+pub(super) fn decode(
+    payload: &[u8],
+    base: &[u8],
+    previous: Option<&[u8]>,
+    decoded_len: usize,
+) -> Result<Vec<u8>, DecodeError> {
     let mut reader = Reader::new(payload);
     let dtypes = reader.byte("dtypes")?;
-    let dtype = |tag| Dtype::from_tag(tag).ok_or(DecodeError::Invalid { what: "dtype" });
-    let (dtype, base_dtype) = (dtype(dtypes & 15)?, dtype(dtypes >> 4)?);
-    let (found, expected) = (base.len() / base_dtype.width(), decoded_len / dtype.width());
-    if found != expected && !may_be_resized(found as u64, expected as u64) {
-        return Err(DecodeError::Length { what: "elements of the base", expected, found });
-    }
-    let base = converted(base, base_dtype, dtype).ok_or(DecodeError::Invalid { what: "pair of dtypes" })?;
-    let base = of_length(base, expected * dtype.width());
+    let (dtype, base_dtype) = (dtype_of(dtypes & 15)?, dtype_of(dtypes >> 4)?);
+    let expected = decoded_len / dtype.width();
+    let base = like_target(base, base_dtype, dtype, expected)?;
+    let mut previous_of =
+        |bytes| like_target(bytes, dtype_of(reader.byte("dtype of the base's base")?)?, dtype, expected);
+    let previous = previous.map(&mut previous_of).transpose()?;
+    let previous = previous.as_deref();
     match dtype.width() {
-        1 => decode_words::<u8>(reader, dtype, &base, decoded_len),
-        2 => decode_words::<u16>(reader, dtype, &base, decoded_len),
-        4 => decode_words::<u32>(reader, dtype, &base, decoded_len),
-        _ => decode_words::<u64>(reader, dtype, &base, decoded_len),
+        1 => decode_words::<u8>(reader, dtype, &base, previous, decoded_len),
+        2 => decode_words::<u16>(reader, dtype, &base, previous, decoded_len),
+        4 => decode_words::<u32>(reader, dtype, &base, previous, decoded_len),
+        _ => decode_words::<u64>(reader, dtype, &base, previous, decoded_len),
     }
+}
+
+fn dtype_of(tag: u8) -> Result<Dtype, DecodeError> {
+    Dtype::from_tag(tag).ok_or(DecodeError::Invalid { what: "dtype" })
+}
+
+/// The numbers of a base as so many of the target's dtype.
+fn like_target(base: &[u8], from: Dtype, to: Dtype, elements: usize) -> Result<Cow<'_, [u8]>, DecodeError> {
+    let found = base.len() / from.width();
+    if found != elements && !may_be_resized(found as u64, elements as u64) {
+        return Err(DecodeError::Length { what: "elements of the base", expected: elements, found });
+    }
+    let base = converted(base, from, to).ok_or(DecodeError::Invalid { what: "pair of dtypes" })?;
+    Ok(of_length(base, elements * to.width()))
 }
 
 /// Whether two tensors of so many numbers may be one, with rows added at its end.
@@ -110,6 +137,8 @@ struct Encoding<'a> {
     base_dtype: Dtype,
     row_len: usize,
     base: &'a [u8],
+    /// The same of what the base was made of, with what its dtype was.
+    previous: Option<(Dtype, &'a [u8])>,
 }
 
 /// The same, of elements as wide as `W`.
@@ -122,33 +151,38 @@ impl<'a> Encoding<'a> {
 }
 
 impl<W: Word> Task for EncodingOf<'_, W> {
-    type Output = Vec<u8>;
+    type Output = Encoded;
 
     #[inline(always)]
-    fn run<L: Lanes>(self, lanes: L) -> Vec<u8> {
-        let Encoding { target, dtype, base_dtype, row_len, base } = self.0;
+    fn run<L: Lanes>(self, lanes: L) -> Encoded {
+        let Encoding { target, dtype, base_dtype, row_len, base, previous } = self.0;
         let width = dtype.width();
         let (target, tail) = target.split_at(target.len() / width * width);
         let grid_bits = grid_bits::<W>(target, dtype);
         let order = Order::<W>::new(dtype, grid_bits);
         let base = snapped(&base[..target.len()], &order, grid_bits);
         let deltas = Deltas::new(lanes, &order, target, &base);
-        let plan = Plan::fit(&deltas, row_len);
-        let mut streams = Streams::cut(&deltas, &plan);
+        let snapped_previous =
+            previous.map(|(dtype, bytes)| (dtype, snapped(&bytes[..target.len()], &order, grid_bits)));
+        let previous = snapped_previous.as_ref().map(|(_, bytes)| Previous::new(&order, bytes));
+        let plan = Plan::fit(&deltas, previous.as_ref(), row_len);
+        let mut streams = Streams::cut(&deltas, previous.as_ref(), &plan);
         streams.escape_rare::<W>();
         let tables: Vec<_> = streams.counts.iter().map(table::best).collect();
 
         let lane_bits = rans::lane_bits(streams.symbols.len());
         let flag = |set: bool, flag: u8| if set { flag } else { 0 };
-        let mut out = vec![
-            dtype as u8 | (base_dtype as u8) << 4,
+        let chain = snapped_previous.filter(|_| plan.kinds.is_some()).map(|(dtype, _)| dtype);
+        let mut out = vec![dtype as u8 | (base_dtype as u8) << 4];
+        out.extend(chain.map(|dtype| dtype as u8));
+        out.push(
             lane_bits as u8
                 | flag(deltas.skips_groups(), SKIPS_GROUPS)
                 | flag(plan.detail().has_rows(), HAS_ROWS)
                 | flag(plan.detail().has_columns(), HAS_COLUMNS)
-                | flag(matches!(plan.choice, Choice::ByCell), BY_CELL)
+                | flag(matches!(plan.choice, Choice::ByCell(_)), BY_CELL)
                 | flag(grid_bits > 0, HAS_GRID),
-        ];
+        );
         put_count(&mut out, deltas.top() as usize);
         if grid_bits > 0 {
             out.push(grid_bits as u8);
@@ -166,7 +200,7 @@ impl<W: Word> Task for EncodingOf<'_, W> {
         rans::encode(lanes, &streams.symbols, &frequencies, lane_bits, &mut out);
         out.extend_from_slice(&streams.low_bits.finish());
         out.extend_from_slice(tail);
-        out
+        Encoded { codec: if chain.is_some() { Codec::UlpChain } else { Codec::Ulp }, payload: out }
     }
 }
 
@@ -174,6 +208,7 @@ fn decode_words<W: Word>(
     mut reader: Reader,
     dtype: Dtype,
     base: &[u8],
+    previous: Option<&[u8]>,
     decoded_len: usize,
 ) -> Result<Vec<u8>, DecodeError> {
     let width = dtype.width();
@@ -194,7 +229,8 @@ fn decode_words<W: Word>(
     let rows = (flags & HAS_ROWS != 0)
         .then(|| read_row_len(&mut reader, elements, flags & HAS_COLUMNS != 0))
         .transpose()?;
-    let side = decode_side(reader.stream("side information")?, top, rows, flags & BY_CELL != 0)?;
+    let side = reader.stream("side information")?;
+    let side = decode_side(side, top, rows, flags & BY_CELL != 0, previous.is_some())?;
     let groups = elements.div_ceil(GROUP);
     let bitmap =
         (flags & SKIPS_GROUPS != 0).then(|| bytes::decode(&mut reader, groups.div_ceil(8))).transpose()?;
@@ -210,11 +246,14 @@ fn decode_words<W: Word>(
     let low_bits = reader.take(low_len, "low bits")?;
 
     let base = snapped(&base[..elements * width], &order, grid_bits);
+    let previous = previous.map(|bytes| snapped(&bytes[..elements * width], &order, grid_bits));
+    let previous = previous.as_deref().map(|bytes| Previous::new(&order, bytes));
     let tail = reader.take(tail_len, "odd bytes")?;
     reader.end()?;
     let mut out = Vec::with_capacity(decoded_len);
     let bitmap = bitmap.as_deref();
-    lanes::run(Undo { order, side, bitmap, symbols, escapes, low_bits, base: &base, out: &mut out })?;
+    let base = &base;
+    lanes::run(Undo { order, side, bitmap, symbols, escapes, low_bits, base, previous, out: &mut out })?;
     out.extend_from_slice(tail);
     Ok(out)
 }
@@ -248,6 +287,7 @@ fn snapped<'a, W: Word>(base: &'a [u8], order: &Order<W>, grid_bits: u32) -> Cow
 struct Side {
     top: u32,
     map: CellMap,
+    kinds: Option<KindMap>,
     frequencies: Vec<Frequencies>,
     shifts: [u32; MAX_TABLES],
     rows: Option<Rows>,
@@ -257,9 +297,12 @@ fn encode_side<W: Word>(plan: &Plan<W>, tables: &[(Levels, Frequencies)]) -> Vec
     let mut coder = BinaryEncoder::new();
     let mut models = (TableModels::new(), [Bit::EVEN; 1 << SHIFT_BITS]);
     match &plan.choice {
-        Choice::ByScale(starts) => code_starts(&mut coder, &mut starts.clone())
+        Choice::ByScale(starts) => code_starts(&mut coder, SCALES, &mut starts.clone())
             .expect("because a plan has no more tables than may be"),
-        Choice::ByCell => drop(plan.map.clone().code(&mut coder, plan.detail(), tables.len())),
+        Choice::ByCell(tables) => drop(plan.map.clone().code(&mut coder, plan.detail(), *tables)),
+    }
+    if let Some(kinds) = &plan.kinds {
+        kinds.code(&mut coder).expect("because a plan has no more tables than may be");
     }
     for ((levels, _), &shift) in tables.iter().zip(&plan.shifts) {
         code_number(&mut coder, &mut models.1, SHIFT_BITS, shift);
@@ -271,7 +314,13 @@ fn encode_side<W: Word>(plan: &Plan<W>, tables: &[(Levels, Frequencies)]) -> Vec
     coder.finish()
 }
 
-fn decode_side(stream: &[u8], top: u32, mut rows: Option<Rows>, by_cell: bool) -> Result<Side, DecodeError> {
+fn decode_side(
+    stream: &[u8],
+    top: u32,
+    mut rows: Option<Rows>,
+    by_cell: bool,
+    by_kind: bool,
+) -> Result<Side, DecodeError> {
     let mut coder = BinaryDecoder::new(stream);
     let mut models = (TableModels::new(), [Bit::EVEN; 1 << SHIFT_BITS]);
     let (map, tables) = if by_cell {
@@ -280,9 +329,11 @@ fn decode_side(stream: &[u8], top: u32, mut rows: Option<Rows>, by_cell: bool) -
         (map, tables)
     } else {
         let mut starts = Vec::new();
-        code_starts(&mut coder, &mut starts)?;
+        code_starts(&mut coder, SCALES, &mut starts)?;
         (CellMap::by_scale(&starts), starts.len() + 1)
     };
+    let kinds = by_kind.then(|| KindMap::new(Vec::new()).code(&mut coder)).transpose()?;
+    let tables = kinds.as_ref().map_or(tables, KindMap::tables);
     let mut shifts = [0; MAX_TABLES];
     let mut frequencies = Vec::with_capacity(tables);
     for shift in &mut shifts[..tables] {
@@ -295,7 +346,7 @@ fn decode_side(stream: &[u8], top: u32, mut rows: Option<Rows>, by_cell: bool) -
     if let Some(rows) = &mut rows {
         rows.code(&mut coder);
     }
-    Ok(Side { top, map, frequencies, shifts, rows })
+    Ok(Side { top, map, kinds, frequencies, shifts, rows })
 }
 
 fn read_row_len(reader: &mut Reader, elements: usize, has_columns: bool) -> Result<Rows, DecodeError> {
