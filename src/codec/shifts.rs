@@ -10,6 +10,8 @@ pub(super) struct Shifts {
     /// Ones where the low bits of each table are, a byte of them at a time.
     masks: [[u8; MAX_TABLES]; 8],
     widest: u32,
+    /// Not zero for the tables of which eight numbers can have more low bits than one load gives.
+    wide: [u8; MAX_TABLES],
 }
 
 impl Shifts {
@@ -20,7 +22,8 @@ impl Shifts {
         let mask = |shift: u8| ((1u64 << shift) - 1).to_le_bytes();
         let masks = std::array::from_fn(|byte| by_table.map(|shift| mask(shift)[byte]));
         let widest = by_table.iter().copied().max().map_or(0, u32::from);
-        Self { by_table, masks, widest }
+        let wide = by_table.map(|shift| u8::from(u32::from(shift) > MAX_WIDTH / 8));
+        Self { by_table, masks, widest, wide }
     }
 
     /// Takes the low bits off the first `len` differences and leaves the high parts.
@@ -46,7 +49,7 @@ impl Shifts {
             }
             return;
         }
-        match self.widest_bytes() {
+        match self.widest_bytes(lanes, tables) {
             1 => self.pack::<u8, W, L>(lanes, tables, len, bits, differences),
             2 => self.pack::<u16, W, L>(lanes, tables, len, bits, differences),
             3..=4 => self.pack::<u32, W, L>(lanes, tables, len, bits, differences),
@@ -78,7 +81,7 @@ impl Shifts {
             }
             return;
         }
-        match self.widest_bytes() {
+        match self.widest_bytes(lanes, tables) {
             1 => self.unpack::<u8, W, L>(lanes, tables, len, bits, highs),
             2 => self.unpack::<u16, W, L>(lanes, tables, len, bits, highs),
             3..=4 => self.unpack::<u32, W, L>(lanes, tables, len, bits, highs),
@@ -86,10 +89,17 @@ impl Shifts {
         }
     }
 
-    /// Bytes that the numbers must have of which 64 bits hold no more low bits than one load gives.
+    /// Bytes that numbers with these tables must have of which 64 bits hold no more low bits than one load
+    /// gives. Wide ones are rare, so most groups do without them.
     #[inline(always)]
-    fn widest_bytes(&self) -> u32 {
-        self.widest.div_ceil(MAX_WIDTH / 8)
+    fn widest_bytes<L: Lanes>(&self, lanes: L, tables: &[u8; GROUP]) -> u32 {
+        let widest = self.widest.div_ceil(MAX_WIDTH / 8);
+        if widest == 1 {
+            return 1;
+        }
+        // Looks at all, which is faster than to stop at the first.
+        let wide = lanes.look_up(&self.wide, tables).iter().fold(0, |any, wide| any | wide);
+        if wide == 0 { 1 } else { widest }
     }
 
     /// Appends the low bits of as many differences at once as there are `U`s in 64 bits.
