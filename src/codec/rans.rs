@@ -59,18 +59,18 @@ pub(super) fn encode<L: Lanes, S: Copy + Into<u16>>(
     }
     for group in groups.iter().rev() {
         let group = group.map(Into::into);
-        let mut given = [0; GROUP];
-        let count =
-            lanes.push(Push { states: &mut states, mask, steps: &steps, symbols: &group }, &mut given);
-        let count = count.min(GROUP);
-        words[first - count..first].copy_from_slice(&given[GROUP - count..]);
-        first -= count;
+        // Symbols that are left give a word each at most.
+        let room = words[..first].last_chunk_mut().expect("because there is room for all symbols' words");
+        first -=
+            lanes.push(Push { states: &mut states, mask, steps: &steps, symbols: &group }, room).min(GROUP);
     }
     let words = &words[first..];
     put_count(out, words.len());
     out.reserve(4 * (mask + 1) + 2 * words.len());
     states[..=mask].iter().for_each(|state| out.extend_from_slice(&state.to_le_bytes()));
-    out.extend(words.iter().flat_map(|word| word.to_le_bytes()));
+    let start = out.len();
+    out.resize(start + 2 * words.len(), 0);
+    out[start..].as_chunks_mut().0.iter_mut().zip(words).for_each(|(to, word)| *to = word.to_le_bytes());
 }
 
 fn steps(tables: &[Frequencies]) -> Box<Steps> {

@@ -103,7 +103,7 @@ pub(super) trait Lanes: Copy {
     fn round(self, round: Round<'_>, symbols: &mut [u8; GROUP]) -> usize;
 
     /// Pushes a symbol on the state of each lane; returns how many words the states gave. These are
-    /// the last of `words`, in the order in which a round takes them.
+    /// the last of `words`, in the order in which a round takes them; what is before them says nothing.
     fn push(self, push: Push<'_>, words: &mut [u16; GROUP]) -> usize;
 
     /// The same for a table of 128, with indices below 128.
