@@ -5,7 +5,7 @@
 
 use super::DecodeError;
 use super::binary::{BinaryDecoder, BinaryEncoder};
-use super::lanes::{self, GROUP, Lanes, MAX_LANE_BITS, Task};
+use super::lanes::{self, BATCH, GROUP, Lanes, MAX_LANE_BITS, Task};
 use super::payload::{Reader, put_stream};
 use super::rans::{self, Slots};
 use super::table::{self, Frequencies, TableModels};
@@ -71,7 +71,7 @@ pub(super) fn decode(reader: &mut Reader, len: usize) -> Result<Vec<u8>, DecodeE
     Ok(out)
 }
 
-/// A string that is read 64 bytes at a time.
+/// A string that is read a batch of groups at a time.
 pub(super) enum Source<'a> {
     Raw(&'a [u8]),
     Constant(u8),
@@ -99,28 +99,28 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// Reads the next `len` bytes, at most 64; what lies behind them in `bytes` says nothing.
+    /// Reads the next `len` bytes, at most all of `bytes`; what lies behind them there says nothing.
     #[inline(always)]
     pub fn next<L: Lanes>(
         &mut self,
         lanes: L,
         len: usize,
-        bytes: &mut [u8; GROUP],
+        bytes: &mut [[u8; GROUP]; BATCH],
     ) -> Result<(), DecodeError> {
         match self {
-            Source::Raw(rest) => match rest.split_first_chunk() {
-                Some((group, behind)) if len == GROUP => (*bytes, *rest) = (*group, behind),
-                _ => {
-                    let (group, behind) = rest.split_at(len.min(rest.len()));
-                    bytes[..group.len()].copy_from_slice(group);
-                    *rest = behind;
-                }
-            },
-            Source::Constant(byte) => *bytes = [*byte; GROUP],
-            Source::Rans { slots, symbols } if len == GROUP => {
-                symbols.group(lanes, slots, &[0; GROUP], bytes)?
+            Source::Raw(rest) => {
+                let (own, behind) = rest.split_at(len.min(rest.len()));
+                bytes.as_flattened_mut()[..own.len()].copy_from_slice(own);
+                *rest = behind;
             }
-            Source::Rans { slots, symbols } => symbols.part(slots, &[0; GROUP], bytes, len)?,
+            Source::Constant(byte) => *bytes = [[*byte; GROUP]; BATCH],
+            Source::Rans { slots, symbols } => {
+                let (whole, rest) = bytes.split_at_mut(len / GROUP);
+                symbols.groups(lanes, slots, &[[0; GROUP]; BATCH][..whole.len()], whole)?;
+                if let Some(part) = rest.first_mut() {
+                    symbols.part(slots, &[0; GROUP], part, len % GROUP)?;
+                }
+            }
         }
         Ok(())
     }
@@ -145,10 +145,10 @@ impl Task for Filling<'_> {
 
     #[inline(always)]
     fn run<L: Lanes>(mut self, lanes: L) -> Self::Output {
-        for group in self.out.chunks_mut(GROUP) {
-            let mut bytes = [0; GROUP];
-            self.source.next(lanes, group.len(), &mut bytes)?;
-            group.copy_from_slice(&bytes[..group.len()]);
+        let mut bytes = [[0; GROUP]; BATCH];
+        for batch in self.out.chunks_mut(BATCH * GROUP) {
+            self.source.next(lanes, batch.len(), &mut bytes)?;
+            batch.copy_from_slice(&bytes.as_flattened()[..batch.len()]);
         }
         self.source.end()
     }

@@ -14,7 +14,7 @@ use crate::format::Dtype;
 
 use super::DecodeError;
 use super::bytes::{self, Source};
-use super::lanes::{self, GROUP, Lanes, Task};
+use super::lanes::{self, BATCH, GROUP, Lanes, Task};
 use super::order::{Word, is_float};
 use super::payload::Reader;
 
@@ -110,20 +110,24 @@ impl<W: Word> Task for Join<'_, W> {
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) -> Result<(), DecodeError> {
         let Self(mut planes, rotated, elements, out, _) = self;
-        for start in (0..elements).step_by(GROUP) {
-            let len = GROUP.min(elements - start);
-            let mut words = [W::default(); GROUP];
-            for (shift, plane) in (0..W::BITS).step_by(8).zip(&mut planes) {
-                let mut bytes = [0; GROUP];
-                plane.next(lanes, len, &mut bytes)?;
-                for (word, &byte) in words.iter_mut().zip(&bytes) {
-                    *word = word.or(W::from_u64(u64::from(byte)).shl(shift));
+        let mut bytes = [[[0; GROUP]; BATCH]; size_of::<u64>()];
+        for start in (0..elements).step_by(BATCH * GROUP) {
+            let len = (BATCH * GROUP).min(elements - start);
+            for (bytes, plane) in bytes.iter_mut().zip(&mut planes) {
+                plane.next(lanes, len, bytes)?;
+            }
+            for (number, start) in (0..len).step_by(GROUP).enumerate() {
+                let mut words = [W::default(); GROUP];
+                for (shift, bytes) in (0..W::BITS).step_by(8).zip(&bytes) {
+                    for (word, &byte) in words.iter_mut().zip(&bytes[number]) {
+                        *word = word.or(W::from_u64(u64::from(byte)).shl(shift));
+                    }
                 }
+                if rotated {
+                    words.iter_mut().for_each(|word| *word = word.shr(1).or(word.shl(W::BITS - 1)));
+                }
+                W::append_group(&words, GROUP.min(len - start), out);
             }
-            if rotated {
-                words.iter_mut().for_each(|word| *word = word.shr(1).or(word.shl(W::BITS - 1)));
-            }
-            W::append_group(&words, len, out);
         }
         planes.into_iter().try_for_each(Source::end)
     }

@@ -7,7 +7,7 @@
 
 use super::DecodeError;
 use super::lanes::{
-    self, FREQUENCY_BITS, GROUP, LOWEST, Lanes, MAX_LANE_BITS, MAX_TABLES, Push, Round, Step, Steps,
+    self, FREQUENCY_BITS, GROUP, LOWEST, Lanes, MAX_LANE_BITS, MAX_TABLES, Push, Rounds, Step, Steps,
 };
 use super::payload::{Reader, put_count};
 use super::table::Frequencies;
@@ -126,23 +126,32 @@ impl<'a> Decoder<'a> {
 
     /// Decodes one symbol for each of `tables`, whose numbers are below `MAX_TABLES`.
     #[inline(always)]
-    pub fn group<L: Lanes>(
+    pub fn groups<L: Lanes>(
         &mut self,
         lanes: L,
         slots: &Slots,
-        tables: &[u8; GROUP],
-        symbols: &mut [u8; GROUP],
+        tables: &[[u8; GROUP]],
+        symbols: &mut [[u8; GROUP]],
     ) -> Result<(), DecodeError> {
-        let Some(words) = self.words.first_chunk() else {
-            return self.part(slots, tables, symbols, GROUP);
-        };
-        let round = Round { states: &mut self.states, mask: self.mask, slots: &slots.0, tables, words };
-        let read = lanes.round(round, symbols);
-        self.words = &self.words[2 * read.min(GROUP)..];
+        let (mut tables, mut symbols) = (tables, symbols);
+        while let Some(next) = tables.first() {
+            // So many groups can't run out of words.
+            let sure = tables.len().min(self.words.len() / (2 * GROUP));
+            let (own, rest) = symbols.split_at_mut(sure.max(1));
+            if sure == 0 {
+                self.part(slots, next, &mut own[0], GROUP)?;
+            } else {
+                let (states, tables, words) = (&mut self.states, &tables[..sure], self.words);
+                let read =
+                    lanes.rounds(Rounds { states, mask: self.mask, slots: &slots.0, tables, words }, own);
+                self.words = &words[2 * read.min(words.len() / 2)..];
+            }
+            (tables, symbols) = (&tables[sure.max(1)..], rest);
+        }
         Ok(())
     }
 
-    /// Like `group` for the first `len` symbols only, one by one; words may be few.
+    /// Like `groups` for the first `len` symbols only, one by one; words may be few.
     pub fn part(
         &mut self,
         slots: &Slots,
@@ -211,7 +220,7 @@ mod tests {
                 let (mut numbers, mut found) = ([0u8; GROUP], [0u8; GROUP]);
                 group.iter().zip(&mut numbers).for_each(|(symbol, number)| *number = symbol.0);
                 if group.len() == GROUP {
-                    decoder.group(Portable, &slots, &numbers, &mut found).unwrap();
+                    decoder.groups(Portable, &slots, &[numbers], std::slice::from_mut(&mut found)).unwrap();
                 } else {
                     decoder.part(&slots, &numbers, &mut found, group.len()).unwrap();
                 }

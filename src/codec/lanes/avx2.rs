@@ -2,50 +2,14 @@
 
 use std::arch::x86_64::*;
 
-use super::{FREQUENCY_BITS, GROUP, Lanes, Portable, Push, Round, Step, Steps, Task};
+use super::routes::{ABREAST, GIVEN, TAKEN};
+use super::{FREQUENCY_BITS, GROUP, Lanes, Portable, Push, Rounds, Slots, Step, Steps, Task};
 
 /// Proof that this machine has AVX2 and the bit instructions that came with it.
 #[derive(Clone, Copy)]
 pub(super) struct Avx2(());
 
-/// Lanes of one register.
-const ABREAST: usize = 8;
 const SLOT_MASK: i32 = (1 << FREQUENCY_BITS) - 1;
-
-/// For each set of lanes that are due a word: which of the next words each one gets, a byte a lane.
-static SPREAD: [[u8; ABREAST]; 256] = {
-    let mut spread = [[0; ABREAST]; 256];
-    let mut due = 0;
-    while due < 256 {
-        let (mut lane, mut word) = (0, 0);
-        while lane < ABREAST {
-            spread[due][lane] = word;
-            word += (due >> lane & 1) as u8;
-            lane += 1;
-        }
-        due += 1;
-    }
-    spread
-};
-
-/// For each set of lanes that give a word: the bytes of these words, moved to the end.
-static GATHERED: [[u8; 2 * ABREAST]; 256] = {
-    let mut gathered = [[0; 2 * ABREAST]; 256];
-    let mut due = 0;
-    while due < 256 {
-        let (mut lane, mut word) = (ABREAST, ABREAST);
-        while lane > 0 {
-            lane -= 1;
-            if due >> lane & 1 == 1 {
-                word -= 1;
-                gathered[due][2 * word] = 2 * lane as u8;
-                gathered[due][2 * word + 1] = 2 * lane as u8 + 1;
-            }
-        }
-        due += 1;
-    }
-    gathered
-};
 
 impl Avx2 {
     pub fn detect() -> Option<Self> {
@@ -96,12 +60,12 @@ impl Lanes for Avx2 {
     }
 
     #[inline(always)]
-    fn round(self, round: Round<'_>, symbols: &mut [u8; GROUP]) -> usize {
-        if round.mask < ABREAST - 1 {
-            return Portable.round(round, symbols);
+    fn rounds(self, rounds: Rounds<'_>, symbols: &mut [[u8; GROUP]]) -> usize {
+        if rounds.mask < ABREAST - 1 {
+            return Portable.rounds(rounds, symbols);
         }
-        // SAFETY: `self` proves that the machine has what `round` is compiled for.
-        unsafe { self::round(round, symbols) }
+        // SAFETY: `self` proves that the machine has what `rounds` is compiled for.
+        unsafe { self::rounds(rounds, symbols) }
     }
 
     #[inline(always)]
@@ -136,53 +100,73 @@ fn look_up(table: &[u8; 16], indices: &[u8; GROUP]) -> [u8; GROUP] {
 #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
 #[inline]
 fn look_up_wide(table: &[u8; 128], indices: &[u8; GROUP]) -> [u8; GROUP] {
+    let part = |at: usize| _mm256_broadcastsi128_si256(loaded_half(&table.as_chunks().0[at]));
+    let parts: [__m256i; 8] = std::array::from_fn(part);
     let mut found = [0; GROUP];
     for (found, indices) in found.as_chunks_mut().0.iter_mut().zip(indices.as_chunks().0) {
-        let (mut indices, mut sum) = (loaded_bytes(indices), _mm256_setzero_si256());
-        for table in table.as_chunks().0 {
-            let table = _mm256_broadcastsi128_si256(loaded_half(table));
-            // Sets the top bit of what is not below 16, so that the look-up gives zero for it.
-            let chosen = _mm256_adds_epu8(indices, _mm256_set1_epi8(0x70));
-            sum = _mm256_or_si256(sum, _mm256_shuffle_epi8(table, chosen));
-            indices = _mm256_sub_epi8(indices, _mm256_set1_epi8(16));
-        }
-        *found = stored_bytes(sum);
+        let indices = loaded_bytes(indices);
+        // What each sixteenth has at the four lowest bits, of which the bits above choose one.
+        let own = |part: usize| _mm256_shuffle_epi8(parts[part], indices);
+        let (bit_4, bit_5) = (_mm256_slli_epi16::<3>(indices), _mm256_slli_epi16::<2>(indices));
+        let bit_6 = _mm256_slli_epi16::<1>(indices);
+        let pair = |part: usize| _mm256_blendv_epi8(own(part), own(part + 1), bit_4);
+        let lower = _mm256_blendv_epi8(pair(0), pair(2), bit_5);
+        let upper = _mm256_blendv_epi8(pair(4), pair(6), bit_5);
+        *found = stored_bytes(_mm256_blendv_epi8(lower, upper, bit_6));
     }
     found
 }
 
 #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
 #[inline]
-fn round(round: Round<'_>, symbols: &mut [u8; GROUP]) -> usize {
-    match round.mask {
-        63 => abreast::<8>(round, symbols),
-        31 => abreast::<4>(round, symbols),
-        15 => abreast::<2>(round, symbols),
-        _ => abreast::<1>(round, symbols),
+fn rounds(rounds: Rounds<'_>, symbols: &mut [[u8; GROUP]]) -> usize {
+    match rounds.mask {
+        63 => abreast::<8>(rounds, symbols),
+        31 => abreast::<4>(rounds, symbols),
+        15 => abreast::<2>(rounds, symbols),
+        _ => abreast::<1>(rounds, symbols),
     }
 }
 
-/// A round of `8 · N` lanes.
+/// Rounds of `8 · N` lanes.
 #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
 #[inline]
-fn abreast<const N: usize>(round: Round<'_>, symbols: &mut [u8; GROUP]) -> usize {
+fn abreast<const N: usize>(rounds: Rounds<'_>, symbols: &mut [[u8; GROUP]]) -> usize {
     let states: &mut [[u32; ABREAST]; N] =
-        round.states.as_chunks_mut().0.first_chunk_mut().expect("because there are 64");
+        rounds.states.as_chunks_mut().0.first_chunk_mut().expect("because there are 64");
+    let mut read = 0;
+    for (symbols, tables) in symbols.iter_mut().zip(rounds.tables) {
+        let words = rounds.words[2 * read..].first_chunk().expect("because each symbol has a word");
+        read += group(states, rounds.slots, tables, words, symbols);
+    }
+    read
+}
+
+/// Takes the symbols of a group off the states; returns how many words these took in.
+#[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
+#[inline]
+fn group<const N: usize>(
+    states: &mut [[u32; ABREAST]; N],
+    all_slots: &Slots,
+    tables: &[u8; GROUP],
+    words: &[u8; 2 * GROUP],
+    symbols: &mut [u8; GROUP],
+) -> usize {
     let mut read = 0;
     let mut slots = [_mm256_setzero_si256(); GROUP / ABREAST];
-    let tables = round.tables.as_chunks::<ABREAST>().0.as_chunks::<N>().0;
+    let tables = tables.as_chunks::<ABREAST>().0.as_chunks::<N>().0;
     for (slots, tables) in slots.as_chunks_mut::<N>().0.iter_mut().zip(tables) {
         // Through memory: to take numbers out of a register one by one takes twice as many instructions.
         let mut indices = [[0; ABREAST]; N];
         for ((indices, state), tables) in indices.iter_mut().zip(&*states).zip(tables) {
-            *indices = self::indices(loaded(state), tables);
+            *indices = stored(self::indices(loaded(state), tables));
         }
         for ((slots, state), indices) in slots.iter_mut().zip(&mut *states).zip(&indices) {
             // Eight loads are faster than the instruction that gathers.
-            let eight = indices.map(|index| round.slots[usize::from(index)]);
+            let eight = indices.map(|index| all_slots[usize::from(index as u16)]);
             // Every step before this one read eight words at most; saying so spares a check.
             let at = 2 * read.min(GROUP - ABREAST);
-            let words = round.words[at..].first_chunk().expect("because 64 words are there");
+            let words = words[at..].first_chunk().expect("because 64 words are there");
             let (next, due) = pop(loaded(state), loaded(&eight), words);
             (*slots, *state) = (loaded(&eight), stored(next));
             read += due;
@@ -196,10 +180,9 @@ fn abreast<const N: usize>(round: Round<'_>, symbols: &mut [u8; GROUP]) -> usize
 /// Where the slots of eight states are.
 #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
 #[inline]
-fn indices(state: __m256i, tables: &[u8; ABREAST]) -> [u16; ABREAST] {
+fn indices(state: __m256i, tables: &[u8; ABREAST]) -> __m256i {
     let tables = _mm256_slli_epi32::<{ FREQUENCY_BITS as i32 }>(widened(tables));
-    let indices = _mm256_or_si256(tables, _mm256_and_si256(state, _mm256_set1_epi32(SLOT_MASK)));
-    stored_half(low_halves(indices))
+    _mm256_or_si256(tables, _mm256_and_si256(state, _mm256_set1_epi32(SLOT_MASK)))
 }
 
 /// Takes one symbol off eight states, given their slots: the new states, and how many took a word.
@@ -213,9 +196,8 @@ fn pop(state: __m256i, slot: __m256i, words: &[u8; 2 * ABREAST]) -> (__m256i, us
 
     let low = _mm256_cmpeq_epi32(_mm256_srli_epi32::<16>(next), _mm256_setzero_si256());
     let due = set_of(low);
-    let words = _mm256_cvtepu16_epi32(loaded_half(words));
-    let words = _mm256_permutevar8x32_epi32(words, widened(&SPREAD[due]));
-    let filled = _mm256_or_si256(_mm256_slli_epi32::<16>(next), words);
+    let words = _mm_shuffle_epi8(loaded_half(words), loaded_half(&TAKEN[due]));
+    let filled = _mm256_or_si256(_mm256_slli_epi32::<16>(next), _mm256_cvtepu16_epi32(words));
     (_mm256_blendv_epi8(next, filled, low), due.count_ones() as usize)
 }
 
@@ -250,7 +232,7 @@ fn push_eight(state: __m256i, symbols: &[u16; ABREAST], steps: &Steps) -> (__m25
     let fits = _mm256_cmpgt_epi32(frequency, _mm256_srli_epi32::<{ 32 - FREQUENCY_BITS as i32 }>(state));
     let due = 0xff & !set_of(fits);
     let halves = low_halves(_mm256_and_si256(state, _mm256_set1_epi32(0xffff)));
-    let given = _mm_shuffle_epi8(halves, loaded_half(&GATHERED[due]));
+    let given = _mm_shuffle_epi8(halves, loaded_half(&GIVEN[due]));
     let state = _mm256_blendv_epi8(_mm256_srli_epi32::<16>(state), state, fits);
 
     // The quotient is below 2^20, so in floats it is one off at most; the remainder tells.

@@ -7,6 +7,8 @@
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 mod portable;
+#[cfg(target_arch = "x86_64")]
+mod routes;
 
 pub(super) use portable::Portable;
 
@@ -24,16 +26,16 @@ pub(super) const LOWEST: u32 = 1 << 16;
 /// For each table and each slot: frequency − 1 (12 bits), slot − start (12 bits), symbol (8 bits).
 pub(super) type Slots = [u32; MAX_TABLES << FREQUENCY_BITS];
 
-/// One round of rANS: a symbol for each lane of a group.
-pub(super) struct Round<'a> {
+/// Rounds of rANS: a symbol for each lane of each group.
+pub(super) struct Rounds<'a> {
     pub states: &'a mut [u32; GROUP],
     /// Lanes − 1: symbol `i` belongs to state `i & mask`.
     pub mask: usize,
     pub slots: &'a Slots,
     /// The table of each symbol.
-    pub tables: &'a [u8; GROUP],
-    /// The next words, two bytes each, little-endian.
-    pub words: &'a [u8; 2 * GROUP],
+    pub tables: &'a [[u8; GROUP]],
+    /// The next words, two bytes each, little-endian; at least a word for each symbol.
+    pub words: &'a [u8],
 }
 
 /// What encoding one symbol needs.
@@ -99,8 +101,8 @@ pub(super) trait Lanes: Copy {
     /// What a table of 16 has at each index; these are below 16.
     fn look_up(self, table: &[u8; 16], indices: &[u8; GROUP]) -> [u8; GROUP];
 
-    /// Takes a symbol off the state of each lane; returns how many words the states took in.
-    fn round(self, round: Round<'_>, symbols: &mut [u8; GROUP]) -> usize;
+    /// Takes a symbol off the state of each lane, group by group; returns how many words the states took in.
+    fn rounds(self, rounds: Rounds<'_>, symbols: &mut [[u8; GROUP]]) -> usize;
 
     /// Pushes a symbol on the state of each lane; returns how many words the states gave. These are
     /// the last of `words`, in the order in which a round takes them; what is before them says nothing.
@@ -112,6 +114,9 @@ pub(super) trait Lanes: Copy {
     /// Says that these bytes, of a group at most, are wanted soon.
     fn fetch(self, bytes: &[u8]);
 }
+
+/// Groups that are decoded together: each step is a loop of its own, over what fits in the nearest cache.
+pub(super) const BATCH: usize = 16;
 
 /// Groups between the one that is worked on and the one that is fetched: the latency of memory.
 pub(super) const FETCH_AHEAD: usize = 8;
@@ -155,37 +160,39 @@ pub(super) mod tests {
             seed in prop::collection::vec(any::<u32>(), GROUP),
             lane_bits in 0..=MAX_LANE_BITS,
             words: [u8; 32],
+            groups in 1..=3usize,
         ) {
             let mut slots = vec![0u32; MAX_TABLES << FREQUENCY_BITS];
             slots.iter_mut().zip(0u32..).for_each(|(slot, at)| *slot = at.wrapping_mul(0x9e37_79b9) ^ seed[at as usize % GROUP]);
             let slots: Box<Slots> = slots.try_into().unwrap();
-            let tables = std::array::from_fn(|lane| (seed[lane] >> 7) as u8 % MAX_TABLES as u8);
-            let words: [u8; 2 * GROUP] = std::array::from_fn(|at| words[at % 32].wrapping_add(at as u8));
+            let tables: [u8; GROUP] = std::array::from_fn(|lane| (seed[lane] >> 7) as u8 % MAX_TABLES as u8);
+            let tables: Vec<[u8; GROUP]> = (0..groups as u8).map(|group| tables.map(|table| (table + group) % MAX_TABLES as u8)).collect();
+            let words: Vec<u8> = (0..2 * GROUP * groups).map(|at| words[at % 32].wrapping_add(at as u8)).collect();
             let mask = (1 << lane_bits) - 1;
 
             struct Once<'a> {
                 states: [u32; GROUP],
                 mask: usize,
                 slots: &'a Slots,
-                tables: &'a [u8; GROUP],
-                words: &'a [u8; 2 * GROUP],
+                tables: &'a [[u8; GROUP]],
+                words: &'a [u8],
                 steps: &'a Steps,
                 symbols: &'a [u16; GROUP],
             }
             impl Task for Once<'_> {
-                type Output = ([[u32; GROUP]; 2], [u8; GROUP], usize, Vec<u16>, [u64; 2], [[u8; GROUP]; 2]);
+                type Output = ([[u32; GROUP]; 2], Vec<[u8; GROUP]>, usize, Vec<u16>, [u64; 2], [[u8; GROUP]; 2]);
                 #[inline(always)]
                 fn run<L: Lanes>(self, lanes: L) -> Self::Output {
                     let Once { states, mask, slots, tables, words, steps, symbols } = self;
                     let (mut popped, mut pushed) = (states, states.map(|state| state.max(LOWEST)));
-                    let mut found = [0; GROUP];
-                    let read = lanes.round(Round { states: &mut popped, mask, slots, tables, words }, &mut found);
+                    let mut found = vec![[0; GROUP]; tables.len()];
+                    let read = lanes.rounds(Rounds { states: &mut popped, mask, slots, tables, words }, &mut found);
                     let mut given = [0; GROUP];
                     let count = lanes.push(Push { states: &mut pushed, mask, steps, symbols }, &mut given);
                     let (bits, mask) = (u64::from(states[0]) << 32 | u64::from(states[1]), steps[7].reciprocal);
                     let moved = [lanes.deposit(bits, mask), lanes.extract(bits, mask)];
-                    let indices = found.map(|byte| byte % 16);
-                    let wide = found.map(|byte| byte % 128);
+                    let indices = found[0].map(|byte| byte % 16);
+                    let wide = found[0].map(|byte| byte % 128);
                     let looked_up = [
                         lanes.look_up(words.first_chunk().unwrap(), &indices),
                         lanes.look_up_wide(words.first_chunk().unwrap(), &wide),

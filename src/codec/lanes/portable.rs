@@ -1,6 +1,6 @@
 //! Any machine: plain loops, split so that the compiler can vectorise all but the look-ups.
 
-use super::{FREQUENCY_BITS, GROUP, LOWEST, Lanes, MAX_TABLES, Push, Round};
+use super::{FREQUENCY_BITS, GROUP, LOWEST, Lanes, MAX_TABLES, Push, Rounds, Slots};
 
 /// What every machine can do.
 #[derive(Clone, Copy)]
@@ -50,15 +50,15 @@ impl Lanes for Portable {
     }
 
     #[inline(always)]
-    fn round(self, round: Round<'_>, symbols: &mut [u8; GROUP]) -> usize {
-        match round.mask {
-            63 => abreast::<64>(round, symbols),
-            31 => abreast::<32>(round, symbols),
-            15 => abreast::<16>(round, symbols),
-            7 => abreast::<8>(round, symbols),
-            3 => abreast::<4>(round, symbols),
-            1 => abreast::<2>(round, symbols),
-            _ => abreast::<1>(round, symbols),
+    fn rounds(self, rounds: Rounds<'_>, symbols: &mut [[u8; GROUP]]) -> usize {
+        match rounds.mask {
+            63 => abreast::<64>(rounds, symbols),
+            31 => abreast::<32>(rounds, symbols),
+            15 => abreast::<16>(rounds, symbols),
+            7 => abreast::<8>(rounds, symbols),
+            3 => abreast::<4>(rounds, symbols),
+            1 => abreast::<2>(rounds, symbols),
+            _ => abreast::<1>(rounds, symbols),
         }
     }
 
@@ -81,14 +81,30 @@ impl Lanes for Portable {
 
 /// `N` lanes at a time, in steps that don't wait for each other.
 #[inline(always)]
-fn abreast<const N: usize>(round: Round<'_>, symbols: &mut [u8; GROUP]) -> usize {
-    let states: &mut [u32; N] = round.states.first_chunk_mut().expect("because there are 64");
+fn abreast<const N: usize>(rounds: Rounds<'_>, symbols: &mut [[u8; GROUP]]) -> usize {
+    let states: &mut [u32; N] = rounds.states.first_chunk_mut().expect("because there are 64");
     let mut read = 0;
-    for (symbols, tables) in symbols.as_chunks_mut::<N>().0.iter_mut().zip(round.tables.as_chunks::<N>().0) {
+    for (symbols, tables) in symbols.iter_mut().zip(rounds.tables) {
+        let words = rounds.words[2 * read..].first_chunk().expect("because each symbol has a word");
+        read += group(states, rounds.slots, tables, words, symbols);
+    }
+    read
+}
+
+#[inline(always)]
+fn group<const N: usize>(
+    states: &mut [u32; N],
+    all_slots: &Slots,
+    tables: &[u8; GROUP],
+    words: &[u8; 2 * GROUP],
+    symbols: &mut [u8; GROUP],
+) -> usize {
+    let mut read = 0;
+    for (symbols, tables) in symbols.as_chunks_mut::<N>().0.iter_mut().zip(tables.as_chunks::<N>().0) {
         let mut slots = [0; N];
         for ((slot, &table), &state) in slots.iter_mut().zip(tables).zip(&*states) {
             let table = usize::from(table) % MAX_TABLES;
-            *slot = round.slots[table << FREQUENCY_BITS | (state & SLOT_MASK) as usize];
+            *slot = all_slots[table << FREQUENCY_BITS | (state & SLOT_MASK) as usize];
         }
         for ((symbol, state), slot) in symbols.iter_mut().zip(&mut *states).zip(slots) {
             *symbol = slot as u8;
@@ -97,11 +113,11 @@ fn abreast<const N: usize>(round: Round<'_>, symbols: &mut [u8; GROUP]) -> usize
         }
         for state in &mut *states {
             let at = 2 * (read % GROUP);
-            let word = u32::from(u16::from_le_bytes([round.words[at], round.words[at + 1]]));
+            let word = u32::from(u16::from_le_bytes([words[at], words[at + 1]]));
             // Masks instead of a branch: whether a word is due is as random as the data.
             let low = *state < LOWEST;
             let due = u32::from(low).wrapping_neg();
-            *state = *state << (due & 16) | (word & due);
+            *state = (*state & !due) | ((*state << 16 | word) & due);
             read += usize::from(low);
         }
     }

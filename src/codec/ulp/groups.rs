@@ -6,7 +6,7 @@ use super::super::cells::CellMap;
 use super::super::context::Contexts;
 use super::super::deltas::Deltas;
 use super::super::fit::Plan;
-use super::super::lanes::{FETCH_AHEAD, GROUP, Lanes, MAX_TABLES, Task};
+use super::super::lanes::{BATCH, GROUP, Lanes, MAX_TABLES, Task};
 use super::super::order::{Order, Word};
 use super::super::previous::{KindMap, Previous};
 use super::super::rans::{self, Slots};
@@ -147,6 +147,8 @@ impl<W: Word> Task for Undo<'_, W> {
         let group_bytes = GROUP * W::BITS as usize / 8;
         let mut groups = Groups {
             lanes,
+            bitmap: self.bitmap,
+            all: self.base,
             order: self.order,
             contexts: Contexts::new(&self.order, self.side.top, self.side.rows),
             map: self.side.map,
@@ -157,17 +159,9 @@ impl<W: Word> Task for Undo<'_, W> {
             escapes: self.escapes.chunks_exact(W::BITS as usize / 8),
             low_bits: BitReader::new(self.low_bits),
         };
-        for (number, base) in self.base.chunks(group_bytes).enumerate() {
-            let ahead = (number + FETCH_AHEAD) * group_bytes;
-            lanes.fetch(self.base.get(ahead..ahead + group_bytes).unwrap_or_default());
-            let changed = self.bitmap.is_none_or(|bitmap| bitmap[number / 8] >> (number % 8) & 1 == 1);
-            if changed {
-                groups.undo(number, base, self.out)?;
-            } else if self.order.has_grid() {
-                groups.copy(base, self.out);
-            } else {
-                self.out.extend_from_slice(base);
-            }
+        let mut buffers = Buffers { tables: [[0; GROUP]; BATCH], symbols: [[0; GROUP]; BATCH] };
+        for (batch, base) in self.base.chunks(BATCH * group_bytes).enumerate() {
+            groups.undo(batch * BATCH, base, &mut buffers, self.out)?;
         }
         groups.end()
     }
@@ -176,6 +170,9 @@ impl<W: Word> Task for Undo<'_, W> {
 /// Where the streams are while groups are read.
 struct Groups<'a, W, L> {
     lanes: L,
+    bitmap: Option<&'a [u8]>,
+    /// The whole base.
+    all: &'a [u8],
     order: Order<W>,
     contexts: Contexts<W>,
     map: CellMap,
@@ -187,36 +184,90 @@ struct Groups<'a, W, L> {
     low_bits: BitReader<'a>,
 }
 
+/// The tables and symbols of the coded groups of a batch.
+struct Buffers {
+    tables: [[u8; GROUP]; BATCH],
+    symbols: [[u8; GROUP]; BATCH],
+}
+
 impl<W: Word, L: Lanes> Groups<'_, W, L> {
+    /// A batch of groups, which begins with the one of this number.
     #[inline(always)]
-    fn undo(&mut self, number: usize, base: &[u8], out: &mut Vec<u8>) -> Result<(), DecodeError> {
-        let len = base.len() / (W::BITS as usize / 8);
-        let base = W::load_group(base);
-        let mut tables = self.contexts.map(self.lanes, &self.map, number, &base);
-        let steps = self.chain.as_ref().map(
-            #[inline(always)]
-            |(previous, kinds)| {
-                let steps = previous.steps(self.lanes, number, &base);
-                tables = kinds.map(self.lanes, &steps, &tables);
-                steps
-            },
-        );
-        let mut symbols = [ESCAPE + 1; GROUP];
-        if len == GROUP {
-            self.symbols.group(self.lanes, &self.slots, &tables, &mut symbols)?;
-        } else {
-            self.symbols.part(&self.slots, &tables, &mut symbols, len)?;
+    fn undo(
+        &mut self,
+        first: usize,
+        bases: &[u8],
+        buffers: &mut Buffers,
+        out: &mut Vec<u8>,
+    ) -> Result<(), DecodeError> {
+        let group_bytes = GROUP * W::BITS as usize / 8;
+        let Buffers { tables, symbols } = buffers;
+        let (mut coded, mut whole) = (0, 0);
+        for (number, base) in (first..).zip(bases.chunks(group_bytes)) {
+            if self.is_coded(number) {
+                tables[coded] = self.tables(number, &W::load_group(base));
+                coded += 1;
+                whole += usize::from(base.len() == group_bytes);
+            }
         }
+        self.symbols.groups(self.lanes, &self.slots, &tables[..whole], &mut symbols[..whole])?;
+        if whole < coded {
+            let len = bases.len() % group_bytes / (W::BITS as usize / 8);
+            symbols[whole] = [ESCAPE + 1; GROUP];
+            self.symbols.part(&self.slots, &tables[whole], &mut symbols[whole], len)?;
+        }
+        let mut coded = tables.iter().zip(&*symbols);
+        for (number, base) in (first..).zip(bases.chunks(group_bytes)) {
+            let ahead = (number + BATCH) * group_bytes;
+            self.lanes.fetch(self.all.get(ahead..ahead + group_bytes).unwrap_or_default());
+            match self.is_coded(number).then(|| coded.next()).flatten() {
+                Some((tables, symbols)) => self.apply(number, tables, symbols, base, out)?,
+                None if self.order.has_grid() => self.copy(base, out),
+                None => out.extend_from_slice(base),
+            }
+        }
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn is_coded(&self, number: usize) -> bool {
+        self.bitmap.is_none_or(|bitmap| bitmap[number / 8] >> (number % 8) & 1 == 1)
+    }
+
+    /// The table of each weight of the group with this number.
+    #[inline(always)]
+    fn tables(&self, number: usize, base: &[W; GROUP]) -> [u8; GROUP] {
+        let tables = self.contexts.map(self.lanes, &self.map, number, base);
+        match &self.chain {
+            Some((previous, kinds)) => {
+                kinds.map(self.lanes, &previous.steps(self.lanes, number, base), &tables)
+            }
+            None => tables,
+        }
+    }
+
+    /// The group with this number, which is coded.
+    #[inline(always)]
+    fn apply(
+        &mut self,
+        number: usize,
+        tables: &[u8; GROUP],
+        symbols: &[u8; GROUP],
+        base: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), DecodeError> {
+        let len = base.len() / (W::BITS as usize / 8);
         let mut differences = symbols.map(
             #[inline(always)]
             |symbol| high::<W>(symbol),
         );
-        if any_escape(&symbols) {
-            self.escapes(&symbols, &mut differences)?;
+        if any_escape(symbols) {
+            self.escapes(symbols, &mut differences)?;
         }
-        self.shifts.join(self.lanes, &tables, len, &mut self.low_bits, &mut differences);
-        if let Some(steps) = steps {
-            steps.turn(&mut differences);
+        self.shifts.join(self.lanes, tables, len, &mut self.low_bits, &mut differences);
+        let base = W::load_group(base);
+        if let Some((previous, _)) = &self.chain {
+            previous.steps(self.lanes, number, &base).turn(&mut differences);
         }
         W::append_group(&self.order.apply(&differences, &base), len, out);
         Ok(())
