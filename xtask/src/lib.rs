@@ -15,6 +15,8 @@ pub mod demo;
 
 pub mod install;
 
+pub mod neon;
+
 pub mod test;
 
 /// What a task says when it can't go on: words for a person, with the command that helps.

@@ -10,6 +10,7 @@ usage: cargo xtask demo [BASE FINE_TUNE] [--keep] [--check]
                                  push real models (or your own files), clone them, compare every byte
        cargo xtask test [--long] [FILTER]
                                  every test there is; with FILTER only the tests whose name holds it
+       cargo xtask test --neon   the codec's NEON path in an emulator, with packages from Debian
        cargo xtask install [--prefix DIR]
                                  build and install git-sparse for this user, or below DIR
        cargo xtask prerequisites
@@ -45,7 +46,11 @@ fn run(arguments: &[String]) -> Result<bool, Failure> {
             demo::run(&demo::Options { own, keep, check })
         }
         "test" => {
-            let long = flag(&mut rest, "--long");
+            let (long, neon) = (flag(&mut rest, "--long"), flag(&mut rest, "--neon"));
+            if neon {
+                positional(&rest, 0)?;
+                return test::run_neon();
+            }
             test::run(long, positional(&rest, 1)?.first().map(String::as_str))
         }
         "install" => {

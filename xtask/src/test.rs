@@ -8,10 +8,11 @@ use std::thread;
 
 use crate::binary::{cargo, workspace};
 use crate::prerequisites::{self, first_line};
-use crate::{Failure, demo};
+use crate::{Failure, demo, neon};
 
 /// How long each fuzz target runs.
 const FUZZ_SECONDS: u32 = 10;
+const EMULATED: &str = "the codec's NEON path, emulated";
 
 /// Tests and steps that passed or failed.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -43,12 +44,22 @@ pub fn run(long: bool, filter: Option<&str>) -> Result<bool, Failure> {
         count += demo_check();
         count += fuzz();
     }
+    if long && filter.is_none() {
+        count += emulated();
+    }
     if tests.passed + tests.failed == 0 {
         eprintln!("FAILED: no test ran");
         count.failed += 1;
     }
     println!("{} passed, {} failed", count.passed, count.failed);
     Ok(count.failed == 0)
+}
+
+/// Runs only the tests of the codec's NEON path; `false` if anything failed.
+pub fn run_neon() -> Result<bool, Failure> {
+    let count = counted(EMULATED, &mut neon::tests()?, count_libtest);
+    println!("{} passed, {} failed", count.passed, count.failed);
+    Ok(count.failed == 0 && count.passed > 0)
 }
 
 fn format_check() -> Count {
@@ -98,6 +109,14 @@ fn demo_check() -> Count {
             eprintln!("FAILED: demo: {failure}");
             Count { passed: 0, failed: 1 }
         }
+    }
+}
+
+/// The codec's NEON path, where an emulator and a compiler for it are to be had.
+fn emulated() -> Count {
+    match neon::tests() {
+        Ok(mut command) => counted(EMULATED, &mut command, count_libtest),
+        Err(failure) => skip(EMULATED, &failure),
     }
 }
 

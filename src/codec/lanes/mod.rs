@@ -6,11 +6,19 @@
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(all(target_arch = "aarch64", target_feature = "neon", target_endian = "little"))]
+mod neon;
 mod portable;
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod routes;
 
 pub(super) use portable::Portable;
+
+/// What every machine has that this is compiled for.
+#[cfg(all(target_arch = "aarch64", target_feature = "neon", target_endian = "little"))]
+use neon::Neon as Baseline;
+#[cfg(not(all(target_arch = "aarch64", target_feature = "neon", target_endian = "little")))]
+use portable::Portable as Baseline;
 
 /// Weights are coded in groups of this many; the most lanes that rANS can have.
 pub(super) const GROUP: usize = 64;
@@ -138,7 +146,7 @@ pub(super) fn run<T: Task>(task: T) -> T::Output {
     if let Some(avx2) = avx2::Avx2::detect() {
         return avx2.run(task);
     }
-    task.run(Portable)
+    task.run(Baseline)
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ pub(super) static TAKEN: [[u8; 2 * ABREAST]; 256] = {
 };
 
 /// For each set of lanes that give a word: the bytes of these words, moved to the end.
+#[cfg(target_arch = "x86_64")]
 pub(super) static GIVEN: [[u8; 2 * ABREAST]; 256] = {
     let mut given = [[0; 2 * ABREAST]; 256];
     let mut due = 0;
