@@ -110,10 +110,22 @@ fn merged_adapters_are_stored_as_rules() {
 #[test]
 fn quantisations_are_stored_as_rules() {
     let model = data("gguf/model.safetensors");
-    for kind in ["F16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1"] {
+    for kind in [
+        "model-F16",
+        "model-Q8_0",
+        "model-Q4_0",
+        "model-Q4_1",
+        "model-Q5_0",
+        "model-Q5_1",
+        "f16-Q8_0",
+        "f16-Q4_0",
+        "f16-Q4_K_S",
+        "f16-Q5_K_S",
+        "f16-Q6_K",
+    ] {
         let store = fresh(Memory::default());
         keep(&store, &model);
-        let quantised = data(&format!("gguf/model-{kind}.gguf"));
+        let quantised = data(&format!("gguf/{kind}.gguf"));
         let kept = keep(&store, &quantised);
         assert_eq!(kept.base.map(|(_, reason)| reason), Some(Reason::Conversion), "{kind}");
         // Its header has no counterpart: that is all that costs more than a rule.

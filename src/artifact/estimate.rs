@@ -10,6 +10,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use super::computed::{self, Computed};
 use super::tree::{Tree, TreeFile};
 use crate::codec::{self, Base, Effort};
 use crate::counterpart::Counterparts;
@@ -29,6 +30,8 @@ const STRETCHES: u64 = 16;
 const MIN_BYTES: u64 = 16 << 10;
 /// So are those without numbers up to this size: headers, and members of archives.
 const MAX_TEXT_BYTES: u64 = 1 << 20;
+/// What an object takes that follows by a rule, about.
+const RULE_BYTES: u64 = 16;
 /// A part in a recipe, about: an id that does not compress, and numbers that do.
 const PART_BYTES: u64 = 36;
 
@@ -68,6 +71,12 @@ struct Opened<'a> {
     read: u64,
 }
 
+impl Opened<'_> {
+    fn cut(&self) -> computed::Cut<'_> {
+        (&self.source, &self.segments)
+    }
+}
+
 /// The cost of one segment.
 #[derive(Default)]
 struct Cost {
@@ -100,12 +109,20 @@ pub fn estimate(base: &Tree, tuned: &Tree, progress: &Progress<'_>) -> Result<Es
     let (bases, files) = open_both(base, tuned)?;
     let (counterparts, size) = (Segments::of(&bases), size(&files));
     let spare = if size < SMALL_BYTES { 1 } else { SPARE };
-    let sampled: Vec<(&Opened, &Segment, f64)> = files.iter().flat_map(|file| sampled(file, spare)).collect();
+    let cuts: Vec<_> = bases.iter().map(Opened::cut).collect();
+    let computed: Vec<Computed> = files.iter().map(|file| Computed::of(file.cut(), &cuts)).collect();
+    let pairs = files.iter().zip(&computed);
+    let sampled: Vec<_> = pairs
+        .flat_map(|(file, computed)| sampled(file, spare).into_iter().map(move |sample| (computed, sample)))
+        .collect();
     let costs: Result<Vec<Cost>, EstimateError> = sampled
         .par_iter()
-        .map(|(file, segment, stands_for)| {
+        .map(|(computed, (file, segment, stands_for))| {
             let found = counterparts.find(file, segment);
-            let cost = cost(file, segment, found, spare)?;
+            let mut cost = cost(file, segment, found, spare)?;
+            if computed.has(segment) {
+                cost.delta = cost.delta.min(RULE_BYTES);
+            }
             progress(cost.read)?;
             Ok(cost.times(*stands_for))
         })
@@ -115,7 +132,7 @@ pub fn estimate(base: &Tree, tuned: &Tree, progress: &Progress<'_>) -> Result<Es
     let mut estimate = Estimate {
         size,
         both: size + self::size(&bases),
-        read: cut,
+        read: cut + computed.iter().map(|computed| computed.read).sum::<u64>(),
         delta: parts * PART_BYTES,
         whole: files.iter().map(|file| file.segments.len() as u64).sum::<u64>() * PART_BYTES,
         same: 0,

@@ -7,6 +7,7 @@
 
 mod adapter;
 mod compress;
+mod computed;
 mod estimate;
 mod figures;
 mod held;

@@ -129,3 +129,23 @@ fn files_that_are_no_models_are_sampled() {
         assert!(read < 0.1, "{read:.3} of both was read");
     }
 }
+
+/// A quantisation and its model share no byte, and yet the one is computed from the other: the estimate knows, and what
+/// comes back is what was compressed.
+#[test]
+fn a_quantisation_is_computed_from_its_base() {
+    let home = Home::bare(Mode::InProcess);
+    let data =
+        |name: &str| std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/gguf").join(name);
+    let (base, tuned) = (data("model.safetensors"), data("f16-Q4_K_S.gguf"));
+    let (artifact, copy) = (home.path("out.delta"), home.path("copy"));
+    let found = delta_json(&home, &["estimate", path(&base), path(&tuned)]);
+    let made = delta_json(&home, &["compress", path(&base), path(&tuned), "-o", path(&artifact)]);
+    let stored = made["totals"]["stored"].as_f64().unwrap();
+    assert!(stored < 8192.0, "{stored} bytes");
+    let delta = &found["strategies"][0];
+    let off = delta["bytes"].as_f64().unwrap() / stored - 1.0;
+    assert!(off.abs() < 0.1, "{off:+.3} off {stored}: {delta}");
+    delta_json(&home, &["reconstruct", path(&base), path(&artifact), "-o", path(&copy)]);
+    assert!(fs::read(copy.join("f16-Q4_K_S.gguf")).unwrap() == fs::read(&tuned).unwrap());
+}

@@ -1,21 +1,20 @@
 #!/usr/bin/env python3
 """Makes a small Llama and GGUF files of it: the conversions that src/origin/converted.rs must find.
 
-Run with torch, transformers, safetensors and gguf installed, and llama-quantize of llama.cpp (or any program that
-takes its arguments) as the second argument, without which the k-quants are left out:
+Run with torch, transformers, safetensors, gguf and llama-cpp-python installed (the files are of its 0.3.36):
 
-    python tests/data/gguf/make.py tests/data/gguf [LLAMA_QUANTIZE]
+    python tests/data/gguf/make.py tests/data/gguf
 
 The files are written as llama.cpp's converter writes them: its names, its order of rows in queries and keys,
-vectors in f32. Quantised by gguf's own quantiser, and the k-quants by llama.cpp's.
+vectors in f32. `model-*` are quantised by gguf's own quantiser, `f16-*` by llama.cpp's from model-F16.gguf.
 """
 
-import subprocess
+import ctypes
 import sys
 from pathlib import Path
 
 import gguf
-import numpy
+import llama_cpp
 import torch
 from safetensors.torch import load_file
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -69,7 +68,7 @@ def convert(model, path, kind, file_type):
     writer.close()
 
 
-def main(to, quantise):
+def main(to):
     torch.manual_seed(5)
     config = LlamaConfig(
         vocab_size=32, hidden_size=WIDTH, intermediate_size=WIDTH, num_hidden_layers=1, num_attention_heads=HEADS,
@@ -82,9 +81,11 @@ def main(to, quantise):
     for kind in ("F16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1"):
         file_type = gguf.LlamaFileType[f"MOSTLY_{kind}"]
         convert(model, to / f"model-{kind}.gguf", gguf.GGMLQuantizationType[kind], file_type)
-    if quantise:
-        for kind in ("Q4_K_S", "Q5_K_S", "Q6_K"):
-            subprocess.run([*quantise, to / "model-F16.gguf", to / f"f16-{kind}.gguf", kind], check=True)
+    for kind in ("Q8_0", "Q4_0", "Q4_K_S", "Q5_K_S", "Q6_K"):
+        how = llama_cpp.llama_model_quantize_default_params()
+        how.ftype = getattr(llama_cpp, f"LLAMA_FTYPE_MOSTLY_{kind}")
+        paths = [bytes(to / f"{name}.gguf") for name in ("model-F16", f"f16-{kind}")]
+        assert llama_cpp.llama_model_quantize(*paths, ctypes.byref(how)) == 0
 
 
-main(Path(sys.argv[1]), sys.argv[2:])
+main(Path(sys.argv[1]))
