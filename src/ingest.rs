@@ -102,7 +102,8 @@ pub fn ingest_against(
     let mut shape = Shape::of(source)?;
     // An approximation is another file: no rule gives it.
     if against.lossy.is_none() {
-        shape.origin = shape.find_origin(store, source, None, None)?;
+        let base = against.base.and_then(|(oid, _)| store.recipe(&oid).ok().flatten());
+        shape.origin = shape.find_origin(store, source, None, base.as_ref())?;
     }
     keep(store, source, shape, None, against, effort, progress)
 }
@@ -171,9 +172,10 @@ fn keep(
     packer.finish_pack()?;
     let Packer { objects, stored, new_objects, known_objects, derived, .. } = packer;
     let mut parents = Vec::new();
-    if let Some(origin) = encoder.origin.as_ref().filter(|_| derived > 0) {
-        base = origin.parents.first().map(|parent| (parent.oid, origin.reason));
-        parents = origin.parents.clone();
+    let made_of = encoder.origin.as_ref().filter(|_| derived > 0).and_then(|origin| origin.made_of.clone());
+    if let Some((reason, made_of)) = made_of {
+        base = made_of.first().map(|parent| (parent.oid, reason));
+        parents = made_of;
     }
     let (tensors, parts) = recipe::parts_of(&cut, objects);
     let size = source.len();

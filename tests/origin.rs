@@ -15,6 +15,7 @@ use git_sparse::repack::repack;
 use git_sparse::store::Store;
 use git_sparse::sync::{self, Remote};
 
+use crate::support::random::Random;
 use crate::support::samples::{Sample, assert_clean, assert_gives_back, fetch, fresh};
 
 fn data(path: &str) -> Vec<u8> {
@@ -173,4 +174,46 @@ fn a_repack_finds_rules_that_a_push_could_not() {
     comes_back(&store, &files);
     assert_eq!(repack(&store, 0, &unwatched).unwrap().changed, 0, "all was found");
     comes_back(&store, &files);
+}
+
+/// A safetensors file with one bf16 matrix of an embedding, and a vector.
+fn embedding(rows: &[[u16; 64]]) -> Vec<u8> {
+    let (bytes, norm) = (rows.len() * 128, 128);
+    let header = format!(
+        "{{\"embed.weight\":{{\"dtype\":\"BF16\",\"shape\":[{},64],\"data_offsets\":[0,{bytes}]}},\
+         \"norm.weight\":{{\"dtype\":\"BF16\",\"shape\":[64],\"data_offsets\":[{bytes},{}]}}}}",
+        rows.len(),
+        bytes + norm
+    );
+    let mut file = (header.len() as u64).to_le_bytes().to_vec();
+    file.extend_from_slice(header.as_bytes());
+    rows.iter()
+        .flatten()
+        .chain(&[0x3f80; 64])
+        .for_each(|weight| file.extend_from_slice(&weight.to_le_bytes()));
+    file
+}
+
+/// A vocabulary that was cut down, sorted anew, and trained a little is not a new one.
+#[test]
+fn rows_are_found_in_any_order() {
+    let mut random = Random::printed("rows");
+    let mut row =
+        || std::array::from_fn(|_| 0x3c00 + random.below(512) as u16 + 0x8000 * random.below(2) as u16);
+    let base: Vec<[u16; 64]> = (0..4000).map(|_| row()).collect();
+    let mut cut: Vec<[u16; 64]> =
+        base.iter().enumerate().filter(|(at, _)| at % 7 < 3).map(|(_, row)| *row).collect();
+    cut.iter_mut().step_by(50).for_each(|row| row.iter_mut().for_each(|weight| *weight += 1));
+    cut.extend((0..10).map(|_| row()));
+    let mut sorted = base.clone();
+    sorted.sort();
+    let base = embedding(&base);
+    for (name, child, most) in [("cut", embedding(&cut), 6_000), ("sorted", embedding(&sorted), 14_000)] {
+        let store = fresh(Memory::default());
+        keep(&store, &base);
+        let hints = Hints { earlier: vec![Oid::of(&base)], declared: Vec::new() };
+        let kept = ingest(&store, &child, Oid::of(&child), &hints, Effort::Push, &unwatched).unwrap();
+        assert!(kept.stored < most, "{name}: {} of {} bytes", kept.stored, child.len());
+        comes_back(&store, &[base.clone(), child]);
+    }
 }

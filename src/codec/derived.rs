@@ -5,12 +5,13 @@
 
 use super::payload::{Reader, put_count};
 use super::{Base, Codec, DecodeError, Effort, Encoded};
-use crate::derive::{Adapted, Arithmetic, Converted, Float, Kind, Linear, Rule, Term};
+use crate::derive::{Adapted, Arithmetic, Converted, Float, Kind, Linear, Rows, Rule, Run, Term};
 use crate::format::Dtype;
 
 const LINEAR: u8 = 1;
 const ADAPTED: u8 = 2;
 const CONVERTED: u8 = 3;
+const ROWS: u8 = 4;
 const LEAVES_SOMETHING: u8 = 0x80;
 
 const TRANSPOSED: u8 = 1;
@@ -90,6 +91,19 @@ fn put_rule(rule: &Rule, out: &mut Vec<u8>) -> u8 {
             put_count(out, rule.head as usize);
             CONVERTED
         }
+        Rule::Rows(rule) => {
+            put_count(out, rule.row_bytes as usize);
+            put_count(out, rule.runs.len());
+            let mut next = 0i64;
+            for run in &rule.runs {
+                put_count(out, run.rows as usize);
+                // Most runs begin near where the last one ended.
+                let off = run.from.map(|from| i64::from(from) - next);
+                put_count(out, off.map_or(0, |off| ((off << 1 ^ off >> 63) + 1) as usize));
+                next = run.from.map_or(next, |from| i64::from(from) + i64::from(run.rows));
+            }
+            ROWS
+        }
     }
 }
 
@@ -123,6 +137,24 @@ fn take_rule(tag: u8, reader: &mut Reader<'_>) -> Result<Rule, DecodeError> {
             let to = Kind::from_tag(reader.byte("kind")?).ok_or(DecodeError::Invalid { what: "kind" })?;
             let row_len = u64::from_le_bytes(take(reader)?);
             Rule::Converted(Converted { from, to, row_len, head: reader.count("rows of a head")? as u32 })
+        }
+        ROWS => {
+            let row_bytes = reader.count("bytes of a row")? as u32;
+            let runs = reader.count("runs")?;
+            let mut next = 0i64;
+            let run = |_| {
+                let (rows, from) = (reader.count("rows")? as u32, reader.count("first row")? as i64);
+                let off = (from - 1) >> 1 ^ -((from - 1) & 1);
+                let from = match from {
+                    0 => None,
+                    _ => Some(
+                        u32::try_from(next + off).map_err(|_| DecodeError::Invalid { what: "first row" })?,
+                    ),
+                };
+                next = from.map_or(next, |from| i64::from(from) + i64::from(rows));
+                Ok(Run { rows, from })
+            };
+            Rule::Rows(Rows { row_bytes, runs: (0..runs).map(run).collect::<Result<_, _>>()? })
         }
         _ => return Err(DecodeError::Invalid { what: "rule" }),
     })
@@ -161,6 +193,12 @@ mod tests {
                 first: 64,
             }),
             Rule::Converted(Converted { from: Float::Bf16, to: Kind::Q8_0, row_len: 64, head: 2 }),
+            Rule::Rows(Rows {
+                row_bytes: 32,
+                runs: [(3, Some(1)), (1, None), (200, Some(0)), (1, Some(70_000))]
+                    .map(|(rows, from)| Run { rows, from })
+                    .to_vec(),
+            }),
         ]
     }
 

@@ -1,4 +1,5 @@
-//! Tensors that follow from others by arithmetic, to the bit: merged models, merged adapters, quantisations.
+//! Tensors that follow from others by arithmetic, to the bit: merged models, merged adapters, quantisations,
+//! rows in another order.
 //!
 //! A rule says how; which tensors are its sources is the caller's to know. What comes out depends on the
 //! order of the operations and on each rounding, so every rule names them. It is the same on all machines:
@@ -10,6 +11,7 @@ mod floats;
 mod linear;
 mod product;
 mod quantise;
+mod rows;
 
 pub use adapted::Adapted;
 pub use converted::Converted;
@@ -17,6 +19,7 @@ pub use floats::{Float, element_bytes};
 pub use linear::{Arithmetic, Linear, Term};
 pub use product::{Product, add};
 pub use quantise::Kind;
+pub use rows::{Rows, Run};
 
 /// How a slice of a tensor follows from slices of others.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,6 +27,7 @@ pub enum Rule {
     Linear(Linear),
     Adapted(Adapted),
     Converted(Converted),
+    Rows(Rows),
 }
 
 /// Sources that a rule can't be applied to.
@@ -41,6 +45,7 @@ impl Rule {
             Rule::Linear(rule) => rule.apply(sources, len),
             Rule::Adapted(rule) => rule.apply(sources, len),
             Rule::Converted(rule) => rule.apply(sources, len),
+            Rule::Rows(rule) => rule.apply(sources, len),
         }
     }
 }

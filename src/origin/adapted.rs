@@ -132,7 +132,7 @@ impl Pair<'_> {
             Parent { oid: self.base.oid, weight: 1.0 },
             Parent { oid: self.adapter.oid, weight: f64::from(scale) },
         ];
-        Some(Origin { reason: Reason::Adapter, parents, attempts })
+        Some(Origin { made_of: Some((Reason::Adapter, parents)), attempts })
     }
 
     /// The rule that gives the beginning of a tensor, if one does.

@@ -50,7 +50,7 @@ pub(super) fn find(store: &Store, child: &Child<'_>) -> Result<Option<Origin>, S
         attempts.extend(rules.into_iter().map(|(slice, found)| (slice, attempt(found))));
     }
     let parents = proven.iter().map(|(oid, _)| Parent { oid: *oid, weight: 1.0 }).collect();
-    Ok(Some(Origin { reason: Reason::Conversion, parents, attempts }))
+    Ok(Some(Origin { made_of: Some((Reason::Conversion, parents)), attempts }))
 }
 
 /// Whether a file has tensors that a converter may have written.

@@ -181,7 +181,7 @@ impl Sum<'_> {
         let parent =
             |parent: &usize| Parent { oid: self.parents[*parent].oid, weight: self.weights[*parent] };
         let parents = way.order.iter().map(parent).collect();
-        Some(Origin { reason: Reason::Merge, parents, attempts })
+        Some(Origin { made_of: Some((Reason::Merge, parents)), attempts })
     }
 
     /// The way that gives the beginning of a tensor, if one does.

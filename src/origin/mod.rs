@@ -8,6 +8,7 @@ mod adapted;
 mod converted;
 mod merged;
 mod names;
+mod reordered;
 
 use std::collections::HashMap;
 
@@ -42,9 +43,8 @@ pub struct Child<'a> {
 /// How a file was made.
 #[derive(Debug)]
 pub struct Origin {
-    pub reason: Reason,
-    /// The files, with the weight of each; the base first.
-    pub parents: Vec<Parent>,
+    /// Why, and the files, with the weight of each; the base first. None where it is the base with its rows elsewhere.
+    pub made_of: Option<(Reason, Vec<Parent>)>,
     attempts: HashMap<(String, u32), Attempt>,
 }
 
@@ -109,7 +109,10 @@ pub fn find(store: &Store, child: &Child<'_>, base: Option<&Recipe>) -> Result<O
     if let Some(found) = adapted::find(store, child, base)? {
         return Ok(Some(found));
     }
-    merged::find(store, child)
+    if let Some(found) = merged::find(store, child)? {
+        return Ok(Some(found));
+    }
+    Ok(reordered::find(store, child, base))
 }
 
 /// The slices of a recipe, by tensor and number.
