@@ -40,7 +40,7 @@ def main(folder):
     pairs = [line.split("\t") for line in (folder / "pairs.tsv").read_text().splitlines()[1:]]
     measured = {}
     files = [folder / name for name in ("codecs.tsv", "packages.tsv")]
-    for line in "".join(file.read_text() for file in files).splitlines():
+    for line in "".join(file.read_text() for file in files if file.exists()).splitlines():
         target, codec, *numbers = line.split("\t")
         size, stored, encode, decode = map(float, numbers)
         measured.setdefault(target, {})[codec] = (stored / size, encode, decode)
@@ -48,6 +48,8 @@ def main(folder):
     sizes(pairs, measured)
     print()
     speeds(pairs, measured)
+    print()
+    chains([line.split("\t")[:3] for line in (folder / "chains.tsv").read_text().splitlines()[1:]], measured)
 
 
 def sizes(pairs, measured):
@@ -86,6 +88,20 @@ def speeds(pairs, measured):
         if target in DENSE:
             said.append(f"encode ≥ {DENSE_ENCODE}: {reached(of['ours'][1] >= DENSE_ENCODE)}")
         row(target, *cells, f"{ratio:.2f}", "; ".join(said))
+
+
+def chains(chains, measured):
+    """What the base's base saves, where it is known."""
+    row("previous → base → target", "without previous", "with", "saved", "decode, with ÷ without", "÷ BitX")
+    row(*["---"] * 6)
+    for previous, base, target in chains:
+        of = measured[target]
+        (without, _, before), (used, _, after) = of[f"ours of {base}"], of[f"ours of {base} of {previous}"]
+        # BitX was measured against the base of the pair.
+        same_base = abs(without - of["ours"][0]) < 1e-9 if "ours" in of else False
+        bitx = f"{used / of['bitx'][0]:.3f}" if same_base else ""
+        saved = f"{1 - used / without:.1%}"
+        row(f"{previous} → {base} → {target}", f"{without:.2%}", f"{used:.2%}", saved, f"{after / before:.2f}", bitx)
 
 
 def reached(yes):
