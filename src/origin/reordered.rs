@@ -17,6 +17,8 @@ use crate::store::Store;
 
 /// Smaller tensors cost little in any order.
 const LEAST_ROWS: u64 = 64;
+/// A vocabulary has more rows than columns, this many times at least. Others are not sorted anew, and looking takes time.
+const LEAST_ROWS_A_COLUMN: u64 = 8;
 /// Rows that are compared in place, and how many of them must be strangers.
 const COMPARED: usize = 8;
 const LEAST_STRANGERS: usize = 2;
@@ -31,8 +33,9 @@ pub(super) fn find(store: &Store, child: &Child<'_>, base: &Recipe) -> Option<Or
         let first = &slices[0];
         let float = Float::of(first.dtype);
         let rows = first.shape.first().copied().unwrap_or(0);
-        let is_matrix = first.shape.len() == 2 && first.row_len == first.shape[1] && rows >= LEAST_ROWS;
-        let Some(float) = float.filter(|_| is_matrix) else { continue };
+        let is_matrix = first.shape.len() == 2 && first.row_len == first.shape[1];
+        let is_long = rows >= LEAST_ROWS.max(LEAST_ROWS_A_COLUMN.saturating_mul(first.row_len));
+        let Some(float) = float.filter(|_| is_matrix && is_long) else { continue };
         let tensor = Tensor { store, child, counterparts: &counterparts, slices, float };
         if tensor.may_be_reordered() {
             attempts.extend(tensor.attempts().unwrap_or_default());
