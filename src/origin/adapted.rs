@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use super::{Attempt, Child, MOST_WRONG, Origin, TRIAL_BYTES, share_wrong, slices};
+use super::{Attempt, Child, MOST_TRIALS, MOST_WRONG, Origin, TRIAL_BYTES, share_wrong, slices};
 use crate::adapter::{Part, part};
 use crate::base;
 use crate::derive::{Adapted, Float, Rule};
@@ -93,10 +93,13 @@ impl Pair<'_> {
         let mut first: Vec<&Segment> = self.child.segments.iter().filter(|s| s.slice == 0).collect();
         first.sort_by_key(|segment| segment.range.end - segment.range.start);
         let mut known: HashMap<(u64, bool), Option<Adapted>> = HashMap::new();
+        let mut trials: HashMap<(u64, bool), usize> = HashMap::new();
         for segment in first {
             let Some((factors, object, float)) = target(segment) else { continue };
-            let fitted = known.entry((factors.rank(), factors.embedding)).or_default();
-            if fitted.is_none() {
+            let kind = (factors.rank(), factors.embedding);
+            let (fitted, trials) = (known.entry(kind).or_default(), trials.entry(kind).or_default());
+            if fitted.is_none() && *trials < MOST_TRIALS {
+                *trials += 1;
                 *fitted = self.trial(segment, factors, object, float);
             }
         }
@@ -164,7 +167,7 @@ impl Pair<'_> {
             for scale in near(measured, factors.rank()) {
                 let rule = Adapted { scale, ..rule };
                 let derived = Rule::Adapted(rule).apply(&[base, &a, &b], len).ok()?;
-                let wrong = share_wrong(&derived, &bytes, base, to.width())?;
+                let wrong = share_wrong(&derived, &bytes, base, to)?;
                 if wrong < MOST_WRONG && best.is_none_or(|(least, _)| wrong < least) {
                     best = Some((wrong, rule));
                 }

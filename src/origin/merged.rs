@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use super::{Attempt, Child, MOST_WRONG, Origin, TRIAL_BYTES, share_wrong, slices};
+use super::{Attempt, Child, MOST_TRIALS, MOST_WRONG, Origin, TRIAL_BYTES, share_wrong, slices};
 use crate::base::{self, Alike};
 use crate::derive::{Arithmetic, Float, Linear, Rule, Term};
 use crate::format::Segment;
@@ -166,10 +166,10 @@ impl Sum<'_> {
         };
         let mut small: Vec<&Segment> = self.child.segments.iter().collect();
         small.sort_by_key(|segment| (segment.range.end - segment.range.start).abs_diff(TRIAL_BYTES as u64));
-        let way = small.into_iter().find_map(|segment| {
-            let (to, sources) = sources(segment)?;
-            self.trial(segment, to, &sources)
-        })?;
+        let summed = small.into_iter().filter_map(|segment| Some((segment, sources(segment)?)));
+        let way = summed
+            .take(MOST_TRIALS)
+            .find_map(|(segment, (to, sources))| self.trial(segment, to, &sources))?;
         let mut attempts = HashMap::new();
         for segment in self.child.segments {
             if let Some((to, sources)) = sources(segment) {
@@ -204,7 +204,7 @@ impl Sum<'_> {
                 }
                 let way = Way { order: order.clone(), arithmetic };
                 let derived = to.bytes(&self.rule(to, sources, &way).sum(&ordered));
-                let wrong = share_wrong(&derived, &bytes, &main, to.width())?;
+                let wrong = share_wrong(&derived, &bytes, &main, to)?;
                 if wrong < MOST_WRONG && best.as_ref().is_none_or(|(least, _)| wrong < *least) {
                     best = Some((wrong, way));
                 }

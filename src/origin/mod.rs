@@ -22,8 +22,9 @@ use crate::pack::Bases;
 use crate::recipe::{Layout, Parent, Reason, Recipe};
 use crate::store::{Store, StoreError};
 
-/// Bytes of a tensor on which rules are tried.
-const TRIAL_BYTES: usize = 64 << 10;
+/// Bytes of a tensor on which rules are tried, and tensors on which one is.
+const TRIAL_BYTES: usize = 32 << 10;
+const MOST_TRIALS: usize = 3;
 /// What follows by a rule may stand on objects that lie less deep than this.
 const DEEPEST_SOURCE: u8 = 16;
 /// A rule that gets more of what changed wrong than this is none.
@@ -125,9 +126,15 @@ fn slices(recipe: &Recipe) -> HashMap<(&str, u32), (ObjectId, Option<Float>)> {
 }
 
 /// The share of the numbers that are not as in `base` which a rule gets wrong; none where too few changed to tell.
-fn share_wrong(derived: &[u8], bytes: &[u8], base: &[u8], width: usize) -> Option<f64> {
-    let numbers = || derived.chunks_exact(width).zip(bytes.chunks_exact(width)).zip(base.chunks_exact(width));
-    let changed = numbers().filter(|((_, bytes), base)| bytes != base).count();
-    let wrong = numbers().filter(|((derived, bytes), _)| derived != bytes).count();
-    (changed > 0).then(|| wrong as f64 / changed as f64)
+fn share_wrong(derived: &[u8], bytes: &[u8], base: &[u8], float: Float) -> Option<f64> {
+    let unequal = match float.width() {
+        2 => unequal::<2>,
+        _ => unequal::<4>,
+    };
+    let changed = unequal(bytes, base);
+    (changed > 0).then(|| unequal(derived, bytes) as f64 / changed as f64)
+}
+
+fn unequal<const N: usize>(one: &[u8], other: &[u8]) -> usize {
+    one.as_chunks::<N>().0.iter().zip(other.as_chunks::<N>().0).filter(|(one, other)| one != other).count()
 }
