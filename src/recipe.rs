@@ -351,6 +351,7 @@ fn format_from_tag(tag: u8) -> Result<Format, RecipeError> {
         2 => Format::Gguf,
         3 => Format::Zip,
         4 => Format::Npy,
+        5 => Format::Parquet,
         _ => return Err(RecipeError::Malformed("unknown file format")),
     })
 }

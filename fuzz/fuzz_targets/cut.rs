@@ -1,10 +1,10 @@
 //! Any bytes are cut without panic into segments that tile them, twice the same way.
 //!
-//! `cargo +nightly fuzz run cut`
+//! `cargo +nightly fuzz run cut`, with tests/data/parquet, tests/data/gguf and tests/data/zip as further corpora
 
 #![no_main]
 
-use git_sparse::format::{Cut, cut, layout_of};
+use git_sparse::format::{Cut, cut, layout_of, page};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
@@ -13,4 +13,10 @@ fuzz_target!(|bytes: &[u8]| {
     assert_eq!(proven.as_ref(), Ok(&found));
     assert_eq!(cut(&bytes).expect("because memory can be read"), found);
     layout_of(found.segments());
+    for segment in found.segments() {
+        let own = &bytes[segment.range.start as usize..segment.range.end as usize];
+        if let Some(parts) = page(own) {
+            assert_eq!([parts.header, parts.plain, parts.packed].concat(), own);
+        }
+    }
 });

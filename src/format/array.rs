@@ -10,7 +10,7 @@ use std::mem;
 use std::ops::Range;
 
 use super::chunked::Fill;
-use super::{Dtype, MAX_SLICE_ELEMENTS, Segment, Source};
+use super::{Dtype, MAX_SEGMENT_BYTES, MAX_SLICE_ELEMENTS, Segment, Source};
 
 /// Bytes of one slice where there are no rows.
 const BYTES_SLICE: u64 = 8 << 20;
@@ -29,6 +29,8 @@ const MAX_ARRAY_BYTES: u64 = 1 << 48;
 #[derive(Debug)]
 pub(super) struct Array {
     pub name: String,
+    /// Number of its first slice, where others of that name lie elsewhere; else 0.
+    first: u32,
     /// Where it lies in the file, in bytes.
     pub range: Range<u64>,
     pub dtype: Dtype,
@@ -36,6 +38,8 @@ pub(super) struct Array {
     pub row_len: u64,
     /// What a row counts for in a slice: `row_len`, or the elements of its blocks.
     row_elements: u64,
+    /// Longest slice where there are no rows.
+    slice_bytes: u64,
     pub shape: Vec<u64>,
 }
 
@@ -74,12 +78,19 @@ impl Array {
         let len = rows.checked_mul(row_len)?.checked_mul(element.dtype.width() as u64)?;
         let range = start..start.checked_add(len)?;
         let row_elements = if element.block == 1 { row_len } else { row };
-        Some(Array { name, range, dtype: element.dtype, row_len, row_elements, shape })
+        let dtype = element.dtype;
+        Some(Array { dtype, row_len, row_elements, ..Array::bytes(name, range, shape) })
     }
 
     /// Bytes without rows.
     pub fn bytes(name: String, range: Range<u64>, shape: Vec<u64>) -> Self {
-        Array { name, range, dtype: Dtype::Bytes, row_len: 0, row_elements: 0, shape }
+        let (dtype, slice_bytes) = (Dtype::Bytes, BYTES_SLICE);
+        Array { name, first: 0, range, dtype, row_len: 0, row_elements: 0, slice_bytes, shape }
+    }
+
+    /// One slice, of at most [`MAX_SEGMENT_BYTES`], of bytes that lie in several places.
+    pub fn slice(name: String, number: u32, range: Range<u64>) -> Self {
+        Array { first: number, slice_bytes: MAX_SEGMENT_BYTES, ..Array::bytes(name, range, Vec::new()) }
     }
 
     fn is_usable(&self) -> bool {
@@ -94,7 +105,7 @@ impl Array {
         let len = self.range.end - self.range.start;
         let width = self.dtype.width() as u64;
         let end = match self.row_len {
-            0 => at + BYTES_SLICE,
+            0 => at + self.slice_bytes,
             row_len if row_len <= MAX_SLICE_ELEMENTS => {
                 at + (MAX_SLICE_ELEMENTS / self.row_elements).max(1) * row_len * width
             }
@@ -109,7 +120,7 @@ impl Array {
     fn push_slices(mut self, segments: &mut Vec<Segment>) {
         let Range { start, end } = self.range;
         let mut at = 0;
-        let mut slice = 0;
+        let mut slice = self.first;
         while start + at < end {
             let next = self.slice_end(at);
             // Most arrays have one slice, which can have the only copy of the name.
@@ -158,12 +169,13 @@ pub(super) fn tile(
     Ok(segments)
 }
 
-/// The arrays that can be used as far as they themselves tell, by offset; of equal names the first.
+/// The arrays that can be used as far as they themselves tell, by offset; of equal names and numbers the first.
 fn usable(mut arrays: Vec<Array>) -> impl Iterator<Item = Array> {
     arrays.retain(Array::is_usable);
     arrays.sort_by_key(|array| array.range.start);
     let mut seen = HashSet::with_capacity(arrays.len());
-    let is_first: Vec<bool> = arrays.iter().map(|array| seen.insert(array.name.as_str())).collect();
+    let is_first: Vec<bool> =
+        arrays.iter().map(|array| seen.insert((array.name.as_str(), array.first))).collect();
     arrays.into_iter().zip(is_first).filter_map(|(array, is_first)| is_first.then_some(array))
 }
 

@@ -10,6 +10,7 @@ mod file;
 mod gguf;
 mod layout;
 mod npy;
+mod parquet;
 mod reader;
 mod safetensors;
 mod tiling;
@@ -22,6 +23,7 @@ use serde::{Deserialize, Serialize};
 
 pub use file::OpenFile;
 pub use layout::layout_of;
+pub use parquet::{PageParts, page};
 pub use tiling::{Cut, MAX_SEGMENT_BYTES, TilingError};
 
 pub use array::MAX_ARRAYS;
@@ -100,6 +102,8 @@ fn parse(source: &dyn Source) -> Result<Parsed, Refusal> {
         zip::parse(source)
     } else if magic.starts_with(&npy::MAGIC) {
         npy::parse(source)
+    } else if magic.starts_with(&parquet::MAGIC) {
+        parquet::parse(source)
     } else {
         // Has no magic number; its parser turns away most files by the first 8 bytes.
         safetensors::parse(source)
@@ -176,6 +180,8 @@ pub enum Format {
     /// A zip archive with stored members, as `torch.save` writes.
     Zip = 3,
     Npy = 4,
+    /// A table in columns, cut at the pages that its writer packed.
+    Parquet = 5,
 }
 
 /// A piece of a file that is stored as one object.
@@ -183,9 +189,9 @@ pub enum Format {
 pub struct Segment {
     /// Where it lies in the file, in bytes.
     pub range: Range<u64>,
-    /// Tensor or member it belongs to; empty for headers, padding and chunks.
+    /// Tensor, member or column it belongs to; empty for headers, padding and chunks.
     pub name: String,
-    /// Which slice of that tensor it is, from 0; large tensors have several. 0 without a name.
+    /// Which slice of that it is, from 0; large tensors have several. 0 without a name.
     pub slice: u32,
     pub dtype: Dtype,
     /// Elements of one row (the last dimension), 0 where there are no rows.

@@ -8,13 +8,15 @@ use std::ops::Range;
 
 use super::{Refusal, Source};
 
-const BUFFER_BYTES: usize = 64 << 10;
+const WINDOW_BYTES: usize = 64 << 10;
 
 /// A place in a stretch of a source; whoever asks for more than is left is refused.
 pub(super) struct Reader<'a> {
     source: &'a dyn Source,
     /// What is not yet in the buffer.
     ahead: Range<u64>,
+    /// Most bytes that are read at a time.
+    window_bytes: usize,
     buffer: Vec<u8>,
     /// How much of the buffer was handed out.
     used: usize,
@@ -23,7 +25,12 @@ pub(super) struct Reader<'a> {
 impl<'a> Reader<'a> {
     /// Reads `range`, which must lie inside the source.
     pub fn new(source: &'a dyn Source, range: Range<u64>) -> Self {
-        Reader { source, ahead: range, buffer: Vec::new(), used: 0 }
+        Reader::with_window(source, range, WINDOW_BYTES)
+    }
+
+    /// The same with at most `window_bytes` at a time, for who skips far after reading little.
+    pub fn with_window(source: &'a dyn Source, range: Range<u64>, window_bytes: usize) -> Self {
+        Reader { source, ahead: range, window_bytes, buffer: Vec::new(), used: 0 }
     }
 
     /// Where the next byte lies in the source.
@@ -41,6 +48,17 @@ impl<'a> Reader<'a> {
         let mut bytes = [0; N];
         self.fill(&mut bytes)?;
         Ok(bytes)
+    }
+
+    /// The next byte.
+    pub fn u8(&mut self) -> Result<u8, Refusal> {
+        match self.buffered().first() {
+            Some(&byte) => {
+                self.used += 1;
+                Ok(byte)
+            }
+            None => self.array().map(|[byte]| byte),
+        }
     }
 
     /// The next little-endian number of 2 bytes.
@@ -103,7 +121,7 @@ impl<'a> Reader<'a> {
 impl io::Read for Reader<'_> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         if self.buffered().is_empty() {
-            let next = (self.ahead.end - self.ahead.start).min(BUFFER_BYTES as u64);
+            let next = (self.ahead.end - self.ahead.start).min(self.window_bytes as u64);
             self.used = 0;
             self.buffer.resize(next as usize, 0);
             // A failed read must leave nothing behind that could pass for bytes of the file.

@@ -3,11 +3,13 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use git_sparse::format::Format::{self, Chunked, Gguf as GgufFile, Safetensors, Zip as ZipFile};
+use git_sparse::format::Format::{
+    self, Chunked, Gguf as GgufFile, Parquet as ParquetFile, Safetensors, Zip as ZipFile,
+};
 use git_sparse::format::cut;
 
 use crate::watched::{Sparse, peak_bytes};
-use crate::write::{Gguf, Zip, safetensors, tensor};
+use crate::write::{Gguf, Parquet, Thrift, Zip, safetensors, tensor, varint};
 
 /// A second where code is optimised as in a release; tests may be slower and share the machine.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -284,5 +286,149 @@ fn lies_of_zip() {
         ("zip64: directory of 2^64 - 1", edit(zip64().finish(b""), 58, &[0xff; 8]), Chunked, 0),
         ("zip64: directory at 2^64 - 1", edit(zip64().finish(b""), 50, &[0xff; 8]), Chunked, 0),
         ("50,000 members", full(many().finish(b"")), ZipFile, 50_000),
+    ]);
+}
+
+#[test]
+fn lies_of_parquet_footers() {
+    let with = |fields: Thrift| Sparse::full([b"PAR1".to_vec(), Parquet::ending(&fields.end())].concat());
+    let raw = |footer: &[u8]| Sparse::full([b"PAR1".to_vec(), Parquet::ending(footer)].concat());
+    let schema = |schema: Vec<Vec<u8>>| {
+        let mut file = Parquet { schema, ..Parquet::default() };
+        Sparse::full(file.chunk(&[&[1; 50]]).finish())
+    };
+    let end = |len: u32| Sparse::full([b"PAR1".as_slice(), &[0; 9], &len.to_le_bytes(), b"PAR1"].concat());
+    let long = varint(1 << 63);
+    let list = |kind: u8, count: &[u8]| with(Thrift::default().raw(9, 9, &[&[0xf0 | kind], count].concat()));
+    let (root, x, deep) = (Parquet::group("schema", 1), Parquet::leaf("x"), Parquet::group("g", 1));
+    let name = "n".repeat(4000);
+    let wide: Vec<_> = [Parquet::group("schema", 1), Parquet::group(&name, 10_000)]
+        .into_iter()
+        .chain((0..10_000).map(|_| x.clone()))
+        .collect();
+    check(vec![
+        ("magic alone", Sparse::full(b"PAR1".to_vec()), Chunked, 0),
+        ("magic twice", Sparse::full(b"PAR1PAR1".to_vec()), Chunked, 0),
+        ("no footer", raw(b""), Chunked, 0),
+        ("a footer of nothing", raw(&[0]), ParquetFile, 1),
+        ("encrypted", Sparse::full(b"PARE\0\x01\0\0\0PARE".to_vec()), Chunked, 0),
+        ("another end", Sparse::full(b"PAR1\0\x01\0\0\0PARE".to_vec()), Chunked, 0),
+        ("footer of zeros up to the magic", end(9), ParquetFile, 1),
+        ("footer over the magic", end(10), Chunked, 0),
+        ("footer of 2^32 - 1", end(u32::MAX), Chunked, 0),
+        ("footer longer than allowed", raw(&vec![0; (64 << 20) + 1]), Chunked, 0),
+        ("zeros instead of an end", sparse(Sparse::full(Parquet::default().finish()), 64 << 20), Chunked, 0),
+        ("no stop", raw(&[0x16, 2]), Chunked, 0),
+        ("unknown type of field", raw(&[0x1e, 0]), Chunked, 0),
+        ("number of 11 bytes", raw(&[&[0x16], [0xff; 10].as_slice(), &[1, 0]].concat()), Chunked, 0),
+        ("number of 2^70", raw(&[&[0x16], [0x80; 9].as_slice(), &[2, 0]].concat()), Chunked, 0),
+        ("field 2^63", raw(&[&[0x06], long.as_slice(), &[2, 0]].concat()), ParquetFile, 1),
+        ("text of 2^63", with(Thrift::default().raw(6, 8, &long)), Chunked, 0),
+        ("text longer than the file", with(Thrift::default().raw(6, 8, &[99])), Chunked, 0),
+        ("list of 2^63 numbers", list(6, &long), Chunked, 0),
+        ("list of 2^63 truths", list(1, &long), Chunked, 0),
+        ("list of 2^63 structures", list(12, &long), Chunked, 0),
+        ("list in list in list …", raw(&[[0x99].as_slice(), &[0x19; 100_000]].concat()), Chunked, 0),
+        ("structure in structure …", raw(&[0x1c; 100_000]), Chunked, 0),
+        ("map of 2^63", with(Thrift::default().raw(9, 11, &[&long[..], &[0x66]].concat())), Chunked, 0),
+        ("a map", with(Thrift::default().raw(9, 11, &[2, 0x18, 1, 1, b'k', 2, 1, b'l'])), ParquetFile, 1),
+        ("schema is a text", with(Thrift::default().text(2, "x")), ParquetFile, 1),
+        ("schema of numbers", with(Thrift::default().raw(2, 9, &[0x16, 2])), Chunked, 0),
+        ("schema of nothing", schema(vec![]), ParquetFile, 1),
+        ("honest", schema(vec![root.clone(), x.clone()]), ParquetFile, 2),
+        ("more columns than told", schema(vec![root.clone(), x.clone(), x.clone()]), Chunked, 0),
+        (
+            "fewer columns than told",
+            schema(vec![Parquet::group("schema", 1 << 40), x.clone()]),
+            ParquetFile,
+            2,
+        ),
+        ("-1 columns", schema(vec![Parquet::group("schema", -1), x.clone()]), Chunked, 0),
+        ("a column of columns", schema(vec![root.clone(), Parquet::group("x", 0)]), ParquetFile, 1),
+        ("no name", schema(vec![root.clone(), Parquet::leaf("")]), ParquetFile, 1),
+        ("a long name", schema(vec![root.clone(), Parquet::leaf(&"n".repeat(4097))]), Chunked, 0),
+        (
+            "names that are long together",
+            schema(vec![root.clone(), Parquet::group(&name, 1), Parquet::leaf(&"n".repeat(96))]),
+            Chunked,
+            0,
+        ),
+        ("10,000 columns in a group with a long name", schema(wide), Chunked, 0),
+        ("group in group in group …", schema([vec![root.clone()], vec![deep; 1000]].concat()), Chunked, 0),
+        (
+            "a million columns",
+            schema([vec![Parquet::group("schema", 1 << 20)], vec![x; 1 << 20]].concat()),
+            Chunked,
+            0,
+        ),
+    ]);
+}
+
+#[test]
+fn lies_of_parquet_chunks() {
+    let body: &[u8] = &[7; 50];
+    let page_bytes = Parquet::page_header(0, 50).len() as i64 + 50;
+    // Behind an honest chunk of two pages, which comes first in the footer, too.
+    let claimed =
+        |start: i64, len: i64| Sparse::full(Parquet::default().chunk(&[body; 2]).claim(start, len).finish());
+    let columns = |columns: &[Vec<u8>]| {
+        let mut file = Parquet::default();
+        file.bytes.extend([Parquet::page_header(0, 50), body.to_vec()].concat());
+        Sparse::full(file.claims(columns).finish())
+    };
+    let pages = |pages: &[u8]| {
+        let mut file = Parquet::default();
+        file.bytes.extend(pages);
+        Sparse::full(file.claim(4, pages.len() as i64).finish())
+    };
+    let tiny = Thrift::default().int(1, 0).int(2, 0).int(3, 0).end();
+    let lengths = |unpacked, packed| Thrift::default().int(1, 0).int(2, unpacked).int(3, packed).end();
+    let behind = 4 + 2 * page_bytes;
+    let elsewhere =
+        Thrift::default().text(1, "part-0.parquet").structure(3, Thrift::default().int(7, 9).int(9, 4));
+    let named = |name: &str, count: usize| {
+        let mut file =
+            Parquet { schema: vec![Parquet::group("", 1), Parquet::leaf(name)], ..Parquet::default() };
+        file.bytes.extend(tiny.repeat(count));
+        Sparse::full(file.claim(4, (count * tiny.len()) as i64).finish())
+    };
+    let overlapping = (0..100_000).fold(Parquet::default(), |mut file, _| {
+        _ = file.claim(4, page_bytes);
+        file
+    });
+    check(vec![
+        ("chunk of nothing", claimed(behind, 0), ParquetFile, 3),
+        ("chunk over the footer", claimed(behind, 1), ParquetFile, 3),
+        ("chunk of 2^63 - 1", claimed(4, i64::MAX), ParquetFile, 3),
+        ("chunk at 2^63 - 1", claimed(i64::MAX, i64::MAX), ParquetFile, 3),
+        ("chunk of -1", claimed(4, -1), ParquetFile, 3),
+        ("chunk at -1", claimed(-1, 9), ParquetFile, 3),
+        ("chunk over the magic", claimed(0, page_bytes + 4), ParquetFile, 3),
+        ("chunk twice", claimed(4, 2 * page_bytes), ParquetFile, 3),
+        ("overlap by a page", claimed(4 + page_bytes, page_bytes), ParquetFile, 3),
+        ("one chunk", columns(&[Parquet::column(4, page_bytes)]), ParquetFile, 2),
+        ("chunk too short", columns(&[Parquet::column(4, page_bytes - 1)]), ParquetFile, 1),
+        ("chunk too long", columns(&[Parquet::column(4, page_bytes + 1)]), ParquetFile, 1),
+        ("chunk starts late", columns(&[Parquet::column(5, page_bytes - 1)]), ParquetFile, 1),
+        ("chunk of no known column", columns(&[vec![0], Parquet::column(4, page_bytes)]), ParquetFile, 1),
+        ("chunk in another file", columns(&[elsewhere.end()]), ParquetFile, 1),
+        ("chunk is a number", columns(&[Thrift::default().int(3, 4).end()]), ParquetFile, 1),
+        ("100,000 chunks at one place", Sparse::full(overlapping.finish()), ParquetFile, 1),
+        ("page longer than its chunk", pages(&lengths(9, 9)), ParquetFile, 1),
+        ("page of -1", pages(&lengths(9, -1)), ParquetFile, 1),
+        ("page of -1, unpacked", pages(&[lengths(-1, 9), vec![1; 9]].concat()), ParquetFile, 1),
+        ("page of 2^31", pages(&lengths(9, 1 << 31)), ParquetFile, 1),
+        (
+            "page of 2^31 - 1, unpacked",
+            pages(&[lengths((1 << 31) - 1, 9), vec![1; 9]].concat()),
+            ParquetFile,
+            2,
+        ),
+        ("page without a length", pages(&Thrift::default().int(1, 0).int(2, 0).end()), ParquetFile, 1),
+        ("an index page", pages(&Parquet::page_header(1, 0)), ParquetFile, 1),
+        ("pages of zeros", pages(&[0; 100_000]), ParquetFile, 1),
+        ("50,000 pages of nothing", named("x", 50_000), ParquetFile, 50_001),
+        ("2^19 + 1 pages of nothing", named("x", (1 << 19) + 1), ParquetFile, 1),
+        ("50,000 pages with a long name", named(&"n".repeat(4096), 50_000), ParquetFile, 1),
     ]);
 }

@@ -5,6 +5,7 @@ mod failing;
 mod gguf;
 mod lies;
 mod npy;
+mod parquet;
 mod random;
 mod safetensors;
 mod slices;
@@ -12,15 +13,18 @@ mod watched;
 mod write;
 mod zip;
 
-use git_sparse::format::{Cut, Segment, Source, cut};
+use git_sparse::format::{Cut, PageParts, Segment, Source, cut, page};
 
-/// Cuts, and checks apart from the library that the segments give the file back.
+/// Cuts, and checks apart from the library that the segments give the file back, and parts of pages the page.
 fn cut_and_rejoin(bytes: &[u8]) -> Cut {
     let cut = cut(&bytes).unwrap();
     let mut rejoined = Vec::new();
     for segment in cut.segments() {
         let mut part = vec![0; (segment.range.end - segment.range.start) as usize];
         bytes.read_at(&mut part, segment.range.start).unwrap();
+        if let Some(PageParts { header, plain, packed, .. }) = page(&part) {
+            assert!([header, plain, packed].concat() == part, "a page of {segment:?}");
+        }
         rejoined.extend(part);
     }
     assert!(rejoined == bytes, "{} bytes come back as {}", bytes.len(), rejoined.len());

@@ -4,7 +4,7 @@ use git_sparse::format::{Format, layout_of};
 use proptest::prelude::*;
 
 use crate::cut_and_rejoin;
-use crate::write::{Gguf, Zip, npy, safetensors, tensor};
+use crate::write::{Gguf, Parquet, Zip, npy, safetensors, tensor};
 
 /// A good small file of each format.
 pub fn good() -> Vec<(Format, Vec<u8>)> {
@@ -18,6 +18,7 @@ pub fn good() -> Vec<(Format, Vec<u8>)> {
         (Format::Gguf, gguf),
         (Format::Zip, zip.finish(b"")),
         (Format::Npy, npy("{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }\n", &[1; 8])),
+        (Format::Parquet, Parquet::default().chunk(&[&[1; 9], &[2; 30]]).chunk(&[&[3; 9]]).finish()),
         (Format::Chunked, b"{\"text\": \"no model\"}\n".repeat(9)),
     ]
 }
@@ -40,7 +41,7 @@ proptest! {
     fn noise_tiles(
         magic in prop::sample::select(vec![
             b"".as_slice(), b"GGUF\x03\0\0\0", b"GGUF\x01\0\0\0\x02\0\0\0\x02\0\0\0", b"PK\x03\x04",
-            b"\x93NUMPY\x01\0\x20\0{'descr'", b"\x09\0\0\0\0\0\0\0{", b"\x02\0\0\0\0\0\0\0{}",
+            b"\x93NUMPY\x01\0\x20\0{'descr'", b"\x09\0\0\0\0\0\0\0{", b"\x02\0\0\0\0\0\0\0{}", b"PAR1",
         ]),
         noise in prop::collection::vec(any::<u8>(), 0..600),
     ) {
@@ -50,7 +51,7 @@ proptest! {
     /// A good file, damaged.
     #[test]
     fn damaged_files_tile(
-        which in 0usize..5,
+        which in 0usize..6,
         flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
         cut_at: Option<prop::sample::Index>,
         behind in prop::collection::vec(any::<u8>(), 0..30),

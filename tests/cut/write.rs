@@ -151,3 +151,130 @@ impl Zip {
         bytes
     }
 }
+
+/// A structure of compact Thrift; the numbers of its fields grow.
+#[derive(Default)]
+pub struct Thrift {
+    bytes: Vec<u8>,
+    last: i64,
+}
+
+impl Thrift {
+    /// A field whose value is written by hand.
+    pub fn raw(mut self, id: i64, kind: u8, value: &[u8]) -> Self {
+        let step = id - self.last;
+        self.last = id;
+        self.bytes.push((step as u8) << 4 | kind);
+        self.bytes.extend(value);
+        self
+    }
+
+    pub fn int(self, id: i64, number: i64) -> Self {
+        self.raw(id, 6, &varint((number << 1 ^ number >> 63) as u64))
+    }
+
+    pub fn text(self, id: i64, text: &str) -> Self {
+        let value = [varint(text.len() as u64), text.into()].concat();
+        self.raw(id, 8, &value)
+    }
+
+    pub fn structure(self, id: i64, value: Thrift) -> Self {
+        self.raw(id, 12, &value.end())
+    }
+
+    /// A list of structures, each as it stands.
+    pub fn structures(self, id: i64, elements: &[Vec<u8>]) -> Self {
+        let value = [vec![0xfc], varint(elements.len() as u64), elements.concat()].concat();
+        self.raw(id, 9, &value)
+    }
+
+    pub fn end(mut self) -> Vec<u8> {
+        self.bytes.push(0);
+        self.bytes
+    }
+}
+
+/// Seven bits a byte, the low ones first.
+pub fn varint(mut number: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while number >= 0x80 {
+        bytes.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    bytes.push(number as u8);
+    bytes
+}
+
+/// A Parquet file of one column `x`, each chunk in a group of rows of its own.
+pub struct Parquet {
+    pub bytes: Vec<u8>,
+    pub schema: Vec<Vec<u8>>,
+    pub groups: Vec<Vec<u8>>,
+}
+
+impl Default for Parquet {
+    fn default() -> Self {
+        let schema = vec![Parquet::group("schema", 1), Parquet::leaf("x")];
+        Parquet { bytes: b"PAR1".to_vec(), schema, groups: Vec::new() }
+    }
+}
+
+impl Parquet {
+    /// Adds a chunk with pages of these bodies.
+    pub fn chunk(&mut self, bodies: &[&[u8]]) -> &mut Self {
+        let start = self.bytes.len();
+        for body in bodies {
+            self.bytes.extend(Parquet::page_header(0, body.len() as i64));
+            self.bytes.extend(*body);
+        }
+        self.claim(start as i64, (self.bytes.len() - start) as i64)
+    }
+
+    /// Adds a group of rows whose chunk is said to lie there.
+    pub fn claim(&mut self, start: i64, len: i64) -> &mut Self {
+        self.claims(&[Parquet::column(start, len)])
+    }
+
+    /// Adds a group of rows with these columns.
+    pub fn claims(&mut self, columns: &[Vec<u8>]) -> &mut Self {
+        self.groups.push(Thrift::default().structures(1, columns).int(3, 1).end());
+        self
+    }
+
+    /// What a footer tells of a chunk.
+    pub fn column(start: i64, len: i64) -> Vec<u8> {
+        let claim = Thrift::default().int(1, 1).int(7, len).int(9, start);
+        Thrift::default().int(2, 0).structure(3, claim).end()
+    }
+
+    /// Header of a page with statistics that nobody asks for.
+    pub fn page_header(kind: i64, len: i64) -> Vec<u8> {
+        let statistics = Thrift::default().text(1, "most").raw(7, 1, &[]).raw(8, 2, &[]);
+        let values = Thrift::default().int(1, 5).int(2, 0).structure(5, statistics);
+        Thrift::default().int(1, kind).int(2, len).int(3, len).structure(5, values).end()
+    }
+
+    pub fn group(name: &str, children: i64) -> Vec<u8> {
+        Thrift::default().text(4, name).int(5, children).end()
+    }
+
+    pub fn leaf(name: &str) -> Vec<u8> {
+        Thrift::default().int(1, 6).int(3, 1).text(4, name).end()
+    }
+
+    /// The file with its footer.
+    pub fn finish(&self) -> Vec<u8> {
+        [self.bytes.clone(), self.footer()].concat()
+    }
+
+    /// The footer, its length and the magic.
+    pub fn footer(&self) -> Vec<u8> {
+        let fields = Thrift::default().int(1, 2).structures(2, &self.schema).int(3, 1);
+        Parquet::ending(&fields.structures(4, &self.groups).text(6, "a test").end())
+    }
+
+    /// A footer that is written by hand.
+    pub fn ending(footer: &[u8]) -> Vec<u8> {
+        [footer, &(footer.len() as u32).to_le_bytes(), b"PAR1"].concat()
+    }
+}
