@@ -3,6 +3,7 @@
 //! A recipe's presence is what makes a revision exist, so only a `Verified` one can be published:
 //! one whose objects were read back and hashed to the oid. Byte layout: docs/format.md, "Recipes".
 
+use std::collections::HashMap;
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
@@ -265,16 +266,19 @@ impl Verified {
 /// The parts of a cut whose segments are these objects, with the tensors they belong to.
 pub fn parts_of(cut: &Cut, objects: Vec<ObjectId>) -> (Vec<Tensor>, Vec<Part>) {
     let mut tensors: Vec<Tensor> = Vec::new();
+    let mut known = HashMap::new();
     let parts = cut.segments().iter().zip(objects).map(|(segment, object)| {
         let len = (segment.range.end - segment.range.start) as u32;
         if segment.name.is_empty() {
             return Part { object, len, tensor: None, slice: 0 };
         }
-        if segment.slice == 0 || tensors.last().is_none_or(|tensor| tensor.name != segment.name) {
+        // The pages of a table's column lie apart and belong together.
+        let tensor = *known.entry(segment.name.as_str()).or_insert_with(|| {
             let Segment { name, dtype, row_len, shape, .. } = segment.clone();
             tensors.push(Tensor { name, dtype, row_len, shape });
-        }
-        Part { object, len, tensor: Some(tensors.len() as u32 - 1), slice: segment.slice }
+            tensors.len() as u32 - 1
+        });
+        Part { object, len, tensor: Some(tensor), slice: segment.slice }
     });
     let parts = parts.collect();
     (tensors, parts)
@@ -477,5 +481,26 @@ mod tests {
     fn only_the_right_hash_proves() {
         assert!(sample().prove(Oid::of(b"file")).is_ok());
         assert!(sample().prove(Oid::of(b"elif")).is_err());
+    }
+
+    /// The pages of a table's column lie apart; the column is listed once, or a wide table lists little else.
+    #[test]
+    fn what_lies_apart_is_listed_once() {
+        let slice = |at: u64, name: &str, slice| Segment {
+            range: at..at + 1,
+            name: name.into(),
+            slice,
+            dtype: Dtype::Bytes,
+            row_len: 0,
+            shape: Vec::new(),
+        };
+        let segments =
+            vec![slice(0, "", 0), slice(1, "a", 0), slice(2, "b", 0), slice(3, "a", 1), slice(4, "b", 1)];
+        let cut = Cut::tiling(Format::Parquet, 5, segments).unwrap();
+        let (tensors, parts) = parts_of(&cut, vec![ObjectId::of(b"part"); 5]);
+        let names: Vec<_> = tensors.iter().map(|tensor| tensor.name.as_str()).collect();
+        assert_eq!(names, ["a", "b"]);
+        let found: Vec<_> = parts.iter().map(|part| (part.tensor, part.slice)).collect();
+        assert_eq!(found, [(None, 0), (Some(0), 0), (Some(1), 0), (Some(0), 1), (Some(1), 1)]);
     }
 }

@@ -12,6 +12,8 @@ mod backend;
 
 mod base;
 
+mod table;
+
 mod origin;
 
 mod crash;

@@ -1,5 +1,6 @@
 //! One line about each tensor: enough for a text diff to show which ones changed.
 
+use std::collections::HashMap;
 use std::io;
 use std::ops::Range;
 
@@ -35,9 +36,9 @@ pub fn summary(
     let mut slices = Vec::new();
     for part in &recipe.parts {
         let Some(Tensor { name, dtype, shape, .. }) = recipe.tensor_of(part) else { continue };
-        slices.push(Slice { name, dtype: *dtype, shape, first: part.slice == 0, bytes: part.object });
+        slices.push(Slice { name, dtype: *dtype, shape, bytes: part.object });
     }
-    summarise(&slices, |object| {
+    summarise(slices, |object| {
         let bytes = store.get(object)?;
         progress(bytes.len() as u64)?;
         Ok(bytes)
@@ -53,7 +54,6 @@ pub fn summary_of(source: &dyn Source) -> io::Result<(Format, Vec<TensorSummary>
             name: &segment.name,
             dtype: segment.dtype,
             shape: &segment.shape,
-            first: segment.slice == 0,
             bytes: segment.range.clone(),
         })
         .collect();
@@ -61,7 +61,7 @@ pub fn summary_of(source: &dyn Source) -> io::Result<(Format, Vec<TensorSummary>
         let mut bytes = vec![0; (range.end - range.start) as usize];
         source.read_at(&mut bytes, range.start).map(|()| bytes)
     };
-    Ok((cut.format(), summarise(&slices, read)?))
+    Ok((cut.format(), summarise(slices, read)?))
 }
 
 /// A piece of a tensor and where its bytes are.
@@ -69,16 +69,29 @@ struct Slice<'a, B> {
     name: &'a str,
     dtype: Dtype,
     shape: &'a [u64],
-    first: bool,
     bytes: B,
 }
 
 fn summarise<B: Sync, E: Send>(
-    slices: &[Slice<'_, B>],
+    slices: Vec<Slice<'_, B>>,
     read: impl Fn(&B) -> Result<Vec<u8>, E> + Sync,
 ) -> Result<Vec<TensorSummary>, E> {
-    let tensors: Vec<_> = slices.chunk_by(|_, next| !next.first).collect();
+    let tensors = by_name(slices);
     tensors.par_iter().map(|slices| summarise_tensor(slices, &read)).collect()
+}
+
+/// The slices of each tensor, in the file's order; those of a column of a table lie apart.
+fn by_name<B>(slices: Vec<Slice<'_, B>>) -> Vec<Vec<Slice<'_, B>>> {
+    let mut places = HashMap::new();
+    let mut tensors: Vec<Vec<_>> = Vec::new();
+    for slice in slices {
+        let place = *places.entry(slice.name).or_insert(tensors.len());
+        match tensors.get_mut(place) {
+            Some(tensor) => tensor.push(slice),
+            None => tensors.push(vec![slice]),
+        }
+    }
+    tensors
 }
 
 fn summarise_tensor<B, E>(
@@ -102,4 +115,29 @@ fn summarise_tensor<B, E>(
         norm: square.map(f64::sqrt),
         digest: digest.finalize().to_hex()[..16].to_owned(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A change in the second group of rows of a table must show in its column, and in no other.
+    #[test]
+    fn a_column_is_one_line() {
+        let table = include_bytes!("../../tests/data/parquet/fastparquet.parquet");
+        let (format, before) = summary_of(&table.as_slice()).unwrap();
+        assert_eq!(format, Format::Parquet);
+        let names: Vec<_> = before.iter().map(|column| column.name.as_str()).collect();
+        assert_eq!(names, ["id", "word/dictionary", "word", "score", "flag", "/footer"]);
+
+        let cut = format::cut(&table.as_slice()).unwrap();
+        let last = cut.segments().iter().rfind(|segment| segment.name == "score").unwrap();
+        assert!(last.slice > 0);
+        let mut changed = table.to_vec();
+        changed[last.range.end as usize - 1] ^= 1;
+        let (_, after) = summary_of(&changed).unwrap();
+        let differ: Vec<_> = before.iter().zip(&after).filter(|(old, new)| old != new).collect();
+        assert_eq!(differ.len(), 1);
+        assert_eq!(differ[0].0.name, "score");
+    }
 }
