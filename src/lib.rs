@@ -19,6 +19,8 @@ pub mod format;
 
 pub mod subspace;
 
+pub mod packing;
+
 pub mod derive;
 
 pub mod codec;
