@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::{Deserialize, Serialize};
 
+use crate::codec::Codec;
 use crate::format::{Dtype, Format};
 use crate::id::{ObjectId, Oid, PackId};
+use crate::pack::Record;
 use crate::recipe::{Parent, Reason, Recipe};
 use crate::store::{Store, StoreError};
 
@@ -58,7 +60,7 @@ pub struct Total {
 
 /// The cost of one file.
 pub fn file(store: &Store, recipe: &Recipe) -> Result<FileCost, StoreError> {
-    let (own, below) = (objects(recipe), objects_of_base(store, recipe));
+    let (own, below) = (objects(store, recipe)?, objects_of_base(store, recipe));
     let mut seen = HashMap::new();
     let (mut stored, mut shared, mut depth) = (0, 0, 0);
     let mut packs = BTreeSet::new();
@@ -114,21 +116,36 @@ pub fn tensors(store: &Store, recipe: &Recipe) -> Result<Vec<TensorCost>, StoreE
         }
         let cost = costs.last_mut().expect("because one was just pushed");
         cost.size += u64::from(part.len);
-        let counter = if seen.insert(part.object) { &mut cost.stored } else { &mut cost.shared };
-        *counter += u64::from(record.payload_len);
+        for record in std::iter::once(record).chain(unpacked(store, &record)?) {
+            let counter = if seen.insert(record.object) { &mut cost.stored } else { &mut cost.shared };
+            *counter += u64::from(record.payload_len);
+        }
         cost.depth = cost.depth.max(record.depth);
     }
     Ok(costs)
 }
 
-fn objects(recipe: &Recipe) -> BTreeSet<ObjectId> {
-    recipe.parts.iter().map(|part| part.object).collect()
+/// The objects of a file, and those that are some of them unpacked: they stand in no file, and belong to this one.
+fn objects(store: &Store, recipe: &Recipe) -> Result<BTreeSet<ObjectId>, StoreError> {
+    let mut objects = BTreeSet::new();
+    for part in &recipe.parts {
+        let record = store.find(&part.object)?.record;
+        objects.insert(part.object);
+        objects.extend(unpacked(store, &record)?.map(|record| record.object));
+    }
+    Ok(objects)
+}
+
+/// What an object is when it is unpacked, if it is packed.
+fn unpacked(store: &Store, record: &Record) -> Result<Option<Record>, StoreError> {
+    let below = record.bases.first().filter(|_| record.codec == Codec::Packed);
+    below.map(|below| Ok(store.find(below)?.record)).transpose()
 }
 
 /// None where the store has no such file, or can't read it: the file itself is then all there is.
 fn objects_of_base(store: &Store, recipe: &Recipe) -> BTreeSet<ObjectId> {
     let base = recipe.base.and_then(|(oid, _)| store.recipe(&oid).ok().flatten());
-    base.as_ref().map(objects).unwrap_or_default()
+    base.and_then(|base| objects(store, &base).ok()).unwrap_or_default()
 }
 
 /// What several files cost together.
@@ -162,6 +179,6 @@ pub fn pack_bytes(store: &Store) -> Result<u64, StoreError> {
 }
 
 /// How a codec is called in what people and programs read.
-pub fn codec_name(codec: crate::codec::Codec) -> String {
+pub fn codec_name(codec: Codec) -> String {
     format!("{codec:?}").to_lowercase()
 }

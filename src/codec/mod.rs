@@ -16,6 +16,7 @@ pub mod lossy;
 mod lowrank;
 mod measured;
 mod order;
+pub mod packed;
 mod payload;
 mod planes;
 mod previous;
@@ -57,6 +58,8 @@ pub enum Codec {
     Derived = 7,
     /// As `Ulp`, with tables by what the base's own base was as well.
     UlpChain = 8,
+    /// What another program packed, by what it is when it is unpacked (see `packed`).
+    Packed = 9,
 }
 
 /// An encoded object.
@@ -126,6 +129,7 @@ impl Codec {
             6 => Codec::LowRank,
             7 => Codec::Derived,
             8 => Codec::UlpChain,
+            9 => Codec::Packed,
             _ => return None,
         })
     }
@@ -146,7 +150,7 @@ impl Codec {
             Codec::Raw | Codec::Zstd | Codec::Planes => 0,
             Codec::Ulp | Codec::ZstdPatch | Codec::Quantised | Codec::LowRank => 1,
             Codec::UlpChain => 2,
-            Codec::Derived => 1,
+            Codec::Derived | Codec::Packed => 1,
         }
     }
 }
@@ -235,6 +239,7 @@ pub fn decode(
         Codec::LowRank => lowrank::decode(payload, base(0)?, decoded_len),
         Codec::Quantised => quantised::decode(payload, base(0)?, decoded_len),
         Codec::Derived => derived::decode(payload, bases, decoded_len),
+        Codec::Packed => packed::decode(payload, base(0)?, decoded_len),
         Codec::ZstdPatch => zstd::decompress_patch(payload, base(0)?, decoded_len),
     }
 }

@@ -22,8 +22,8 @@ pub fn fixed() -> Vec<(&'static str, Vec<u8>)> {
         ("few words", words(3_000)),
         ("words", words(300_000)),
         ("few numbers", walk(12_000)),
-        ("numbers", walk(280_000)),
-        ("zeros", vec![0; 150_000]),
+        ("numbers", walk(140_000)),
+        ("zeros", vec![0; 70_000]),
         ("noise", noise(70_000)),
     ]
 }

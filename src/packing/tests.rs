@@ -13,7 +13,7 @@ fn packers() -> Vec<Packer> {
     let mut packers: Vec<Packer> = Snappy::ALL.map(Packer::Snappy).to_vec();
     packers.extend([
         Packer::Zstd(Zstd::new(1, true, false).unwrap()),
-        Packer::Zstd(Zstd::new(-3, true, true).unwrap()),
+        Packer::Zstd(Zstd::new(2, true, true).unwrap()),
         Packer::Zstd(Zstd::streamed(3, false, false).unwrap()),
         Packer::Lz4(Lz4::c(0, false).unwrap()),
         Packer::Lz4(Lz4::c(9, true).unwrap()),

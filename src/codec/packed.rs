@@ -1,0 +1,36 @@
+//! Bytes that another program packed, from what they are when they are unpacked.
+//!
+//! The object in a file is the packed one, which nothing can be compared with; its base is the unpacked one, which
+//! stands in no file, and may itself be a difference to another.
+//!
+//! Payload (docs/format.md, "Payloads"): how many bytes stand before what is packed; the packer.
+
+use super::payload::{Reader, put_count};
+use super::{Codec, DecodeError, Encoded};
+use crate::packing::Packer;
+
+/// An object that begins with `head` bytes as they are, and goes on with what `packer` makes of the rest.
+pub fn encode(head: usize, packer: &Packer) -> Encoded {
+    let mut payload = Vec::new();
+    put_count(&mut payload, head);
+    payload.extend(packer.encode());
+    Encoded { codec: Codec::Packed, payload }
+}
+
+/// Decodes to `decoded_len` bytes; a packer may take some times as many more.
+pub(super) fn decode(payload: &[u8], unpacked: &[u8], decoded_len: usize) -> Result<Vec<u8>, DecodeError> {
+    let mut reader = Reader::new(payload);
+    let head = reader.count("bytes before what is packed")?;
+    let packer = reader.take(reader.remaining(), "packer")?;
+    let packer = Packer::decode(packer).ok().filter(|(_, rest)| rest.is_empty());
+    let (packer, _) = packer.ok_or(DecodeError::Invalid { what: "packer" })?;
+    let (head, plain) = unpacked
+        .split_at_checked(head)
+        .ok_or(DecodeError::Invalid { what: "bytes before what is packed" })?;
+    let mut bytes = head.to_vec();
+    bytes.extend(packer.pack(plain));
+    match bytes.len() == decoded_len {
+        true => Ok(bytes),
+        false => Err(DecodeError::Length { what: "packed bytes", expected: decoded_len, found: bytes.len() }),
+    }
+}

@@ -1,0 +1,229 @@
+//! File → objects and a published recipe, in one pass and with a proof.
+//!
+//! The file is cut, each new segment is encoded against its counterpart in the base or alone, and
+//! before the recipe is published everything is read back from the store and hashed.
+
+mod encoder;
+mod packs;
+mod unpacked;
+
+use std::io;
+
+use crossbeam_skiplist::SkipMap;
+use sha2::{Digest, Sha256};
+
+use crate::base::{self, Hints};
+use crate::codec::Effort;
+use crate::codec::lossy::Tier;
+use crate::counterpart::Counterparts;
+use crate::format::{self, Cut, Segment, Source};
+use crate::id::Oid;
+use crate::origin::{self, Child, Origin};
+use crate::pipeline::in_order;
+use crate::progress::{Cancelled, Progress};
+use crate::recipe::{self, Layout, Reason, Recipe, RecipeError};
+use crate::reconstruct::{ReconstructError, rehash};
+use crate::sketch;
+use crate::store::{Store, StoreError};
+use encoder::{Encoder, Stretch};
+use packs::Packs;
+use unpacked::Last;
+
+/// File bytes that are read and encoded at a time; one encoder holds a few times as many.
+const AHEAD_BYTES: u64 = 32 << 20;
+/// Small segments are read and encoded together up to this.
+const STRETCH_BYTES: u64 = 1 << 20;
+/// A pack that reached this size is finished and another begun.
+const PACK_BYTES: u64 = 1 << 30;
+/// Deltas are stacked this deep by a push: deeper chains cost every later read.
+const AIM_DEPTH: u8 = 8;
+
+/// What an ingest did.
+#[derive(Debug, Clone, Copy)]
+pub struct Ingested {
+    pub oid: Oid,
+    /// Length of the file in bytes.
+    pub size: u64,
+    /// Bytes of new payloads in packs; equal objects that were there cost nothing.
+    pub stored: u64,
+    pub new_objects: u64,
+    pub known_objects: u64,
+    pub base: Option<(Oid, Reason)>,
+}
+
+/// Why a file could not be stored.
+#[derive(Debug, thiserror::Error)]
+pub enum IngestError {
+    #[error("read the file: {0}")]
+    Read(io::Error),
+    #[error("the file hashes to {found}, expected {expected}: it is not the object git-lfs named")]
+    WrongOid { expected: Oid, found: Oid },
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    #[error("read back: {0}")]
+    ReadBack(ReconstructError),
+    #[error("read back: {0}")]
+    Unproven(RecipeError),
+    #[error("tensor {0} can't be approximated: it holds NaN or infinity")]
+    NotFinite(String),
+    #[error("{0}")]
+    Cancelled(#[from] Cancelled),
+}
+
+impl From<io::Error> for IngestError {
+    fn from(error: io::Error) -> IngestError {
+        IngestError::Store(StoreError::Io(error))
+    }
+}
+
+/// Stores a file whose SHA-256 is `oid`; returns once it is durable and proven to come back.
+pub fn ingest(
+    store: &Store,
+    source: &dyn Source,
+    oid: Oid,
+    hints: &Hints,
+    effort: Effort,
+    progress: &Progress<'_>,
+) -> Result<Ingested, IngestError> {
+    let mut shape = Shape::of(source)?;
+    let base = base::choose(store, oid, shape.layout.as_ref(), &shape.sketch, hints)?;
+    shape.origin = shape.find_origin(store, source, Some(oid), base.as_ref().map(|choice| &choice.recipe))?;
+    let mut against = Against::default();
+    if let Some(choice) = base {
+        against.counterparts = Counterparts::of(&choice.recipe);
+        against.base = Some((choice.recipe.oid, choice.reason));
+    }
+    keep(store, source, shape, Some(oid), against, effort, progress)
+}
+
+/// The same for a file of any name, against a base that the caller knows.
+pub fn ingest_against(
+    store: &Store,
+    source: &dyn Source,
+    against: Against,
+    effort: Effort,
+    progress: &Progress<'_>,
+) -> Result<Ingested, IngestError> {
+    let mut shape = Shape::of(source)?;
+    // An approximation is another file: no rule gives it.
+    if against.lossy.is_none() {
+        let base = against.base.and_then(|(oid, _)| store.recipe(&oid).ok().flatten());
+        shape.origin = shape.find_origin(store, source, None, base.as_ref())?;
+    }
+    keep(store, source, shape, None, against, effort, progress)
+}
+
+/// What a new file is compared against.
+#[derive(Default)]
+pub struct Against {
+    pub counterparts: Counterparts,
+    /// What the recipe says of it.
+    pub base: Option<(Oid, Reason)>,
+    /// Store an approximation of the file in its place, where that is smaller: the recipe is of another file
+    /// then. Never for what somebody calls by its hash.
+    pub lossy: Option<Tier>,
+}
+
+/// What is known of a file before it is stored.
+struct Shape {
+    cut: Cut,
+    layout: Option<Layout>,
+    sketch: Vec<f32>,
+    /// Files and rules from which it may follow.
+    origin: Option<Origin>,
+}
+
+impl Shape {
+    fn of(source: &dyn Source) -> Result<Shape, IngestError> {
+        let cut = format::cut(source).map_err(IngestError::Read)?;
+        let sketch = sketch::of(source, &cut).map_err(IngestError::Read)?;
+        Ok(Shape { layout: format::layout_of(cut.segments()), cut, sketch, origin: None })
+    }
+
+    /// Looks for what the file was made from.
+    fn find_origin(
+        &self,
+        store: &Store,
+        source: &dyn Source,
+        oid: Option<Oid>,
+        base: Option<&Recipe>,
+    ) -> Result<Option<Origin>, StoreError> {
+        let read = |segment: &Segment, len: usize| {
+            let mut bytes = vec![0; len];
+            source.read_at(&mut bytes, segment.range.start).ok().map(|()| bytes)
+        };
+        let (layout, segments) = (self.layout.as_ref(), self.cut.segments());
+        origin::find(store, &Child { oid, layout, sketch: &self.sketch, segments, read: &read }, base)
+    }
+}
+
+fn keep(
+    store: &Store,
+    source: &dyn Source,
+    shape: Shape,
+    expected: Option<Oid>,
+    against: Against,
+    effort: Effort,
+    progress: &Progress<'_>,
+) -> Result<Ingested, IngestError> {
+    let Shape { cut, layout, sketch, origin } = shape;
+    let Against { counterparts, mut base, lossy } = against;
+    let (pending, last, format) = (SkipMap::new(), Last::default(), cut.format());
+    let encoder = Encoder { store, format, counterparts, origin, effort, lossy, pending, last };
+    let mut packs = Packs::new(&encoder);
+    let oid = run(&encoder, &mut packs, source, &cut, progress)?;
+    if let Some(expected) = expected.filter(|expected| *expected != oid) {
+        return Err(IngestError::WrongOid { expected, found: oid });
+    }
+    packs.finish_pack()?;
+    let Packs { objects, stored, new_objects, known_objects, derived, .. } = packs;
+    let mut parents = Vec::new();
+    let made_of = encoder.origin.as_ref().filter(|_| derived > 0).and_then(|origin| origin.made_of.clone());
+    if let Some((reason, made_of)) = made_of {
+        base = made_of.first().map(|parent| (parent.oid, reason));
+        parents = made_of;
+    }
+    let (tensors, parts) = recipe::parts_of(&cut, objects);
+    let size = source.len();
+    let recipe = Recipe { oid, size, format, base, origin: parents, layout, sketch, tensors, parts };
+    let found = rehash(store, &recipe, &|_| progress(0)).map_err(IngestError::ReadBack)?;
+    store.publish(&recipe.prove(found).map_err(IngestError::Unproven)?)?;
+    Ok(Ingested { oid, size, stored, new_objects, known_objects, base })
+}
+
+/// Reads, hashes, encodes and packs the whole file; returns its SHA-256.
+fn run(
+    encoder: &Encoder<'_>,
+    packs: &mut Packs<'_>,
+    source: &dyn Source,
+    cut: &Cut,
+    progress: &Progress<'_>,
+) -> Result<Oid, IngestError> {
+    let mut hasher = Sha256::new();
+    let stretches = stretches(cut.segments());
+    let take = |_: &&[Segment], Stretch { bytes, outcomes }: Stretch| {
+        hasher.update(&bytes);
+        outcomes.into_iter().try_for_each(|outcome| packs.add(outcome))?;
+        progress(bytes.len() as u64)?;
+        Ok(())
+    };
+    in_order(&stretches, |segments| len_of(segments), AHEAD_BYTES, |s| encoder.encode(source, s), take)?;
+    Ok(Oid::from_bytes(hasher.finalize().into()))
+}
+
+/// Neighbouring segments that are worth a task: one, or some small ones.
+fn stretches(segments: &[Segment]) -> Vec<&[Segment]> {
+    let mut start = segments.first().map_or(0, |segment| segment.range.start);
+    let together = |_: &Segment, next: &Segment| {
+        let fits = next.range.end - start <= STRETCH_BYTES;
+        if !fits {
+            start = next.range.start;
+        }
+        fits
+    };
+    segments.chunk_by(together).collect()
+}
+
+fn len_of(segments: &[Segment]) -> u64 {
+    segments.last().map_or(0, |last| last.range.end - segments[0].range.start)
+}

@@ -1,0 +1,75 @@
+//! New objects → packs, one after the other.
+
+use super::encoder::{Encoder, New, Outcome};
+use super::{IngestError, PACK_BYTES};
+use crate::codec::Codec;
+use crate::id::ObjectId;
+use crate::pack::PackWriter;
+use crate::store::record_for;
+
+/// Puts what is encoded into packs, one after the other.
+pub(super) struct Packs<'a> {
+    encoder: &'a Encoder<'a>,
+    writer: Option<PackWriter<'a>>,
+    pub objects: Vec<ObjectId>,
+    pub stored: u64,
+    pub new_objects: u64,
+    pub known_objects: u64,
+    /// New ones that follow by a rule.
+    pub derived: u64,
+}
+
+impl<'a> Packs<'a> {
+    pub fn new(encoder: &'a Encoder<'a>) -> Packs<'a> {
+        let objects = Vec::new();
+        Packs { encoder, writer: None, objects, stored: 0, new_objects: 0, known_objects: 0, derived: 0 }
+    }
+
+    /// Puts in what a segment needs.
+    pub fn add(&mut self, outcome: Outcome) -> Result<(), IngestError> {
+        self.objects.push(outcome.object);
+        let before = self.new_objects;
+        outcome.new.into_iter().try_for_each(|new| self.add_one(new))?;
+        self.known_objects += u64::from(self.new_objects == before);
+        Ok(())
+    }
+
+    fn add_one(&mut self, new: New) -> Result<(), IngestError> {
+        let New { object, len, encoded, base } = new;
+        // Another segment with the same bytes may have come first.
+        if self.encoder.pending.contains_key(&object) {
+            return Ok(());
+        }
+        if self.writer.as_ref().is_some_and(|writer| writer.len() > PACK_BYTES) {
+            self.finish_pack()?;
+        }
+        // The same for a base: it may lie deeper than the one that was not stored.
+        let base = base.map(|(bases, depth)| (bases, self.deepest(&bases).max(depth)));
+        let writer = match &mut self.writer {
+            Some(writer) => writer,
+            None => self.writer.insert(self.encoder.store.begin_pack()?),
+        };
+        let record = record_for(object, base, encoded.codec, len);
+        writer.add(record, &encoded.payload)?;
+        self.encoder.pending.insert(object, record.depth);
+        self.stored += encoded.payload.len() as u64;
+        self.new_objects += 1;
+        self.derived += u64::from(encoded.codec == Codec::Derived);
+        Ok(())
+    }
+
+    /// The depth of the deepest of these that are in the unfinished pack.
+    fn deepest(&self, bases: &[ObjectId]) -> u8 {
+        let depth = |base| Some(*self.encoder.pending.get(base)?.value());
+        bases.iter().filter_map(depth).max().unwrap_or(0)
+    }
+
+    /// Makes the objects so far durable, and known to the index.
+    pub fn finish_pack(&mut self) -> Result<(), IngestError> {
+        if let Some(writer) = self.writer.take() {
+            self.encoder.store.admit(writer)?;
+            self.encoder.pending.clear();
+        }
+        Ok(())
+    }
+}
