@@ -4,8 +4,8 @@ use super::Unfit;
 use super::floats::Float;
 use super::product::{Product, add};
 
-/// Largest rank; real ones are below 1024.
-const MAX_RANK: u32 = 1 << 14;
+/// Largest rank, since the work grows with it; real ones are below 1024.
+const MAX_RANK: u32 = 2048;
 
 /// `W + scale · B A`. Sources: the slice of `W`, all of `A` (rank × inputs), all of `B` (outputs × rank).
 #[derive(Debug, Clone, Copy, PartialEq)]
