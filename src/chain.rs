@@ -5,7 +5,7 @@ use crate::index::Found;
 use crate::pack::{MAX_DEPTH, MAX_OBJECT_BYTES};
 
 /// Most objects that one is decoded with, itself counted.
-const MAX_LINKS: usize = 64;
+pub const MAX_LINKS: usize = 64;
 /// Most decoded bytes of them all: those of the longest chain.
 const MAX_BYTES: u64 = (MAX_DEPTH as u64 + 1) * MAX_OBJECT_BYTES as u64;
 
@@ -97,11 +97,12 @@ impl Chain {
         })
     }
 
-    /// The links that several others are decoded with, and how many these are.
+    /// The links that are decoded with more than once, and how often.
     pub fn shared(&self) -> impl Iterator<Item = (ObjectId, usize)> {
+        // One may have the same base twice.
         let users = |object: &ObjectId| {
-            let needs = |link: &&Found| link.record.bases.contains(object);
-            self.links.iter().filter(needs).count()
+            let bases = self.links.iter().flat_map(|link| link.record.bases.iter());
+            bases.filter(|base| *base == object).count()
         };
         let objects = self.links.iter().map(|link| link.record.object);
         objects.map(move |object| (object, users(&object))).filter(|(_, users)| *users > 1)
@@ -169,6 +170,14 @@ mod tests {
             chain.lacking(|object| has.contains(object)).len()
         };
         assert_eq!([lacking(&[]), lacking(&["a", "b"]), lacking(&["merge"]), lacking(&["b"])], [4, 1, 0, 2]);
+    }
+
+    /// Whoever names a base twice must not have it decoded twice, nor what is below it four times.
+    #[test]
+    fn a_base_that_is_named_twice_is_shared() {
+        let store = [found("top", 2, &["a", "a"]), found("a", 1, &["root"]), found("root", 0, &[])];
+        let shared: Vec<_> = chain(&store, "top").unwrap().shared().collect();
+        assert_eq!(shared, [(id("a"), 2)]);
     }
 
     /// A pack may claim anything: circles, missing bases and bombs must end.

@@ -123,7 +123,7 @@ pub fn set_aside(store: &Store, pack: PackId) -> Result<(), StoreError> {
             None => writer.insert(store.begin_pack()?),
         };
         writer.add(*record, &payload)?;
-        salvaged.insert(record.object, *record);
+        salvaged.entry(record.object).or_insert(*record);
     }
     store.index().forget_pack(&pack, &records);
     let copy = writer.map(|writer| store.admit(writer)).transpose()?;
@@ -141,22 +141,29 @@ fn good_payload(
     record: &Record,
     salvaged: &HashMap<ObjectId, Record>,
 ) -> Option<Vec<u8>> {
-    decode_in(store, pack, record, salvaged)?;
+    decode_in(store, pack, record, salvaged, &mut HashMap::new())?;
     read_twice(store, pack, record)
 }
 
+/// Decodes an object by what was salvaged of its pack, each base once.
 fn decode_in(
     store: &Store,
     pack: PackId,
     record: &Record,
     salvaged: &HashMap<ObjectId, Record>,
+    decoded: &mut HashMap<ObjectId, Vec<u8>>,
 ) -> Option<Vec<u8>> {
-    let base = |base: &ObjectId| match salvaged.get(base).filter(|below| below.depth < record.depth) {
-        Some(below) => decode_in(store, pack, below, salvaged),
-        None => store.get(base).ok(),
-    };
-    let bases: Vec<_> = record.bases.iter().map(base).collect::<Option<_>>()?;
-    let bases: Vec<_> = bases.iter().map(Vec::as_slice).collect();
+    for base in record.bases.iter() {
+        if decoded.contains_key(base) {
+            continue;
+        }
+        let bytes = match salvaged.get(base).filter(|below| below.depth < record.depth) {
+            Some(below) => decode_in(store, pack, below, salvaged, decoded),
+            None => store.get(base).ok(),
+        };
+        decoded.insert(*base, bytes?);
+    }
+    let bases: Vec<&[u8]> = record.bases.iter().map(|base| decoded[base].as_slice()).collect();
     read_twice(store, pack, record)?;
     store.decode(&Found { pack, record: *record }, &bases).ok()
 }

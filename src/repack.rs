@@ -297,7 +297,12 @@ fn encode(
         let base_bytes = store.get_base(&base)?;
         let previous = store.previous(&store.find(&base)?, base_bytes.len());
         bases.push((base, dtype, base_bytes));
+        // Another copy of the base may have another one below it, which goes away.
+        let previous = previous.filter(|(object, _)| depths.contains_key(object));
         bases.extend(previous.map(|(object, bytes)| (object, dtype, bytes)));
+        if depth_of(&base)? >= MAX_DEPTH {
+            bases.clear();
+        }
     }
     let with: Vec<_> = bases.iter().map(|(_, dtype, bytes)| codec::Base { bytes, dtype: *dtype }).collect();
     let fresh = codec::encode(&bytes, plan.dtype, plan.row_len, &with, Effort::Repack);

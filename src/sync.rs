@@ -260,13 +260,16 @@ fn decoded(store: &Store, remote: &Remote, found: &Found, payload: &[u8]) -> Res
 
 /// Objects of a file and their bases that the remote lacks, bases first.
 fn lacking_there(store: &Store, remote: &Remote, recipe: &Recipe) -> Result<Vec<Found>, SyncError> {
+    // An object whose base was lost there is sent again: alone it is nothing.
+    let find = |object: &ObjectId| remote.objects.get(object).copied();
+    let has = |object: &ObjectId| Chain::is_whole(object, find);
     let mut lacking = HashMap::new();
     for part in &recipe.parts {
-        if remote.objects.contains_key(&part.object) || lacking.contains_key(&part.object) {
+        if lacking.contains_key(&part.object) || has(&part.object) {
             continue;
         }
         let chain = store.chain(&part.object)?;
-        for link in chain.lacking(|object| remote.objects.contains_key(object)) {
+        for link in chain.lacking(has) {
             lacking.insert(link.record.object, link);
         }
     }

@@ -6,6 +6,7 @@ use std::io;
 use super::manifest::TensorEntry;
 use crate::backend::{Area, Backend};
 use crate::census;
+use crate::codec::Codec;
 use crate::format::Dtype;
 use crate::id::ObjectId;
 use crate::pack::Record;
@@ -67,6 +68,11 @@ impl<'a, E> Figures<'a, E> {
                 (false, true) => {
                     let record = (self.record)(&part.object)?;
                     stored += u64::from(record.payload_len);
+                    // What a page is when unpacked stands in no file, and is stored for this one.
+                    let unpacked = record.bases.first().filter(|_| record.codec == Codec::Packed);
+                    if let Some(below) = unpacked.filter(|below| self.seen.insert(**below)) {
+                        stored += u64::from((self.record)(below)?.payload_len);
+                    }
                     census::codec_name(record.codec)
                 }
             };

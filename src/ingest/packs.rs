@@ -58,10 +58,11 @@ impl<'a> Packs<'a> {
         Ok(())
     }
 
-    /// The depth of the deepest of these that are in the unfinished pack.
+    /// The depth of the deepest of these, as they lie now.
     fn deepest(&self, bases: &[ObjectId]) -> u8 {
-        let depth = |base| Some(*self.encoder.pending.get(base)?.value());
-        bases.iter().filter_map(depth).max().unwrap_or(0)
+        let pending = |base| Some(*self.encoder.pending.get(base)?.value());
+        let stored = |base| Some(self.encoder.store.probe(base)?.record.depth);
+        bases.iter().filter_map(|base| pending(base).or_else(|| stored(base))).max().unwrap_or(0)
     }
 
     /// Makes the objects so far durable, and known to the index.

@@ -189,9 +189,10 @@ fn factors(adapter: &Recipe) -> HashMap<String, Factors<'_>> {
         };
         let float = Float::of(tensor.dtype).filter(|_| tensor.shape.len() == 2);
         let Some(float) = float else { continue };
-        let elements = tensor.shape.iter().product::<u64>();
+        let width = float.width() as u64;
+        let bytes = tensor.shape.iter().try_fold(width, |bytes, len| bytes.checked_mul(*len));
         // A factor of several slices is larger than any that pays.
-        if elements * float.width() as u64 == u64::from(part_of_file.len) {
+        if bytes == Some(u64::from(part_of_file.len)) {
             let factor = Factor { object: part_of_file.object, float, shape: &tensor.shape };
             halves.entry((module, embedding)).or_default()[half] = Some(factor);
         }

@@ -202,7 +202,10 @@ fn kinds(segment: &Segment) -> Vec<Kind> {
             Kind::Bf16 => segment.dtype == Dtype::Bf16,
             _ => segment.dtype == Dtype::U8,
         };
-        is_of && elements > 0 && elements.is_multiple_of(block) && elements / block * packed == bytes
+        is_of
+            && elements > 0
+            && elements.is_multiple_of(block)
+            && (elements / block).checked_mul(packed) == Some(bytes)
     };
     Kind::ALL.into_iter().filter(fits).collect()
 }

@@ -10,10 +10,11 @@ mod merged;
 mod names;
 mod reordered;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 pub use converted::{Pairs, Reads, may_be_converted};
 
+use crate::chain::MAX_LINKS;
 use crate::codec::{self, Effort, Encoded};
 use crate::derive::{Float, Rule};
 use crate::format::{Dtype, Segment};
@@ -27,6 +28,8 @@ const TRIAL_BYTES: usize = 32 << 10;
 const MOST_TRIALS: usize = 3;
 /// What follows by a rule may stand on objects that lie less deep than this.
 const DEEPEST_SOURCE: u8 = 16;
+/// And on so many objects in all: half of what a chain may have, since elsewhere they may lie deeper.
+const MOST_BELOW: usize = MAX_LINKS / 2;
 /// A rule that gets more of what changed wrong than this is none.
 const MOST_WRONG: f64 = 0.5;
 
@@ -77,15 +80,27 @@ impl Attempt {
         row_len: u64,
         effort: Effort,
     ) -> Option<Derived> {
-        let depth = |source| store.find(source).ok().map(|found| found.record.depth);
-        let depth = self.sources.iter().map(depth).collect::<Option<Vec<_>>>()?.into_iter().max()?;
+        let depth = self.depth(store)?;
         let sources = self.sources.iter().map(|source| store.get_base(source).ok());
-        let sources: Vec<_> = sources.collect::<Option<_>>().filter(|_| depth < DEEPEST_SOURCE)?;
+        let sources: Vec<_> = sources.collect::<Option<_>>()?;
         let sources: Vec<&[u8]> = sources.iter().map(|source| &***source).collect();
         let derived = self.rule.apply(&sources, bytes.len()).ok()?;
         let encoded = codec::derived::encode(bytes, dtype, row_len, &self.rule, &derived, effort)?;
         let bases = Bases::of(self.sources.iter().copied())?;
         Some(Derived { encoded, bases, depth, is_exact: derived == bytes })
+    }
+}
+
+impl Attempt {
+    /// The depth of the deepest source; none where the chains below them all are too deep, or together too long.
+    fn depth(&self, store: &Store) -> Option<u8> {
+        let (mut deepest, mut below) = (0, HashSet::new());
+        for source in &self.sources {
+            let chain = store.chain(source).ok()?;
+            deepest = deepest.max(chain.top().record.depth);
+            below.extend(chain.links().iter().map(|link| link.record.object));
+        }
+        (deepest < DEEPEST_SOURCE && below.len() <= MOST_BELOW).then_some(deepest)
     }
 }
 

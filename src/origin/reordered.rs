@@ -19,6 +19,9 @@ use crate::store::Store;
 const LEAST_ROWS: u64 = 64;
 /// A vocabulary has more rows than columns, this many times at least. Others are not sorted anew, and looking takes time.
 const LEAST_ROWS_A_COLUMN: u64 = 8;
+/// Each row takes memory, whatever it holds.
+const LEAST_ROW_BYTES: u64 = 64;
+const MOST_ROWS: u64 = 4 << 20;
 /// Rows that are compared in place, and how many of them must be strangers.
 const COMPARED: usize = 8;
 const LEAST_STRANGERS: usize = 2;
@@ -34,8 +37,10 @@ pub(super) fn find(store: &Store, child: &Child<'_>, base: &Recipe) -> Option<Or
         let float = Float::of(first.dtype);
         let rows = first.shape.first().copied().unwrap_or(0);
         let is_matrix = first.shape.len() == 2 && first.row_len == first.shape[1];
+        let is_wide = first.row_len.saturating_mul(first.dtype.width() as u64) >= LEAST_ROW_BYTES;
         let is_long = rows >= LEAST_ROWS.max(LEAST_ROWS_A_COLUMN.saturating_mul(first.row_len));
-        let Some(float) = float.filter(|_| is_matrix && is_long) else { continue };
+        let is_fair = is_wide && is_long && rows <= MOST_ROWS;
+        let Some(float) = float.filter(|_| is_matrix && is_fair) else { continue };
         let tensor = Tensor { store, child, counterparts: &counterparts, slices, float };
         if tensor.may_be_reordered() {
             attempts.extend(tensor.attempts().unwrap_or_default());
@@ -56,8 +61,9 @@ struct Tensor<'a> {
 type Place = (usize, u32);
 
 impl Tensor<'_> {
+    /// Bytes of a row; at least `LEAST_ROW_BYTES`.
     fn width(&self) -> usize {
-        self.slices[0].row_len as usize * self.float.width()
+        (self.slices[0].row_len as usize).saturating_mul(self.float.width())
     }
 
     fn read(&self, slice: &Segment) -> Option<Vec<u8>> {

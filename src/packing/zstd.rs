@@ -28,6 +28,8 @@ pub struct Zstd {
 const LEVELS: [i8; 29] = [
     3, 1, 9, 2, 4, 5, 6, 7, 8, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, -1, -2, -3, -4, -5, -6, -7,
 ];
+/// The highest of a frame that does not tell its length.
+const HIGHEST_WITHOUT_LEN: i8 = 19;
 
 const HAS_LEN: u8 = 1;
 const HAS_CHECKSUM: u8 = 2;
@@ -45,7 +47,9 @@ impl Zstd {
     }
 
     fn checked(self) -> Option<Self> {
-        LEVELS.contains(&self.level).then_some(self)
+        // Without a length the highest levels take most of a gigabyte for any page.
+        let is_fair = self.has_len || self.level <= HIGHEST_WITHOUT_LEN;
+        (LEVELS.contains(&self.level) && is_fair).then_some(self)
     }
 
     pub(super) fn encode(self) -> [u8; 2] {
@@ -71,8 +75,8 @@ impl Zstd {
             false => &[true, false],
         };
         // The first block is the same in both ways as well.
-        let likely =
-            LEVELS.into_iter().filter(|level| header.written(*level, false).begins_like(plain, packed));
+        let written = LEVELS.into_iter().filter_map(|level| header.written(level, false).checked());
+        let likely = written.filter(|packer| packer.begins_like(plain, packed)).map(|packer| packer.level);
         let packers =
             likely.flat_map(|level| ways.iter().map(move |streamed| header.written(level, *streamed)));
         packers.into_iter().find(|packer| packer.pack(plain) == packed)

@@ -6,8 +6,10 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use crate::base::Hints;
+use crate::format::{self, OpenFile};
 use crate::git::{History, lineage, pointer};
 use crate::id::Oid;
+use crate::recipe::Layout;
 use crate::store::Store;
 
 /// Most files that are stored on the way to one.
@@ -40,18 +42,31 @@ impl<'a> Before<'a> {
     fn add_those_before(&mut self, oid: Oid, path: &Path) {
         let Hints { earlier, declared } = hints(self.repo, self.history, oid);
         let mut others: Vec<Oid> = earlier.into_iter().take(1).chain(declared).collect();
-        others.extend(lineage::siblings(self.history, oid));
+        let family = layout(path);
+        let is_sibling =
+            |other: &Oid| family.is_some() && beside(path, *other).and_then(|at| layout(&at)) == family;
+        others.extend(lineage::siblings(self.history, oid).into_iter().filter(|other| {
+            !self.seen.contains(other) && !self.store.has(other).unwrap_or(true) && is_sibling(other)
+        }));
         others.extend(lineage::ingredients(self.history, oid));
         for other in others {
-            if self.seen.len() >= MOST || !self.seen.insert(other) || self.store.has(&other).unwrap_or(true) {
+            let is_known = self.seen.contains(&other) || self.store.has(&other).unwrap_or(true);
+            if is_known || self.seen.len() >= MOST {
                 continue;
             }
+            self.seen.insert(other);
             if let Some(place) = beside(path, other).filter(|place| place.is_file()) {
                 self.add_those_before(other, &place);
                 self.found.push((other, place));
             }
         }
     }
+}
+
+/// The fingerprint of a file's architecture, from its header.
+fn layout(path: &Path) -> Option<Layout> {
+    let cut = format::cut_by_length(&OpenFile::open(path).ok()?).ok()?;
+    format::layout_of(cut.segments())
 }
 
 /// What the repository tells of a file's parents.
