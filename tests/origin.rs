@@ -217,3 +217,34 @@ fn rows_are_found_in_any_order() {
         comes_back(&store, &[base.clone(), child]);
     }
 }
+
+/// Merges of merges have more and more below them: no rule may need more than can be read back.
+#[test]
+fn merges_of_merges_come_back() {
+    let mut random = Random::printed("merges of merges");
+    let mut weights: Vec<Vec<u16>> =
+        (0..4).map(|_| (0..2000).map(|_| 0x3c00 + random.below(64) as u16).collect()).collect();
+    let value = |bits: u16| f32::from_bits(u32::from(bits) << 16);
+    let half = |sum: f32| (((sum / 2.0).to_bits() + 0x7fff + ((sum / 2.0).to_bits() >> 16 & 1)) >> 16) as u16;
+    let file = |weights: &[u16]| {
+        let header = format!(
+            "{{\"w\":{{\"dtype\":\"BF16\",\"shape\":[20,100],\"data_offsets\":[0,{}]}}}}",
+            2 * weights.len()
+        );
+        let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+        bytes.extend_from_slice(header.as_bytes());
+        weights.iter().for_each(|weight| bytes.extend_from_slice(&weight.to_le_bytes()));
+        bytes
+    };
+    let store = fresh(Memory::default());
+    let mut files: Vec<Vec<u8>> = weights.iter().map(|weights| file(weights)).collect();
+    for generation in 0..60 {
+        let (a, b) = (weights.len() - 1, weights.len() - 2 - generation % 3);
+        let child: Vec<u16> =
+            weights[a].iter().zip(&weights[b]).map(|(a, b)| half(value(*a) + value(*b))).collect();
+        files.push(file(&child));
+        weights.push(child);
+    }
+    files.iter().for_each(|bytes| assert!(keep(&store, bytes).size > 0));
+    comes_back(&store, &files);
+}
