@@ -5,6 +5,7 @@
 
 use std::io;
 
+use crate::derive::Float;
 use crate::format::{Cut, Dtype, Segment, Source};
 
 /// Samples of one file, about.
@@ -53,11 +54,8 @@ fn positions(
 /// The weight with these bytes.
 fn weight(raw: &[u8], dtype: Dtype) -> f32 {
     match dtype {
-        Dtype::F32 => f32::from_le_bytes(raw.try_into().expect("because 4 bytes")),
         Dtype::F64 => f64::from_le_bytes(raw.try_into().expect("because 8 bytes")) as f32,
-        Dtype::Bf16 => f32::from_bits(u32::from(u16::from_le_bytes([raw[0], raw[1]])) << 16),
-        Dtype::F16 => half(u16::from_le_bytes([raw[0], raw[1]])),
-        _ => 0.0,
+        dtype => Float::of(dtype).map_or(0.0, |float| float.values(raw)[0]),
     }
 }
 
@@ -79,15 +77,4 @@ pub fn distance(ours: &[f32], theirs: &[f32]) -> f32 {
 
 fn is_float(dtype: Dtype) -> bool {
     matches!(dtype, Dtype::F16 | Dtype::Bf16 | Dtype::F32 | Dtype::F64)
-}
-
-/// IEEE 754 binary16 to binary32, exactly.
-fn half(bits: u16) -> f32 {
-    let sign = u32::from(bits & 0x8000) << 16;
-    let (exponent, mantissa) = (u32::from(bits >> 10 & 31), u32::from(bits & 0x3ff));
-    match exponent {
-        0 => f32::from_bits(sign | (mantissa as f32 / 16_777_216.0).to_bits()),
-        31 => f32::from_bits(sign | 0x7f80_0000 | mantissa << 13),
-        _ => f32::from_bits(sign | (exponent + 112) << 23 | mantissa << 13),
-    }
 }
