@@ -23,6 +23,8 @@ pub mod packing;
 
 pub mod derive;
 
+pub mod alignment;
+
 pub mod codec;
 
 pub mod recipe;
