@@ -36,27 +36,6 @@ pub fn align(old: &[u64], new: &[u64], uses: Uses) -> Vec<Run> {
     runs.0
 }
 
-/// Takes new rows for changed ones where as many old rows are missing at their place.
-///
-/// The first rows of a longer gap are taken for the first of a shorter one.
-pub fn pair_changed(runs: &[Run], old_rows: usize) -> Vec<Run> {
-    let mut paired = Runs::default();
-    let mut next = 0;
-    for (at, run) in runs.iter().enumerate() {
-        let rows = run.rows as usize;
-        let Some(from) = run.from else {
-            let end = runs.get(at + 1).and_then(|run| run.from).map_or(old_rows, |from| from as usize);
-            let changed = end.saturating_sub(next).min(rows);
-            paired.extend(changed, Some(next));
-            paired.extend(rows - changed, None);
-            continue;
-        };
-        paired.extend(rows, Some(from as usize));
-        next = from as usize + rows;
-    }
-    paired.0
-}
-
 /// Runs that join where they can.
 #[derive(Default)]
 struct Runs(Vec<Run>);
@@ -189,16 +168,6 @@ mod tests {
         let new = [5, 1, 5, 2, 5];
         assert_eq!(align(&[1, 2, 5], &new, Uses::Once).iter().filter(|run| run.from.is_none()).count(), 2);
         assert!(align(&[1, 2, 5], &new, Uses::Any).iter().all(|run| run.from.is_some()));
-    }
-
-    #[test]
-    fn gaps_of_one_length_are_changes() {
-        let runs = [run(10, Some(0)), run(2, None), run(5, Some(11)), run(3, None)];
-        assert_eq!(pair_changed(&runs, 18), [run(11, Some(0)), run(1, None), run(7, Some(11)), run(1, None)]);
-        assert_eq!(
-            pair_changed(&[run(2, Some(5)), run(1, None), run(1, Some(3))], 9),
-            [run(2, Some(5)), run(1, None), run(1, Some(3))]
-        );
     }
 
     proptest! {

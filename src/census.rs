@@ -116,7 +116,8 @@ pub fn tensors(store: &Store, recipe: &Recipe) -> Result<Vec<TensorCost>, StoreE
         }
         let cost = costs.last_mut().expect("because one was just pushed");
         cost.size += u64::from(part.len);
-        for record in std::iter::once(record).chain(unpacked(store, &record)?) {
+        let below = of_no_file(&record, |object| Ok::<_, StoreError>(store.find(object)?.record))?;
+        for record in std::iter::once(record).chain(below) {
             let counter = if seen.insert(record.object) { &mut cost.stored } else { &mut cost.shared };
             *counter += u64::from(record.payload_len);
         }
@@ -125,21 +126,41 @@ pub fn tensors(store: &Store, recipe: &Recipe) -> Result<Vec<TensorCost>, StoreE
     Ok(costs)
 }
 
-/// The objects of a file, and those that are some of them unpacked: they stand in no file, and belong to this one.
+/// The objects of a file, and those below them that stand in no file, and belong to this one.
 fn objects(store: &Store, recipe: &Recipe) -> Result<BTreeSet<ObjectId>, StoreError> {
     let mut objects = BTreeSet::new();
     for part in &recipe.parts {
         let record = store.find(&part.object)?.record;
         objects.insert(part.object);
-        objects.extend(unpacked(store, &record)?.map(|record| record.object));
+        let below = of_no_file(&record, |object| Ok::<_, StoreError>(store.find(object)?.record))?;
+        objects.extend(below.iter().map(|record| record.object));
     }
     Ok(objects)
 }
 
-/// What an object is when it is unpacked, if it is packed.
-fn unpacked(store: &Store, record: &Record) -> Result<Option<Record>, StoreError> {
-    let below = record.bases.first().filter(|_| record.codec == Codec::Packed);
-    below.map(|below| Ok(store.find(below)?.record)).transpose()
+/// What an object is made from that stands in no file: what it holds when it is unpacked, the cells of pages, and the
+/// maps of their rows.
+pub fn of_no_file<E>(
+    record: &Record,
+    mut find: impl FnMut(&ObjectId) -> Result<Record, E>,
+) -> Result<Vec<Record>, E> {
+    let is_cells = |record: &Record| matches!(record.codec, Codec::Column | Codec::ColumnRows);
+    let mut found = Vec::new();
+    match record.codec {
+        Codec::Packed => found.extend(record.bases.first().map(&mut find).transpose()?),
+        Codec::Pages => {
+            for base in record.bases.iter() {
+                let cells = find(base)?;
+                found.push(cells);
+                for base in cells.bases.iter().filter(|_| cells.codec == Codec::ColumnRows) {
+                    // The others are cells, of the version before.
+                    found.extend(Some(find(base)?).filter(|below| !is_cells(below)));
+                }
+            }
+        }
+        _ => {}
+    }
+    Ok(found)
 }
 
 /// None where the store has no such file, or can't read it: the file itself is then all there is.

@@ -5,9 +5,9 @@ use crate::index::Found;
 use crate::pack::{MAX_DEPTH, MAX_OBJECT_BYTES};
 
 /// Most objects that one is decoded with, itself counted.
-pub const MAX_LINKS: usize = 64;
+pub const MAX_LINKS: usize = 256;
 /// Most decoded bytes of them all: those of the longest chain.
-const MAX_BYTES: u64 = (MAX_DEPTH as u64 + 1) * MAX_OBJECT_BYTES as u64;
+pub const MAX_BYTES: u64 = (MAX_DEPTH as u64 + 1) * MAX_OBJECT_BYTES as u64;
 
 /// The object first, then the others, deepest first: a base comes after all that need it.
 #[derive(Debug, Clone)]

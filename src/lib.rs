@@ -25,6 +25,8 @@ pub mod derive;
 
 pub mod alignment;
 
+pub mod table;
+
 pub mod codec;
 
 pub mod recipe;

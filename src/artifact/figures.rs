@@ -6,7 +6,6 @@ use std::io;
 use super::manifest::TensorEntry;
 use crate::backend::{Area, Backend};
 use crate::census;
-use crate::codec::Codec;
 use crate::format::Dtype;
 use crate::id::ObjectId;
 use crate::pack::Record;
@@ -68,10 +67,9 @@ impl<'a, E> Figures<'a, E> {
                 (false, true) => {
                     let record = (self.record)(&part.object)?;
                     stored += u64::from(record.payload_len);
-                    // What a page is when unpacked stands in no file, and is stored for this one.
-                    let unpacked = record.bases.first().filter(|_| record.codec == Codec::Packed);
-                    if let Some(below) = unpacked.filter(|below| self.seen.insert(**below)) {
-                        stored += u64::from((self.record)(below)?.payload_len);
+                    for below in census::of_no_file(&record, |object| (self.record)(object))? {
+                        let is_new = !self.in_base.contains(&below.object) && self.seen.insert(below.object);
+                        stored += u64::from(below.payload_len) * u64::from(is_new);
                     }
                     census::codec_name(record.codec)
                 }

@@ -7,6 +7,7 @@ mod binary;
 mod bits;
 mod bytes;
 mod cells;
+pub mod column;
 mod context;
 mod deltas;
 pub mod derived;
@@ -17,6 +18,7 @@ mod lowrank;
 mod measured;
 mod order;
 pub mod packed;
+pub mod pages;
 mod payload;
 mod planes;
 mod previous;
@@ -60,6 +62,12 @@ pub enum Codec {
     UlpChain = 8,
     /// What another program packed, by what it is when it is unpacked (see `packed`).
     Packed = 9,
+    /// Pages of a table, by the cells that they hold (see `pages`).
+    Pages = 10,
+    /// Cells of a table's column alone (see `column`).
+    Column = 11,
+    /// Cells by the rows of others.
+    ColumnRows = 12,
 }
 
 /// An encoded object.
@@ -130,6 +138,9 @@ impl Codec {
             7 => Codec::Derived,
             8 => Codec::UlpChain,
             9 => Codec::Packed,
+            10 => Codec::Pages,
+            11 => Codec::Column,
+            12 => Codec::ColumnRows,
             _ => return None,
         })
     }
@@ -147,10 +158,10 @@ impl Codec {
     /// How many bases a payload decodes with, at least: the base, and its own base; the sources of a rule.
     pub const fn bases(self) -> usize {
         match self {
-            Codec::Raw | Codec::Zstd | Codec::Planes => 0,
+            Codec::Raw | Codec::Zstd | Codec::Planes | Codec::Column => 0,
             Codec::Ulp | Codec::ZstdPatch | Codec::Quantised | Codec::LowRank => 1,
             Codec::UlpChain => 2,
-            Codec::Derived | Codec::Packed => 1,
+            Codec::Derived | Codec::Packed | Codec::Pages | Codec::ColumnRows => 1,
         }
     }
 }
@@ -240,6 +251,9 @@ pub fn decode(
         Codec::Quantised => quantised::decode(payload, base(0)?, decoded_len),
         Codec::Derived => derived::decode(payload, bases, decoded_len),
         Codec::Packed => packed::decode(payload, base(0)?, decoded_len),
+        Codec::Pages => pages::decode(payload, bases, decoded_len),
+        Codec::Column => column::decode(payload, decoded_len),
+        Codec::ColumnRows => column::decode_rows(payload, bases, decoded_len),
         Codec::ZstdPatch => zstd::decompress_patch(payload, base(0)?, decoded_len),
     }
 }

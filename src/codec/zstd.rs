@@ -22,12 +22,27 @@ pub fn decompress(frame: &[u8], decoded_len: usize) -> Result<Vec<u8>, DecodeErr
     of_length(bytes, decoded_len)
 }
 
+/// One frame that continues the base, which decodes with it even where zstd made nothing of it.
+pub(super) fn patch(bytes: &[u8], base: &[u8], effort: Effort) -> Vec<u8> {
+    patch_at(bytes, base, level(effort))
+}
+
+/// The same with a level.
+pub(super) fn patch_at(bytes: &[u8], base: &[u8], level: i32) -> Vec<u8> {
+    let base = &base[base.len().saturating_sub(MAX_DICTIONARY_BYTES)..];
+    continued(bytes, base, level).unwrap_or_else(|| compress(bytes, level))
+}
+
 /// One frame that continues the base, or none where zstd would not.
 ///
 /// The base is a prefix and not a dictionary: one that begins like a trained dictionary would be parsed.
 pub(super) fn compress_patch(bytes: &[u8], base: &[u8], effort: Effort) -> Option<Vec<u8>> {
+    continued(bytes, base, level(effort))
+}
+
+fn continued(bytes: &[u8], base: &[u8], level: i32) -> Option<Vec<u8>> {
     let mut context = CCtx::create();
-    context.set_parameter(CParameter::CompressionLevel(level(effort))).ok()?;
+    context.set_parameter(CParameter::CompressionLevel(level)).ok()?;
     context.ref_prefix(base).ok()?;
     let mut frame = Vec::with_capacity(zstd_safe::compress_bound(bytes.len()));
     context.compress2(&mut frame, bytes).ok()?;

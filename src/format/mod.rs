@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 
 pub use file::OpenFile;
 pub use layout::layout_of;
-pub use parquet::{PageParts, page};
+pub use parquet::{Column, PageKind, PageParts, Physical, columns, header, is_coded, pages};
 pub use tiling::{Cut, MAX_SEGMENT_BYTES, TilingError};
 
 pub use array::MAX_ARRAYS;
@@ -180,7 +180,7 @@ pub enum Format {
     /// A zip archive with stored members, as `torch.save` writes.
     Zip = 3,
     Npy = 4,
-    /// A table in columns, cut at the pages that its writer packed.
+    /// A table in columns, cut into runs of the pages that its writer packed.
     Parquet = 5,
 }
 

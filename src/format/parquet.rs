@@ -1,9 +1,9 @@
 //! Parquet: chunks of columns, each a run of pages, and at the end a footer that tells where they lie.
 //!
-//! A page is what writers pack at a time: rows that did not change give the same pages, so that each is a
-//! segment. They are told apart by the column's path and a number that runs through the whole file, which
-//! pairs up the pages of two versions of a table. Of pages only the headers are read, and nothing is
-//! unpacked. A chunk that its pages do not fill exactly is left to `array` as filler.
+//! A chunk is cut into runs of pages that hold about as much as one object may. They are told apart by the
+//! column's path and a number that runs through the whole file, which pairs up the runs of two versions of a table.
+//! Of pages only the headers are read, and nothing is unpacked. A chunk that its pages do not fill exactly is left
+//! to `array` as filler.
 //! Source: `parquet.thrift` and the specification of Apache Parquet 2.12.
 
 mod footer;
@@ -13,39 +13,48 @@ mod thrift;
 use std::collections::HashMap;
 use std::ops::Range;
 
-pub use page::{PageParts, page};
+pub use footer::{Column, Physical};
+pub use page::{PageKind, PageParts, header, is_coded, pages};
 
 use super::array::Array;
 use super::reader::Reader;
 use super::{Format, MAX_SEGMENT_BYTES, Parsed, Refusal, Source};
 use footer::{Chunk, Footer};
-use page::{Header, PageKind};
+use page::Header;
 use thrift::Thrift;
 
 pub(super) const MAGIC: [u8; 4] = *b"PAR1";
 
 /// As no sensible column is called.
 const FOOTER: &str = "/footer";
-/// Behind the path of the column that the dictionary belongs to.
-const DICTIONARY: &str = "/dictionary";
-/// Pages that become segments, and the bytes of their names: a page can have fewer bytes than its name.
+/// Most pages of a file, and bytes of the names of their runs: a page can have fewer bytes than its name.
 const MAX_PAGES: usize = 1 << 19;
 const MAX_NAMES_BYTES: usize = 32 << 20;
+/// Most entries and bytes of a run, in the file and unpacked, unless one page has more.
+const RUN_VALUES: u64 = 1 << 20;
+const RUN_BYTES: u64 = 12 << 20;
+/// What a value counts for that is the number of an entry in the dictionary.
+const CODE_BYTES: u64 = 4;
 
 /// Reads the footer and walks through the chunks.
 pub(super) fn parse(source: &dyn Source) -> Result<Parsed, Refusal> {
-    let Footer { range, paths, mut chunks } = Footer::read(source, MAGIC)?;
+    let Footer { range, columns, mut chunks } = Footer::read(source, MAGIC)?;
     let mut segments = Segments::with_footer(range.clone());
     chunks.sort_by_key(|chunk| chunk.range.start);
     let mut at = MAGIC.len() as u64;
+    let mut left = MAX_PAGES;
     // None is walked through twice, whatever the footer claims: what overlaps the one before is a lie.
     for Chunk { column, range: chunk } in chunks {
-        let Some(path) = paths.get(column).filter(|_| at <= chunk.start && chunk.end <= range.start) else {
+        let Some(column) = columns.get(column).filter(|_| at <= chunk.start && chunk.end <= range.start)
+        else {
             continue;
         };
         at = chunk.end;
-        match pages(source, chunk, MAX_PAGES - segments.pages) {
-            Ok(pages) => segments.add(path, pages),
+        match runs_of(source, chunk, left) {
+            Ok(runs) => {
+                left -= runs.pages;
+                segments.add(&column.path, &runs.ranges);
+            }
             Err(Refusal::Malformed) => {}
             Err(error) => return Err(error),
         }
@@ -53,34 +62,74 @@ pub(super) fn parse(source: &dyn Source) -> Result<Parsed, Refusal> {
     Ok(Parsed { format: Format::Parquet, head: MAGIC.len() as u64, arrays: segments.arrays })
 }
 
-/// The pages of a chunk, which they must fill; refused where there are more than `most`.
-fn pages(source: &dyn Source, chunk: Range<u64>, most: usize) -> Result<Vec<Page>, Refusal> {
+/// The columns that hold values, as the footer tells; none where the file is no such table.
+///
+/// # Errors
+/// Only what `source` returns.
+pub fn columns(source: &dyn Source) -> std::io::Result<Vec<Column>> {
+    match Footer::read(source, MAGIC) {
+        Ok(footer) => Ok(footer.columns),
+        Err(Refusal::Malformed) => Ok(Vec::new()),
+        Err(Refusal::Io(error)) => Err(error),
+    }
+}
+
+/// The runs of the pages of a chunk, which they must fill, and how many pages there are; refused where there are more
+/// than `most`.
+fn runs_of(source: &dyn Source, chunk: Range<u64>, most: usize) -> Result<Runs, Refusal> {
     let mut thrift = Thrift::new(Reader::with_window(source, chunk, page::WINDOW_BYTES));
-    let mut pages = Vec::new();
+    let mut runs = Runs::default();
     while thrift.left() > 0 {
-        if pages.len() == most {
+        if runs.pages == most {
             return Err(Refusal::Malformed);
         }
         let start = thrift.position();
-        let Header { kind, body_bytes, .. } = Header::read(&mut thrift)?;
-        thrift.skip(body_bytes)?;
-        pages.push(Page { kind, range: start..thrift.position() });
+        let header = Header::read(&mut thrift)?;
+        thrift.skip(header.body_bytes)?;
+        runs.add(&header, start..thrift.position());
     }
-    Ok(pages)
+    Ok(runs)
 }
 
-/// Header and body of a page.
-struct Page {
-    kind: PageKind,
-    range: Range<u64>,
+/// Where runs of pages lie; a page of a kind that nobody knows is in none.
+#[derive(Default)]
+struct Runs {
+    ranges: Vec<Range<u64>>,
+    pages: usize,
+    /// Entries and bytes of the last run.
+    values: u64,
+    bytes: u64,
 }
 
-/// What was found so far, and how the pages are numbered.
+impl Runs {
+    fn add(&mut self, header: &Header, page: Range<u64>) {
+        self.pages += 1;
+        let len = page.end - page.start;
+        // A longer one is cut by content.
+        if header.kind == PageKind::Other || len > MAX_SEGMENT_BYTES {
+            return;
+        }
+        let values = if header.kind == PageKind::Values { header.values } else { 0 };
+        let unpacked =
+            if header.is_coded() { values.saturating_mul(CODE_BYTES) } else { header.unpacked_bytes };
+        let bytes = unpacked.max(len);
+        (self.values, self.bytes) = (self.values.saturating_add(values), self.bytes.saturating_add(bytes));
+        let fits = self.values <= RUN_VALUES && self.bytes <= RUN_BYTES;
+        match self.ranges.last_mut() {
+            Some(run) if fits && run.end == page.start => run.end = page.end,
+            _ => {
+                self.ranges.push(page);
+                (self.values, self.bytes) = (values, bytes);
+            }
+        }
+    }
+}
+
+/// What was found so far, and how the runs are numbered.
 struct Segments {
     arrays: Vec<Array>,
-    pages: usize,
     names_bytes: usize,
-    /// How many pages each name has.
+    /// How many runs each name has.
     numbers: HashMap<String, u32>,
 }
 
@@ -89,28 +138,19 @@ impl Segments {
     fn with_footer(range: Range<u64>) -> Segments {
         let footer = Array::bytes(FOOTER.to_owned(), range, Vec::new());
         let numbers = HashMap::from([(FOOTER.to_owned(), 1)]);
-        Segments { arrays: vec![footer], pages: 0, names_bytes: 0, numbers }
+        Segments { arrays: vec![footer], names_bytes: 0, numbers }
     }
 
-    /// Adds the pages of a chunk of the column at `path`; all or, where there is no room, none.
-    fn add(&mut self, path: &str, pages: Vec<Page>) {
-        let names_bytes = pages.len() * (path.len() + DICTIONARY.len());
+    /// Adds the runs of a chunk of the column at `path`; all or, where there is no room, none.
+    fn add(&mut self, path: &str, runs: &[Range<u64>]) {
+        let names_bytes = runs.len() * path.len();
         if self.names_bytes + names_bytes > MAX_NAMES_BYTES {
             return;
         }
         self.names_bytes += names_bytes;
-        self.pages += pages.len();
-        for Page { kind, range } in pages {
-            let name = match kind {
-                PageKind::Values => path.to_owned(),
-                PageKind::Dictionary => format!("{path}{DICTIONARY}"),
-                PageKind::Other => continue,
-            };
-            let number = self.number(&name);
-            // A longer one is cut by content.
-            if range.end - range.start <= MAX_SEGMENT_BYTES {
-                self.arrays.push(Array::slice(name, number, range));
-            }
+        for run in runs {
+            let number = self.number(path);
+            self.arrays.push(Array::slice(path.to_owned(), number, run.clone()));
         }
     }
 

@@ -4,16 +4,16 @@ use std::sync::Arc;
 
 use crossbeam_skiplist::SkipMap;
 
-use super::unpacked::{self, Last};
+use super::table::{Piece, Table, goes_on};
 use super::{AIM_DEPTH, IngestError, len_of};
 use crate::codec::lossy::{self, Approximation, NotFinite, Tier};
 use crate::codec::{self, Codec, Effort, Encoded};
 use crate::counterpart::Counterparts;
-use crate::format::{Dtype, Format, Segment, Source};
+use crate::format::{Dtype, Segment, Source};
 use crate::id::ObjectId;
 use crate::index::Found;
 use crate::origin::{Derived, Origin};
-use crate::pack::{Bases, Record};
+use crate::pack::Bases;
 use crate::store::{Decoded, Store};
 
 /// Neighbouring segments after the parallel part.
@@ -30,6 +30,7 @@ pub(super) struct Outcome {
 }
 
 /// An object that the store does not have yet.
+#[derive(Clone)]
 pub(super) struct New {
     pub object: ObjectId,
     /// Its length in bytes.
@@ -42,15 +43,14 @@ pub(super) struct New {
 /// Encodes segments, many at a time.
 pub(super) struct Encoder<'a> {
     pub store: &'a Store,
-    pub format: Format,
     pub counterparts: Counterparts,
     pub origin: Option<Origin>,
     pub effort: Effort,
     pub lossy: Option<Tier>,
     /// Objects in the unfinished pack, with their depths: the index doesn't know them yet.
     pub pending: SkipMap<ObjectId, u8>,
-    /// What packed the pages so far.
-    pub last: Last,
+    /// None where the file is no table.
+    pub table: Option<Table>,
 }
 
 impl Encoder<'_> {
@@ -58,22 +58,47 @@ impl Encoder<'_> {
         let start = segments.first().map_or(0, |segment| segment.range.start);
         let mut bytes = vec![0; len_of(segments) as usize];
         source.read_at(&mut bytes, start).map_err(IngestError::Read)?;
-        let outcome = |segment: &Segment| {
-            let range = (segment.range.start - start) as usize..(segment.range.end - start) as usize;
-            self.encode_one(segment, &mut bytes[range])
+        let mut outcomes = Vec::with_capacity(segments.len());
+        for chunk in segments.chunk_by(|before, next| self.table.is_some() && goes_on(source, before, next)) {
+            let range = |segment: &Segment| {
+                (segment.range.start - start) as usize..(segment.range.end - start) as usize
+            };
+            let mut found = self.chunk(chunk, |segment| &bytes[range(segment)]).into_iter();
+            for segment in chunk {
+                outcomes.push(match found.next().flatten() {
+                    Some(outcome) => outcome,
+                    None => self.encode_one(segment, &mut bytes[range(segment)])?,
+                });
+            }
+        }
+        Ok(Stretch { outcomes, bytes })
+    }
+
+    /// What is found of runs of pages that share a dictionary; nothing where that takes no look at the others.
+    fn chunk<'a>(&self, chunk: &'a [Segment], bytes: impl Fn(&Segment) -> &'a [u8]) -> Vec<Option<Outcome>> {
+        let Some(table) = self.table.as_ref().filter(|_| !chunk[0].name.is_empty()) else {
+            return Vec::new();
         };
-        let outcomes: Result<_, IngestError> = segments.iter().map(outcome).collect();
-        Ok(Stretch { outcomes: outcomes?, bytes })
+        let piece = |segment: &'a Segment| {
+            let bytes = bytes(segment);
+            Piece { segment, bytes, object: ObjectId::of(bytes) }
+        };
+        let pieces: Vec<Piece> = chunk.iter().map(piece).collect();
+        match pieces.iter().all(|piece| self.is_known(&piece.object)) {
+            true => Vec::new(),
+            false => self.encode_chunk(table, &pieces),
+        }
+    }
+
+    fn is_known(&self, object: &ObjectId) -> bool {
+        self.pending.contains_key(object) || self.store.holds_whole(object)
     }
 
     /// Encodes what is not known yet. `bytes` become what was stored for them.
     fn encode_one(&self, segment: &Segment, bytes: &mut [u8]) -> Result<Outcome, IngestError> {
         let (mut object, len) = (ObjectId::of(bytes), bytes.len() as u32);
-        if self.pending.contains_key(&object) || self.store.holds_whole(&object) {
+        if self.is_known(&object) {
             return Ok(Outcome { object, new: Vec::new() });
-        }
-        if let Some(new) = self.unpacked(segment, object, bytes) {
-            return Ok(Outcome { object, new });
         }
         let attempt = self.origin.as_ref().and_then(|origin| origin.of(segment));
         let derived = attempt.and_then(|attempt| {
@@ -104,38 +129,7 @@ impl Encoder<'_> {
         Ok(Outcome { object, new: vec![new] })
     }
 
-    /// A page of a table by what it is when unpacked, where that is smaller: the unpacked one, then itself.
-    fn unpacked(&self, segment: &Segment, object: ObjectId, bytes: &[u8]) -> Option<Vec<New>> {
-        if self.format != Format::Parquet || segment.name.is_empty() {
-            return None;
-        }
-        let page = unpacked::unpack(bytes, &self.last)?;
-        let below = ObjectId::of(&page.bytes);
-        let packed = |depth| New {
-            object,
-            len: bytes.len() as u32,
-            encoded: page.encoded.clone(),
-            base: Some((below.into(), depth)),
-        };
-        if let Some(depth) = self.depth_of_known(&below) {
-            return Some(vec![packed(depth)]);
-        }
-        let base = self.counterpart(segment).and_then(|(found, _)| {
-            let unpacked = *found.record.bases.first().filter(|_| found.record.codec == Codec::Packed)?;
-            self.base_at(self.store.find(&unpacked).ok()?, Dtype::Bytes)
-        });
-        let with = base.as_ref().map(BaseBytes::bases).unwrap_or_default();
-        let encoded = codec::encode(&page.bytes, Dtype::Bytes, 0, &with, self.effort);
-        if encoded.payload.len() + page.encoded.payload.len() + Record::BYTES >= bytes.len() {
-            return None;
-        }
-        let base = base.and_then(|base| Some((base.ids(encoded.codec)?, base.depth)));
-        let depth = base.map_or(0, |(_, depth)| depth + 1);
-        let len = page.bytes.len() as u32;
-        Some(vec![New { object: below, len, encoded, base }, packed(depth)])
-    }
-
-    fn depth_of_known(&self, object: &ObjectId) -> Option<u8> {
+    pub(super) fn depth_of_known(&self, object: &ObjectId) -> Option<u8> {
         let pending = self.pending.get(object).map(|entry| *entry.value());
         let stored = || Some(self.store.find(object).ok()?.record.depth);
         pending.or_else(|| self.store.holds_whole(object).then(stored).flatten())
@@ -147,13 +141,13 @@ impl Encoder<'_> {
         self.base_at(found, dtype)
     }
 
-    fn counterpart(&self, segment: &Segment) -> Option<(Found, Dtype)> {
+    pub(super) fn counterpart(&self, segment: &Segment) -> Option<(Found, Dtype)> {
         let (object, dtype) = self.counterparts.find(segment)?;
         Some((self.store.find(&object).ok()?, dtype))
     }
 
     /// The bytes of an object, or of one below it where that lies too deep.
-    fn base_at(&self, mut found: Found, dtype: Dtype) -> Option<BaseBytes> {
+    pub(super) fn base_at(&self, mut found: Found, dtype: Dtype) -> Option<BaseBytes> {
         while found.record.depth >= AIM_DEPTH {
             found = self.store.find(found.record.bases.first()?).ok()?;
         }
@@ -169,9 +163,9 @@ impl New {
     }
 }
 
-struct BaseBytes {
+pub(super) struct BaseBytes {
     object: ObjectId,
-    depth: u8,
+    pub depth: u8,
     dtype: Dtype,
     bytes: Arc<Decoded>,
     /// What it is itself a difference to.
@@ -180,14 +174,14 @@ struct BaseBytes {
 
 impl BaseBytes {
     /// What the codec may take: the base, and its own base.
-    fn bases(&self) -> Vec<codec::Base<'_>> {
+    pub fn bases(&self) -> Vec<codec::Base<'_>> {
         let previous = self.previous.as_ref().map(|(_, bytes)| bytes);
         let both = std::iter::once(&self.bytes).chain(previous);
         both.map(|bytes| codec::Base { bytes, dtype: self.dtype }).collect()
     }
 
     /// Those that a codec took; none where it took none.
-    fn ids(&self, codec: Codec) -> Option<Bases> {
+    pub fn ids(&self, codec: Codec) -> Option<Bases> {
         let previous = self.previous.as_ref().map(|(object, _)| *object);
         let both = std::iter::once(self.object).chain(previous);
         Bases::of(both.take(codec.bases())).filter(|bases| !bases.is_empty())

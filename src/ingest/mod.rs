@@ -5,7 +5,8 @@
 
 mod encoder;
 mod packs;
-mod unpacked;
+mod rows;
+mod table;
 
 use std::io;
 
@@ -16,7 +17,7 @@ use crate::base::{self, Hints};
 use crate::codec::Effort;
 use crate::codec::lossy::Tier;
 use crate::counterpart::Counterparts;
-use crate::format::{self, Cut, Segment, Source};
+use crate::format::{self, Cut, Format, Segment, Source};
 use crate::id::Oid;
 use crate::origin::{self, Child, Origin};
 use crate::pipeline::in_order;
@@ -27,7 +28,8 @@ use crate::sketch;
 use crate::store::{Store, StoreError};
 use encoder::{Encoder, Stretch};
 use packs::Packs;
-use unpacked::Last;
+use rows::Rows;
+use table::{Last, Table, goes_on};
 
 /// File bytes that are read and encoded at a time; one encoder holds a few times as many.
 const AHEAD_BYTES: u64 = 32 << 20;
@@ -168,8 +170,12 @@ fn keep(
 ) -> Result<Ingested, IngestError> {
     let Shape { cut, layout, sketch, origin } = shape;
     let Against { counterparts, mut base, lossy } = against;
-    let (pending, last, format) = (SkipMap::new(), Last::default(), cut.format());
-    let encoder = Encoder { store, format, counterparts, origin, effort, lossy, pending, last };
+    let (pending, format) = (SkipMap::new(), cut.format());
+    let table = match format {
+        Format::Parquet => Some(table_of(store, source, &cut, base).map_err(IngestError::Read)?),
+        _ => None,
+    };
+    let encoder = Encoder { store, counterparts, origin, effort, lossy, pending, table };
     let mut packs = Packs::new(&encoder);
     let oid = run(&encoder, &mut packs, source, &cut, progress)?;
     if let Some(expected) = expected.filter(|expected| *expected != oid) {
@@ -191,6 +197,14 @@ fn keep(
     Ok(Ingested { oid, size, stored, new_objects, known_objects, base })
 }
 
+/// A table's columns, and where its rows come from.
+fn table_of(store: &Store, source: &dyn Source, cut: &Cut, base: Option<(Oid, Reason)>) -> io::Result<Table> {
+    let kinds = table::kinds(source)?;
+    let base = base.and_then(|(oid, _)| store.recipe(&oid).ok().flatten());
+    let rows = base.and_then(|base| Rows::find(store, source, cut, &kinds, &base));
+    Ok(Table { kinds, rows, last: Last::default() })
+}
+
 /// Reads, hashes, encodes and packs the whole file; returns its SHA-256.
 fn run(
     encoder: &Encoder<'_>,
@@ -200,7 +214,8 @@ fn run(
     progress: &Progress<'_>,
 ) -> Result<Oid, IngestError> {
     let mut hasher = Sha256::new();
-    let stretches = stretches(cut.segments());
+    let belong = |before: &Segment, next: &Segment| encoder.table.is_some() && goes_on(source, before, next);
+    let stretches = stretches(cut.segments(), belong);
     let take = |_: &&[Segment], Stretch { bytes, outcomes }: Stretch| {
         hasher.update(&bytes);
         outcomes.into_iter().try_for_each(|outcome| packs.add(outcome))?;
@@ -211,11 +226,11 @@ fn run(
     Ok(Oid::from_bytes(hasher.finalize().into()))
 }
 
-/// Neighbouring segments that are worth a task: one, or some small ones.
-fn stretches(segments: &[Segment]) -> Vec<&[Segment]> {
+/// Neighbouring segments that are worth a task: one, or some small ones, or some that belong together.
+fn stretches(segments: &[Segment], belong: impl Fn(&Segment, &Segment) -> bool) -> Vec<&[Segment]> {
     let mut start = segments.first().map_or(0, |segment| segment.range.start);
-    let together = |_: &Segment, next: &Segment| {
-        let fits = next.range.end - start <= STRETCH_BYTES;
+    let together = |before: &Segment, next: &Segment| {
+        let fits = next.range.end - start <= STRETCH_BYTES || belong(before, next);
         if !fits {
             start = next.range.start;
         }

@@ -128,7 +128,7 @@ mod tests {
         let (format, before) = summary_of(&table.as_slice()).unwrap();
         assert_eq!(format, Format::Parquet);
         let names: Vec<_> = before.iter().map(|column| column.name.as_str()).collect();
-        assert_eq!(names, ["id", "word/dictionary", "word", "score", "flag", "/footer"]);
+        assert_eq!(names, ["id", "word", "score", "flag", "/footer"]);
 
         let cut = format::cut(&table.as_slice()).unwrap();
         let last = cut.segments().iter().rfind(|segment| segment.name == "score").unwrap();

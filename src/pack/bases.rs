@@ -6,9 +6,9 @@ use std::ops::Deref;
 use crate::id::ObjectId;
 
 /// Most bases of one object.
-pub const MAX_BASES: usize = 4;
+pub const MAX_BASES: usize = 16;
 
-/// Up to four objects, in the order in which the codec takes them; none for an object that stands alone.
+/// Up to 16 objects, in the order in which the codec takes them; none for an object that stands alone.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Bases {
     ids: [ObjectId; MAX_BASES],

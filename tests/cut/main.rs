@@ -13,7 +13,7 @@ mod watched;
 mod write;
 mod zip;
 
-use git_sparse::format::{Cut, PageParts, Segment, Source, cut, page};
+use git_sparse::format::{Cut, PageParts, Segment, Source, cut, pages};
 
 /// Cuts, and checks apart from the library that the segments give the file back, and parts of pages the page.
 fn cut_and_rejoin(bytes: &[u8]) -> Cut {
@@ -22,8 +22,10 @@ fn cut_and_rejoin(bytes: &[u8]) -> Cut {
     for segment in cut.segments() {
         let mut part = vec![0; (segment.range.end - segment.range.start) as usize];
         bytes.read_at(&mut part, segment.range.start).unwrap();
-        if let Some(PageParts { header, plain, packed, .. }) = page(&part) {
-            assert!([header, plain, packed].concat() == part, "a page of {segment:?}");
+        if let Some(pages) = pages(&part) {
+            let whole =
+                |PageParts { header, plain, packed, .. }: &PageParts| [*header, plain, packed].concat();
+            assert!(pages.iter().flat_map(whole).eq(part.iter().copied()), "pages of {segment:?}");
         }
         rejoined.extend(part);
     }

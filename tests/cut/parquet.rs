@@ -1,4 +1,4 @@
-//! Tables are cut at the pages of their columns, whoever wrote them; files made by tests/data/parquet/make.py.
+//! Tables are cut into runs of the pages of their columns, whoever wrote them; files made by tests/data/parquet/make.py.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,7 +7,9 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
 
-use git_sparse::format::{Cut, Dtype, Format, Segment, Source, cut, layout_of, page};
+use git_sparse::format::{
+    Cut, Dtype, Format, PageKind, Physical, Segment, Source, columns, cut, layout_of, pages,
+};
 
 use crate::watched::Sparse;
 use crate::write::{Parquet, Thrift};
@@ -56,22 +58,21 @@ fn every_writer_is_cut_at_its_pages() {
         let cut = cut_and_rejoin(&bytes);
         assert_eq!(cut.format(), Format::Parquet, "{name}");
         let lines = columns.lines().map(|line| line.split('\t').collect::<Vec<_>>());
-        let mut pages = 0;
+        let mut runs = 0;
         for line in lines.filter(|line| line[0] == name) {
             let [_, path, groups, total] = line[..] else { panic!("{line:?}") };
-            let of_column = |segment: &Segment| segment.name.trim_end_matches("/dictionary") == path;
-            let found: Vec<_> = named(&cut).into_iter().filter(|segment| of_column(segment)).collect();
-            // The column of an empty name has none; nor can one be told from a dictionary that is called like it.
+            let found: Vec<_> = named(&cut).into_iter().filter(|segment| segment.name == path).collect();
+            // The column of an empty name has none.
             if name != "pyarrow-named-oddly" {
                 assert_eq!(bytes_in(found.clone()).to_string(), total, "{name}: {path}");
-                assert!(found.len() >= groups.parse().unwrap(), "{name}: {path}");
+                assert_eq!(found.len().to_string(), groups, "{name}: {path}");
             }
-            pages += found.len();
+            runs += found.len();
         }
         let footer = *named(&cut).last().unwrap();
         assert_eq!((footer.name.as_str(), footer.slice), ("/footer", 0), "{name}");
         assert!(bytes_of(&bytes, footer).ends_with(b"PAR1"), "{name}");
-        println!("{name}: {} bytes, {pages} pages, {} in all segments", bytes.len(), bytes_in(named(&cut)));
+        println!("{name}: {} bytes, {runs} runs, {} in all segments", bytes.len(), bytes_in(named(&cut)));
     }
 }
 
@@ -82,20 +83,24 @@ fn pages_are_taken_apart() {
         let cut = cut_and_rejoin(&bytes);
         for segment in named(&cut).into_iter().filter(|segment| segment.name != "/footer") {
             let own = bytes_of(&bytes, segment);
-            let parts = page(own).unwrap_or_else(|| panic!("{name}: {} is no page", segment.name));
-            assert_eq!([parts.header, parts.plain, parts.packed].concat(), own, "{name}");
-            assert!(!parts.header.is_empty() && parts.unpacked_bytes < 10_000, "{name}");
+            let run = pages(own).unwrap_or_else(|| panic!("{name}: {} is no run of pages", segment.name));
             assert_eq!((segment.dtype, segment.row_len), (Dtype::Bytes, 0), "{name}");
-            if name == "pyarrow-plain" {
-                assert_eq!(parts.packed.len(), parts.unpacked_bytes, "nothing is packed");
-            }
-            if name == "pyarrow-v1" {
-                assert!(parts.plain.is_empty(), "levels are packed");
-                let unpacked = snappy_len(parts.packed);
-                assert_eq!(unpacked, parts.unpacked_bytes, "{}", segment.name);
-            }
-            if name == "pyarrow-v2" && !parts.packed.is_empty() {
-                assert_eq!(parts.packed[..4], [0x28, 0xb5, 0x2f, 0xfd], "{}: starts like zstd", segment.name);
+            for parts in run {
+                assert!(!parts.header.is_empty() && parts.unpacked_bytes < 10_000, "{name}");
+                assert!(parts.values <= 400, "{name}: {parts:?}");
+                if name == "pyarrow-plain" {
+                    assert_eq!(parts.packed.len(), parts.unpacked_bytes, "nothing is packed");
+                }
+                if name == "pyarrow-v1" {
+                    assert!(parts.plain.is_empty() && parts.levels.is_none(), "levels are packed");
+                    let unpacked = snappy_len(parts.packed);
+                    assert_eq!(unpacked, parts.unpacked_bytes, "{}", segment.name);
+                }
+                if name == "pyarrow-v2" && !parts.packed.is_empty() {
+                    let is_zstd = parts.packed.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]);
+                    assert!(is_zstd, "{}: starts like zstd", segment.name);
+                    assert_eq!(parts.levels.is_some(), parts.kind == PageKind::Values);
+                }
             }
         }
     }
@@ -107,42 +112,56 @@ fn snappy_len(packed: &[u8]) -> usize {
     packed[..=last].iter().rev().fold(0, |len, byte| len << 7 | usize::from(byte & 0x7f))
 }
 
-/// One that is no page of its own has no parts: a byte less or more, a footer, nothing.
+/// What is no run of pages has no parts: a byte less or more, a footer.
 #[test]
 fn what_is_no_page_has_no_parts() {
     let bytes = table("pyarrow-v2");
     let cut = cut_and_rejoin(&bytes);
     for segment in named(&cut) {
         let own = bytes_of(&bytes, segment);
-        assert!(page(&own[..own.len() - 1]).is_none(), "{}", segment.name);
-        assert!(page(&[own, &[0]].concat()).is_none(), "{}", segment.name);
+        assert!(pages(&own[..own.len() - 1]).is_none(), "{}", segment.name);
+        assert!(pages(&[own, &[0]].concat()).is_none(), "{}", segment.name);
     }
-    assert!(page(bytes_of(&bytes, named(&cut).last().unwrap())).is_none(), "a footer");
-    assert!(page(&[]).is_none());
+    assert!(pages(bytes_of(&bytes, named(&cut).last().unwrap())).is_none(), "a footer");
     let levels = |definitions, repetitions| {
         let second = Thrift::default().int(5, definitions).int(6, repetitions);
         let header = Thrift::default().int(1, 3).int(2, 9).int(3, 9).structure(8, second).end();
         [header, vec![7; 9]].concat()
     };
-    assert_eq!(page(&levels(4, 3)).map(|parts| (parts.plain.len(), parts.unpacked_bytes)), Some((7, 2)));
-    assert!(page(&levels(5, 5)).is_none(), "more levels than bytes");
-    assert!(page(&levels(i32::MAX.into(), i32::MAX.into())).is_none());
-    assert!(page(&levels(-1, 1)).is_none());
+    let lens = pages(&levels(4, 3)).map(|pages| (pages[0].plain.len(), pages[0].unpacked_bytes));
+    assert_eq!(lens, Some((7, 2)));
+    assert!(pages(&levels(5, 5)).is_none(), "more levels than bytes");
+    assert!(pages(&levels(i32::MAX.into(), i32::MAX.into())).is_none());
+    assert!(pages(&levels(-1, 1)).is_none());
 }
 
-/// Nested columns have paths; pages and dictionaries are numbered through all groups of rows.
+/// Nested columns have paths; runs are numbered through all groups of rows.
 #[test]
-fn pages_are_named_by_column_and_numbered() {
+fn runs_are_named_by_column_and_numbered() {
     let cut = cut_and_rejoin(&table("pyarrow-v1"));
     let counts = counts(&cut);
     let names: Vec<_> = counts.keys().filter(|name| !name.contains('/')).copied().collect();
     assert_eq!(names, ["flag", "id", "place.x", "place.y.z", "score", "tags.list.element", "word"]);
-    assert_eq!(counts["word/dictionary"], 3, "one in each group of rows");
-    assert!(counts["word"] > 3 && !counts.contains_key("flag/dictionary"), "{counts:?}");
+    assert_eq!(counts["word"], 3, "one in each group of rows");
     for name in counts.keys() {
         let numbers = named(&cut).into_iter().filter(|segment| segment.name == *name);
         assert!(numbers.map(|segment| segment.slice as usize).eq(0..counts[name]), "{name}");
     }
+}
+
+/// What is missing and what repeats is told by levels, whose number the schema gives.
+#[test]
+fn columns_have_layouts_and_levels() {
+    let found = columns(&table("pyarrow-v1")).unwrap();
+    let levels = |path: &str| {
+        let column = found.iter().find(|column| column.path == path).unwrap();
+        (column.physical, column.max_definition, column.max_repetition)
+    };
+    assert_eq!(levels("word"), (Physical::Bytes, 1, 0));
+    assert_eq!(levels("flag"), (Physical::Boolean, 1, 0));
+    assert_eq!((levels("tags.list.element").1, levels("tags.list.element").2), (3, 1));
+    assert_eq!(levels("place.y.z").1, 3);
+    assert!(columns(&b"PAR1 and nothing else".as_slice()).unwrap().is_empty());
 }
 
 /// No two segments may pass for the same, whatever columns are called.
@@ -208,7 +227,7 @@ fn every_damage_of_a_small_table_tiles() {
 fn of_long_pages_little_is_read() {
     let table = Repeating::new(1000, 9 << 20);
     let cut = cut(&table).unwrap();
-    assert_eq!(named(&cut).len(), 1001, "pages are not sliced");
+    assert_eq!(named(&cut).len(), 1001, "one page is enough for a run");
     let read = table.read.read_bytes.load(Relaxed);
     assert!(read < 1001 * 5000, "{read} bytes of {} were read", table.len());
 }
@@ -221,7 +240,7 @@ fn a_page_that_is_too_long_is_cut_by_content() {
     let cut = cut_and_rejoin(&file.chunk(&[&[1; 9], &long, &[2; 9]]).finish());
     let pages: Vec<_> = named(&cut).into_iter().filter(|segment| segment.name == "x").collect();
     let numbers: Vec<_> = pages.iter().map(|page| page.slice).collect();
-    assert_eq!((cut.format(), numbers), (Format::Parquet, vec![0, 2]));
+    assert_eq!((cut.format(), numbers), (Format::Parquet, vec![0, 1]));
     assert_eq!(pages[1].range.end - pages[1].range.start, Parquet::page_header(0, 9).len() as u64 + 9);
 }
 

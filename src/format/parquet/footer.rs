@@ -17,6 +17,9 @@ const MAX_COLUMNS: usize = 1 << 18;
 const MAX_PATHS_BYTES: usize = 16 << 20;
 /// Groups in groups.
 const MAX_DEPTH: usize = 64;
+/// How often an element may stand in its group: once; 1 is not at all or once.
+const REQUIRED: i64 = 0;
+const REPEATED: i64 = 2;
 /// Length of the footer and magic, behind it.
 const END_BYTES: u64 = 8;
 
@@ -25,16 +28,73 @@ const END_BYTES: u64 = 8;
 pub(super) struct Footer {
     /// Where it lies in the file, with its length and the magic behind it.
     pub range: Range<u64>,
-    /// Paths of the columns that hold values, names joined by dots.
-    pub paths: Vec<String>,
+    /// Those that hold values.
+    pub columns: Vec<Column>,
     /// In the order of the footer.
     pub chunks: Vec<Chunk>,
+}
+
+/// A column that holds values.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Column {
+    /// Its name and those of the groups that it lies in, joined by dots.
+    pub path: String,
+    pub physical: Physical,
+    /// How many of the groups and itself may be missing, and how many repeated.
+    pub max_definition: u8,
+    pub max_repetition: u8,
+}
+
+/// How a value is laid out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Physical {
+    Boolean,
+    Int32,
+    Int64,
+    Int96,
+    Float,
+    Double,
+    /// Bytes of any length.
+    Bytes,
+    /// Values of so many bytes.
+    Fixed(u32),
+}
+
+impl Physical {
+    /// Its number in `parquet.thrift`, and the width where it has one.
+    pub const fn tag(self) -> (u8, u32) {
+        match self {
+            Physical::Boolean => (0, 0),
+            Physical::Int32 => (1, 0),
+            Physical::Int64 => (2, 0),
+            Physical::Int96 => (3, 0),
+            Physical::Float => (4, 0),
+            Physical::Double => (5, 0),
+            Physical::Bytes => (6, 0),
+            Physical::Fixed(width) => (7, width),
+        }
+    }
+
+    /// The layout of that number and width.
+    pub const fn from_tag(tag: u8, width: u32) -> Option<Physical> {
+        Some(match (tag, width) {
+            (0, 0) => Physical::Boolean,
+            (1, 0) => Physical::Int32,
+            (2, 0) => Physical::Int64,
+            (3, 0) => Physical::Int96,
+            (4, 0) => Physical::Float,
+            (5, 0) => Physical::Double,
+            (6, 0) => Physical::Bytes,
+            (7, 1..) => Physical::Fixed(width),
+            _ => return None,
+        })
+    }
 }
 
 /// The values of a column in a group of rows.
 #[derive(Debug)]
 pub(super) struct Chunk {
-    /// Which of the paths.
+    /// Which of the columns.
     pub column: usize,
     /// Where its pages lie in the file.
     pub range: Range<u64>,
@@ -45,13 +105,13 @@ impl Footer {
     pub fn read(source: &dyn Source, magic: [u8; 4]) -> Result<Footer, Refusal> {
         let range = range(source, magic)?;
         let mut thrift = Thrift::new(Reader::new(source, range.start..range.end - END_BYTES));
-        let (mut paths, mut chunks) = (Vec::new(), Vec::new());
+        let (mut columns, mut chunks) = (Vec::new(), Vec::new());
         thrift.structure(|thrift, id, kind| match (id, kind) {
-            (2, Kind::List) => schema(thrift).map(|found| paths = found),
+            (2, Kind::List) => schema(thrift).map(|found| columns = found),
             (4, Kind::List) => thrift.structures(|thrift| group_of_rows(thrift, &mut chunks)),
             _ => thrift.pass(kind),
         })?;
-        Ok(Footer { range, paths, chunks })
+        Ok(Footer { range, columns, chunks })
     }
 }
 
@@ -67,8 +127,8 @@ fn range(source: &dyn Source, magic: [u8; 4]) -> Result<Range<u64>, Refusal> {
     start.map(|start| start..source.len()).ok_or(Refusal::Malformed)
 }
 
-/// The paths of the columns: the tree of the schema comes as a list, each group before what it holds.
-fn schema(thrift: &mut Thrift) -> Result<Vec<String>, Refusal> {
+/// The columns: the tree of the schema comes as a list, each group before what it holds.
+fn schema(thrift: &mut Thrift) -> Result<Vec<Column>, Refusal> {
     let mut tree = Tree::default();
     thrift.structures(|thrift| Element::read(thrift).and_then(|element| tree.add(&element)))?;
     Ok(tree.columns)
@@ -77,16 +137,20 @@ fn schema(thrift: &mut Thrift) -> Result<Vec<String>, Refusal> {
 /// A group or column of the schema.
 struct Element {
     name: String,
-    has_type: bool,
+    physical: Option<i64>,
+    width: i64,
+    repetition: i64,
     children: u64,
 }
 
 impl Element {
     fn read(thrift: &mut Thrift) -> Result<Element, Refusal> {
-        let (mut name, mut has_type, mut children) = (Vec::new(), false, 0);
+        let (mut name, mut physical, mut width, mut repetition, mut children) = (Vec::new(), None, 0, 0, 0);
         thrift.structure(|thrift, id, kind| {
             match (id, kind) {
-                (1, Kind::Int) => has_type = thrift.int().map(|_| true)?,
+                (1, Kind::Int) => physical = Some(thrift.int()?),
+                (2, Kind::Int) => width = thrift.int()?,
+                (3, Kind::Int) => repetition = thrift.int()?,
                 (4, Kind::Binary) => name = thrift.binary(MAX_NAME_BYTES)?,
                 (5, Kind::Int) => children = thrift.int()?,
                 _ => thrift.pass(kind)?,
@@ -95,15 +159,24 @@ impl Element {
         })?;
         let name = String::from_utf8(name).map_err(|_| Refusal::Malformed)?;
         let children = u64::try_from(children).map_err(|_| Refusal::Malformed)?;
-        Ok(Element { name, has_type, children })
+        Ok(Element { name, physical, width, repetition, children })
+    }
+
+    /// How its values are laid out; none for a group.
+    fn physical(&self) -> Result<Option<Physical>, Refusal> {
+        let Some(tag) = self.physical.filter(|_| self.children == 0) else { return Ok(None) };
+        let tag = u8::try_from(tag).map_err(|_| Refusal::Malformed)?;
+        let width = if tag == Physical::Fixed(1).tag().0 { self.width } else { 0 };
+        let physical = u32::try_from(width).ok().and_then(|width| Physical::from_tag(tag, width));
+        physical.map(Some).ok_or(Refusal::Malformed)
     }
 }
 
 /// The columns so far, and the groups that the next element lies in.
 #[derive(Default)]
 struct Tree {
-    columns: Vec<String>,
-    columns_bytes: usize,
+    columns: Vec<Column>,
+    paths_bytes: usize,
     has_root: bool,
     groups: Vec<Group>,
     /// Of the last element.
@@ -112,6 +185,8 @@ struct Tree {
 
 struct Group {
     path_len: usize,
+    max_definition: u8,
+    max_repetition: u8,
     /// Elements in it that did not come yet.
     left: u64,
 }
@@ -120,29 +195,37 @@ impl Tree {
     fn add(&mut self, element: &Element) -> Result<(), Refusal> {
         if !self.has_root {
             self.has_root = true;
-            self.groups.push(Group { path_len: 0, left: element.children });
+            let (path_len, max_definition, max_repetition) = (0, 0, 0);
+            self.groups.push(Group { path_len, max_definition, max_repetition, left: element.children });
             return Ok(());
         }
         while self.groups.pop_if(|group| group.left == 0).is_some() {}
         let group = self.groups.last_mut().ok_or(Refusal::Malformed)?;
         group.left -= 1;
         self.path.truncate(group.path_len);
+        let (max_definition, max_repetition) = (group.max_definition, group.max_repetition);
         if self.groups.len() > 1 {
             self.path.push('.');
         }
         self.path.push_str(&element.name);
 
-        let is_column = element.has_type && element.children == 0;
-        if is_column {
-            self.columns_bytes += self.path.len();
-            self.columns.push(self.path.clone());
-        } else {
-            self.groups.push(Group { path_len: self.path.len(), left: element.children });
+        let max_definition = max_definition + u8::from(element.repetition != REQUIRED);
+        let max_repetition = max_repetition + u8::from(element.repetition == REPEATED);
+        match element.physical()? {
+            Some(physical) => {
+                self.paths_bytes += self.path.len();
+                let path = self.path.clone();
+                self.columns.push(Column { path, physical, max_definition, max_repetition });
+            }
+            None => {
+                let (path_len, left) = (self.path.len(), element.children);
+                self.groups.push(Group { path_len, max_definition, max_repetition, left });
+            }
         }
         let is_sound = self.path.len() <= MAX_NAME_BYTES
             && self.groups.len() <= MAX_DEPTH
             && self.columns.len() <= MAX_COLUMNS
-            && self.columns_bytes <= MAX_PATHS_BYTES;
+            && self.paths_bytes <= MAX_PATHS_BYTES;
         is_sound.then_some(()).ok_or(Refusal::Malformed)
     }
 }

@@ -1,0 +1,277 @@
+//! Tables: runs of pages are stored as the cells that they hold, and these by the rows of the version before.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crossbeam_skiplist::SkipMap;
+
+use super::encoder::{Encoder, New, Outcome};
+use super::rows::{FormerRun, Rows};
+use crate::chain::{MAX_BYTES, MAX_LINKS};
+use crate::codec::column::{self, Former, MapAt};
+use crate::codec::{self, Base, Codec};
+use crate::format::{self, Dtype, PageKind, Segment, Source, is_coded};
+use crate::id::ObjectId;
+use crate::pack::{Bases, MAX_BASES, MAX_OBJECT_BYTES, Record};
+use crate::packing::Packer;
+use crate::table::{Cells, Kind, Run};
+
+/// After so many runs that no packer gives, none is looked for any more: each look takes a while.
+const MOST_FAILURES: usize = 8;
+/// Cells are stacked this deep: each step is a copy.
+const AIM_DEPTH: u8 = 24;
+/// A header of a page is looked for in so many bytes.
+const HEADER_BYTES: u64 = 4 << 10;
+/// Cells above this share of the pages are compared with having no rows to copy.
+const DOUBTFUL: usize = 4;
+
+/// What is known of a table while it is stored.
+pub(super) struct Table {
+    pub kinds: HashMap<String, Kind>,
+    /// The version before; none where there is none, or it has no rows in common.
+    pub rows: Option<Rows>,
+    pub last: Last,
+}
+
+/// What packed the pages of a file so far: one program packs them all.
+#[derive(Default)]
+pub(super) struct Last {
+    packer: SkipMap<(), Packer>,
+    failures: AtomicUsize,
+}
+
+impl Last {
+    pub fn packer(&self) -> Option<Packer> {
+        self.packer.get(&()).map(|entry| entry.value().clone())
+    }
+
+    fn remember(&self, packer: Option<Packer>) {
+        if let Some(packer) = packer.filter(|packer| self.packer().as_ref() != Some(packer)) {
+            self.packer.insert((), packer);
+        }
+    }
+
+    fn has_given_up(&self) -> bool {
+        self.failures.load(Ordering::Relaxed) >= MOST_FAILURES
+    }
+}
+
+/// The columns of a table, by their paths.
+pub(super) fn kinds(source: &dyn Source) -> std::io::Result<HashMap<String, Kind>> {
+    let columns = format::columns(source)?;
+    let kind = |column: format::Column| {
+        let format::Column { path, physical, max_definition, max_repetition } = column;
+        (path, Kind { physical, max_definition, max_repetition })
+    };
+    Ok(columns.into_iter().map(kind).collect())
+}
+
+/// Whether a run needs the dictionary that the one before it has or needs, too.
+pub(super) fn goes_on(source: &dyn Source, before: &Segment, next: &Segment) -> bool {
+    let begins_coded = || {
+        let len = (next.range.end - next.range.start).min(HEADER_BYTES);
+        let mut bytes = vec![0; len as usize];
+        source.read_at(&mut bytes, next.range.start).ok()?;
+        let parts = format::header(&bytes)?.without_body()?;
+        Some(parts.kind == PageKind::Values && is_coded(parts.encoding))
+    };
+    !next.name.is_empty() && before.name == next.name && begins_coded().unwrap_or(false)
+}
+
+/// A run of pages with its bytes.
+pub(super) struct Piece<'a> {
+    pub segment: &'a Segment,
+    pub bytes: &'a [u8],
+    pub object: ObjectId,
+}
+
+impl Encoder<'_> {
+    /// Encodes runs that share a dictionary; none for one that is better off as it is.
+    pub fn encode_chunk(&self, table: &Table, pieces: &[Piece<'_>]) -> Vec<Option<Outcome>> {
+        let nothing = || pieces.iter().map(|_| None).collect();
+        let Some(kind) = table.kinds.get(&pieces[0].segment.name).filter(|_| !table.last.has_given_up())
+        else {
+            return nothing();
+        };
+        let mut packer = table.last.packer();
+        let mut dictionary = None;
+        let runs: Vec<Option<Run>> = pieces
+            .iter()
+            .map(|piece| {
+                let run = Run::read(piece.bytes, *kind, &mut dictionary, &mut packer);
+                run.or_else(|| Run::unpack(piece.bytes, &mut packer))
+            })
+            .collect();
+        if runs.iter().all(Option::is_none) {
+            table.last.failures.fetch_add(1, Ordering::Relaxed);
+        }
+        table.last.remember(packer);
+        let cells = self.cells_of(table, pieces, &runs);
+        pieces.iter().enumerate().map(|(at, piece)| self.run_of(at, piece, &runs, &cells)).collect()
+    }
+
+    /// The object of a run, and of the cells that it needs.
+    fn run_of(
+        &self,
+        at: usize,
+        piece: &Piece<'_>,
+        runs: &[Option<Run<'_>>],
+        cells: &[Option<NewCells>],
+    ) -> Option<Outcome> {
+        let (run, own) = (runs[at].as_ref()?, cells[at].as_ref()?);
+        // The dictionary is of all runs, the numbers of a run's values of those up to it.
+        let needed = if at == 0 { 0..runs.len() } else { 0..at };
+        let others: Vec<usize> = needed
+            .filter(|other| *other != at && run.is_understood)
+            .filter(|other| runs[*other].as_ref().is_some_and(|run| run.is_understood))
+            .take(MAX_BASES - 1)
+            .collect();
+        let place = others.iter().filter(|other| **other < at).count();
+        let others_cells: Vec<&Cells> =
+            others.iter().filter_map(|other| Some(&runs[*other].as_ref()?.cells)).collect();
+        let encoded = codec::pages::encode(run, &others_cells, place, self.effort);
+        let used: Vec<&NewCells> =
+            std::iter::once(own).chain(others.iter().filter_map(|other| cells[*other].as_ref())).collect();
+        let bases = Bases::of(used.iter().map(|cells| cells.object))?;
+        let depth = used.iter().map(|cells| cells.depth).max()?;
+        let mut new: Vec<New> = used.iter().flat_map(|cells| cells.new.clone()).collect();
+        // A map of rows is for all columns.
+        let own_bytes = own.payload_bytes();
+        if own_bytes + encoded.payload.len() + Record::BYTES >= piece.bytes.len() {
+            return None;
+        }
+        let len = piece.bytes.len() as u32;
+        new.push(New { object: piece.object, len, encoded, base: Some((bases, depth)) });
+        Some(Outcome { object: piece.object, new })
+    }
+
+    /// The cells of the runs of a chunk as objects.
+    fn cells_of(
+        &self,
+        table: &Table,
+        pieces: &[Piece<'_>],
+        runs: &[Option<Run<'_>>],
+    ) -> Vec<Option<NewCells>> {
+        let mut room = Room { links: MAX_LINKS / 2, bytes: MAX_BYTES / 2 };
+        let cells = |(piece, run): (&Piece<'_>, &Option<Run<'_>>)| {
+            let run = run.as_ref()?;
+            let bytes = run.cells.encode();
+            (bytes.len() <= MAX_OBJECT_BYTES as usize).then_some(())?;
+            let object = ObjectId::of(&bytes);
+            if let Some(depth) = self.depth_of_known(&object) {
+                return Some(NewCells { object, depth, new: Vec::new() });
+            }
+            if !run.is_understood {
+                return Some(self.bodies_of(piece.segment, object, &bytes));
+            }
+            let rows = table.rows.as_ref();
+            let by_rows =
+                rows.and_then(|rows| self.by_rows(rows, piece, &run.cells, object, bytes.len(), &mut room));
+            if let Some(by_rows) =
+                by_rows.as_ref().filter(|by_rows| by_rows.payload_bytes() * DOUBTFUL < piece.bytes.len())
+            {
+                return Some(by_rows.clone());
+            }
+            let encoded = column::encode(&run.cells, self.effort);
+            if let Some(by_rows) = by_rows.filter(|by_rows| by_rows.payload_bytes() < encoded.payload.len()) {
+                return Some(by_rows);
+            }
+            let new = New { object, len: bytes.len() as u32, encoded, base: None };
+            Some(NewCells { object, depth: 0, new: vec![new] })
+        };
+        pieces.iter().zip(runs).map(cells).collect()
+    }
+
+    /// Cells by the rows of the version before.
+    fn by_rows(
+        &self,
+        rows: &Rows,
+        piece: &Piece<'_>,
+        cells: &Cells,
+        object: ObjectId,
+        len: usize,
+        room: &mut Room,
+    ) -> Option<NewCells> {
+        let found = rows.of(piece.segment)?;
+        let mut depth = 0;
+        let mut links = HashMap::new();
+        for former in &found.formers {
+            let chain = self.store.chain(&former.object).ok()?;
+            depth = depth.max(chain.top().record.depth);
+            links.extend(
+                chain.links().iter().map(|link| (link.record.object, u64::from(link.record.logical_len))),
+            );
+        }
+        (depth < AIM_DEPTH && found.formers.len() < MAX_BASES).then_some(())?;
+        room.take(links.len() + 2, links.values().sum::<u64>() + 2 * len as u64)?;
+        let theirs: Option<Vec<_>> = found.formers.iter().map(|former| former_cells(self, former)).collect();
+        let theirs = theirs?;
+        let formers: Vec<Former> = found
+            .formers
+            .iter()
+            .zip(&theirs)
+            .map(|(former, cells)| Former { cells, start: former.start })
+            .collect();
+        let encoded = column::encode_rows(cells, &found.map, found.at, &formers, self.effort)?;
+        let mut new = Vec::new();
+        let mut bases = Vec::new();
+        if found.at != MapAt::Here {
+            let map = found.object;
+            bases.push(map.object);
+            if self.depth_of_known(&map.object).is_none() {
+                new.push(New { object: map.object, len: map.len, encoded: map.encoded.clone(), base: None });
+            }
+        }
+        bases.extend(found.formers.iter().map(|former| former.object));
+        let base = Some((Bases::of(bases).filter(|bases| !bases.is_empty())?, depth));
+        new.push(New { object, len: len as u32, encoded, base });
+        Some(NewCells { object, depth: depth + 1, new })
+    }
+
+    /// Bodies of pages, as a difference to those of the same run before.
+    fn bodies_of(&self, segment: &Segment, object: ObjectId, bytes: &[u8]) -> NewCells {
+        let base = self.counterpart(segment).and_then(|(found, _)| {
+            let bodies = *found.record.bases.first().filter(|_| found.record.codec == Codec::Pages)?;
+            self.base_at(self.store.find(&bodies).ok()?, Dtype::Bytes)
+        });
+        let with: Vec<Base> = base.as_ref().map(|base| base.bases()).unwrap_or_default();
+        let encoded = codec::encode(bytes, Dtype::Bytes, 0, &with, self.effort);
+        let base = base.and_then(|base| Some((base.ids(encoded.codec)?, base.depth)));
+        let depth = base.map_or(0, |(_, depth)| depth + 1);
+        let new = New { object, len: bytes.len() as u32, encoded, base };
+        NewCells { object, depth, new: vec![new] }
+    }
+}
+
+fn former_cells(encoder: &Encoder<'_>, former: &FormerRun) -> Option<Cells> {
+    Cells::decode(&encoder.store.get_base(&former.object).ok()?)
+}
+
+/// Cells that have to be stored, or are known.
+#[derive(Clone)]
+struct NewCells {
+    object: ObjectId,
+    depth: u8,
+    new: Vec<New>,
+}
+
+impl NewCells {
+    /// Bytes that the cells themselves take, and nothing below them.
+    fn payload_bytes(&self) -> usize {
+        self.new.last().map_or(0, |new| new.encoded.payload.len())
+    }
+}
+
+/// What a chain may still have.
+struct Room {
+    links: usize,
+    bytes: u64,
+}
+
+impl Room {
+    fn take(&mut self, links: usize, bytes: u64) -> Option<()> {
+        self.links = self.links.checked_sub(links)?;
+        self.bytes = self.bytes.checked_sub(bytes)?;
+        Some(())
+    }
+}

@@ -1,0 +1,187 @@
+//! A run of pages of one chunk: its cells, and how its pages follow from them.
+
+use crate::format::{self, PageKind, PageParts, Physical};
+use crate::packing::{self, Packer};
+
+use super::cells::{Cells, Items, MAX_ENTRIES};
+use super::dictionary::Dictionary;
+use super::page::{self, Kind, Layout, PageItems};
+use super::values::Values;
+
+/// Most bytes of all pages of a run when they are unpacked.
+const MAX_UNPACKED_BYTES: usize = 30 << 20;
+
+/// What a run of pages holds.
+#[derive(Debug)]
+pub struct Run<'a> {
+    pub cells: Cells,
+    pub pages: Vec<Page<'a>>,
+    /// Whether the cells are those of the column, and not the bodies of the pages.
+    pub is_understood: bool,
+}
+
+/// One page.
+#[derive(Debug)]
+pub struct Page<'a> {
+    pub parts: PageParts<'a>,
+    /// What packs the body behind `parts.plain`; none where it is not packed.
+    pub packer: Option<Packer>,
+    /// Unpacked, levels first.
+    pub body: Vec<u8>,
+    /// None for a dictionary.
+    pub layout: Option<Layout>,
+}
+
+impl<'a> Run<'a> {
+    /// Reads the pages; none where they are not understood, or no packer gives them back.
+    ///
+    /// `dictionary` is the chunk's, which its first run sets. `packer` is what is tried first, and what was found.
+    pub fn read(
+        bytes: &'a [u8],
+        kind: Kind,
+        dictionary: &mut Option<Values>,
+        packer: &mut Option<Packer>,
+    ) -> Option<Run<'a>> {
+        let mut reader =
+            Reader { kind, dictionary, packer, repetitions: vec![], definitions: vec![], items: vec![] };
+        let mut pages = Vec::new();
+        let mut left = MAX_UNPACKED_BYTES;
+        let mut entries = 0;
+        for parts in format::pages(bytes)? {
+            left = left.checked_sub(parts.plain.len().checked_add(parts.unpacked_bytes)?)?;
+            entries += if parts.kind == PageKind::Values { parts.values } else { 0 };
+            (entries <= MAX_ENTRIES).then_some(())?;
+            pages.push(reader.page(parts)?);
+        }
+        Some(Run { cells: reader.finish(entries)?, pages, is_understood: true })
+    }
+
+    /// The same where pages are written in a way that is not known: their bodies take the place of cells.
+    pub fn unpack(bytes: &'a [u8], packer: &mut Option<Packer>) -> Option<Run<'a>> {
+        let mut left = MAX_UNPACKED_BYTES;
+        let mut values = Values::none(Physical::Bytes);
+        let mut pages = Vec::new();
+        for parts in format::pages(bytes)? {
+            left = left.checked_sub(parts.plain.len().checked_add(parts.unpacked_bytes)?)?;
+            let (found, body) = unpack(&parts, packer)?;
+            values.push(&body);
+            pages.push(Page { parts, packer: Some(found), body, layout: None });
+        }
+        let cells = Cells {
+            physical: Physical::Bytes,
+            max_definition: 0,
+            max_repetition: 0,
+            entries: values.len(),
+            repetitions: Vec::new(),
+            definitions: Vec::new(),
+            items: Items::Plain(values),
+        };
+        Some(Run { cells, pages, is_understood: false })
+    }
+}
+
+/// The body of a page, and what packs it; none where nothing does.
+fn unpack(parts: &PageParts<'_>, packer: &mut Option<Packer>) -> Option<(Packer, Vec<u8>)> {
+    let (found, unpacked) = packing::find_like(parts.packed, Some(parts.unpacked_bytes), packer.as_ref())?;
+    *packer = Some(found.clone());
+    let body = if parts.plain.is_empty() { unpacked } else { [parts.plain, &unpacked].concat() };
+    Some((found, body))
+}
+
+/// What was read so far.
+struct Reader<'r> {
+    kind: Kind,
+    dictionary: &'r mut Option<Values>,
+    packer: &'r mut Option<Packer>,
+    repetitions: Vec<u8>,
+    definitions: Vec<u8>,
+    items: Vec<PageItems>,
+}
+
+impl Reader<'_> {
+    fn page<'a>(&mut self, parts: PageParts<'a>) -> Option<Page<'a>> {
+        // Bytes as many as unpacked ones are most likely not packed at all.
+        if parts.packed.len() == parts.unpacked_bytes {
+            let body = [parts.plain, parts.packed].concat();
+            if let Some(layout) = self.body(&parts, &body) {
+                return Some(Page { parts, packer: None, body, layout });
+            }
+        }
+        let (packer, body) = unpack(&parts, self.packer)?;
+        let layout = self.body(&parts, &body)?;
+        Some(Page { parts, packer: Some(packer), body, layout })
+    }
+
+    /// Takes in what a body holds, and tells how it follows from that; nothing for a dictionary.
+    fn body(&mut self, parts: &PageParts<'_>, body: &[u8]) -> Option<Option<Layout>> {
+        if parts.kind == PageKind::Dictionary {
+            (self.dictionary.is_none() && self.items.is_empty()).then_some(())?;
+            let mut values = Values::none(self.kind.physical);
+            values.read_plain(false, body, parts.values)?.is_empty().then_some(())?;
+            *self.dictionary = Some(values);
+            return Some(None);
+        }
+        let entries = self.dictionary.as_ref().map_or(0, Values::len);
+        let content = page::read(self.kind, parts, body, entries)?;
+        self.repetitions.extend(content.repetitions);
+        self.definitions.extend(content.definitions);
+        self.items.push(content.items);
+        Some(Some(content.layout))
+    }
+
+    fn finish(self, entries: usize) -> Option<Cells> {
+        let Kind { physical, max_definition, max_repetition } = self.kind;
+        let items = items(Values::none(physical), self.items, self.dictionary.as_ref())?;
+        let (repetitions, definitions) = (self.repetitions, self.definitions);
+        Some(Cells { physical, max_definition, max_repetition, entries, repetitions, definitions, items })
+    }
+}
+
+/// The items of several pages together: coded where one page is.
+fn items(none: Values, pages: Vec<PageItems>, dictionary: Option<&Values>) -> Option<Items> {
+    let is_coded = pages.iter().any(|items| matches!(items, PageItems::Codes(codes) if !codes.is_empty()));
+    let is_plain = pages.iter().any(|items| matches!(items, PageItems::Plain(_)));
+    if !is_coded {
+        let mut values = none;
+        for items in pages {
+            match items {
+                PageItems::Plain(more) if values.is_empty() => values = more,
+                PageItems::Plain(more) => values.extend(&more, 0..more.len()),
+                PageItems::Codes(_) => {}
+            }
+        }
+        return Some(Items::Plain(values));
+    }
+    let dictionary = dictionary?;
+    let mut own = vec![u32::MAX; dictionary.len()];
+    let mut codes = Vec::new();
+    if !is_plain {
+        let mut values = none;
+        for items in &pages {
+            let PageItems::Codes(numbers) = items else { continue };
+            codes.extend(numbers.iter().map(|number| {
+                let code = &mut own[*number as usize];
+                if *code == u32::MAX {
+                    *code = values.len() as u32;
+                    values.push(dictionary.get(*number as usize));
+                }
+                *code
+            }));
+        }
+        return Some(Items::Coded { codes, dictionary: values });
+    }
+    let mut values = Dictionary::of(none);
+    for items in &pages {
+        match items {
+            PageItems::Codes(numbers) => codes.extend(numbers.iter().map(|number| {
+                let code = &mut own[*number as usize];
+                if *code == u32::MAX {
+                    *code = values.number(dictionary.get(*number as usize));
+                }
+                *code
+            })),
+            PageItems::Plain(more) => codes.extend(more.iter().map(|value| values.number(value))),
+        }
+    }
+    Some(Items::Coded { codes, dictionary: values.into_values() })
+}
