@@ -28,6 +28,7 @@ mod rare;
 mod samples;
 mod shifts;
 mod sniff;
+pub mod sorted;
 mod symbol;
 mod table;
 #[cfg(test)]
@@ -68,6 +69,8 @@ pub enum Codec {
     Column = 11,
     /// Cells by the rows of others.
     ColumnRows = 12,
+    /// A map of the rows of a table that was sorted (see `sorted`).
+    Sorted = 13,
 }
 
 /// An encoded object.
@@ -141,6 +144,7 @@ impl Codec {
             10 => Codec::Pages,
             11 => Codec::Column,
             12 => Codec::ColumnRows,
+            13 => Codec::Sorted,
             _ => return None,
         })
     }
@@ -161,7 +165,7 @@ impl Codec {
             Codec::Raw | Codec::Zstd | Codec::Planes | Codec::Column => 0,
             Codec::Ulp | Codec::ZstdPatch | Codec::Quantised | Codec::LowRank => 1,
             Codec::UlpChain => 2,
-            Codec::Derived | Codec::Packed | Codec::Pages | Codec::ColumnRows => 1,
+            Codec::Derived | Codec::Packed | Codec::Pages | Codec::ColumnRows | Codec::Sorted => 1,
         }
     }
 }
@@ -254,6 +258,7 @@ pub fn decode(
         Codec::Pages => pages::decode(payload, bases, decoded_len),
         Codec::Column => column::decode(payload, decoded_len),
         Codec::ColumnRows => column::decode_rows(payload, bases, decoded_len),
+        Codec::Sorted => sorted::decode(payload, bases, decoded_len),
         Codec::ZstdPatch => zstd::decompress_patch(payload, base(0)?, decoded_len),
     }
 }

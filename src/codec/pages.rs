@@ -5,14 +5,16 @@
 //!
 //! Where pages are written in a way that is not known here, their bodies stand for the cells, one value each.
 //!
-//! Payload (docs/format.md, "Payloads"): the length of the plan, and the plan as a zstd frame: the place of the run
-//! among those with its dictionary, the headers of the pages, and for each page how it follows from the cells.
+//! Payload (docs/format.md, "Payloads"): the length of the plan, and the plan as a zstd frame that continues the least
+//! and the greatest value of the cells: the place of the run among those with its dictionary, the headers of the pages, and for each page how it follows from the cells.
 
 use super::payload::{Reader, put_count, put_stream};
 use super::{Codec, DecodeError, Effort, Encoded, zstd};
 use crate::format::{PageKind, PageParts, header};
 use crate::packing::Packer;
-use crate::table::{Cells, Dictionary, Items, Layout, NumberRun, Run, Shape, Stretch, Values, write};
+use crate::table::{
+    Cells, Dictionary, Items, Layout, NumberRun, Run, Shape, Stretch, Values, extremes, write,
+};
 
 /// Longest plan: headers, and what is left over.
 const MAX_PLAN_BYTES: usize = 32 << 20;
@@ -69,34 +71,48 @@ pub fn encode(run: &Run<'_>, others: &[&Cells], place: usize, effort: Effort) ->
     }
     let mut payload = Vec::new();
     put_count(&mut payload, plan.len());
-    payload.extend(zstd::compress(&plan, LEVEL));
+    payload.extend(zstd::patch_at(&plan, &context(&run.cells), LEVEL));
     Encoded { codec: Codec::Pages, payload }
 }
 
 /// Plans are short and all alike.
-const LEVEL: i32 = 12;
+const LEVEL: i32 = 19;
+/// Longest value that headers may tell as the least or the greatest.
+const MAX_EXTREME_BYTES: usize = 4 << 10;
 
-/// Whether some page is written in a way that does not follow from its cells.
-pub fn leaves_something(payload: &[u8]) -> Result<bool, DecodeError> {
-    Ok(plan_of(payload)?.first().is_some_and(|form| form & LEFT_OVER != 0))
+/// What is found in headers: the least and the greatest value, as statistics.
+fn context(own: &Cells) -> Vec<u8> {
+    extremes(own)
+        .into_iter()
+        .flatten()
+        .filter(|value| value.len() <= MAX_EXTREME_BYTES)
+        .flatten()
+        .copied()
+        .collect()
 }
 
-fn plan_of(payload: &[u8]) -> Result<Vec<u8>, DecodeError> {
+/// Whether some page is written in a way that does not follow from its cells, which are the first base.
+pub fn leaves_something(payload: &[u8], own: &[u8]) -> Result<bool, DecodeError> {
+    let cells = Cells::decode(own).ok_or(DecodeError::Invalid { what: "cells" })?;
+    Ok(plan_of(payload, &cells)?.first().is_some_and(|form| form & LEFT_OVER != 0))
+}
+
+fn plan_of(payload: &[u8], own: &Cells) -> Result<Vec<u8>, DecodeError> {
     let mut reader = Reader::new(payload);
     let len = reader.count("length of the plan")?;
     if len > MAX_PLAN_BYTES {
         return Err(DecodeError::Invalid { what: "length of the plan" });
     }
-    zstd::decompress(reader.take(reader.remaining(), "plan")?, len)
+    zstd::decompress_patch(reader.take(reader.remaining(), "plan")?, &context(own), len)
 }
 
 /// Decodes to `decoded_len` bytes; takes some times as many more.
 pub(super) fn decode(payload: &[u8], bases: &[&[u8]], decoded_len: usize) -> Result<Vec<u8>, DecodeError> {
     let invalid = |what| DecodeError::Invalid { what };
-    let plan = plan_of(payload)?;
     let cells: Option<Vec<Cells>> = bases.iter().map(|base| Cells::decode(base)).collect();
     let cells = cells.ok_or(invalid("cells"))?;
     let (own, others) = cells.split_first().ok_or(DecodeError::NoBase)?;
+    let plan = plan_of(payload, own)?;
 
     let mut reader = Reader::new(&plan);
     let is_understood = reader.byte("form")? & BODIES == 0;

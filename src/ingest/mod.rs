@@ -6,6 +6,7 @@
 mod encoder;
 mod packs;
 mod rows;
+mod sorting;
 mod table;
 
 use std::io;

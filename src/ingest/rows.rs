@@ -9,6 +9,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::table::goes_on;
+
 use crate::alignment::{Uses, align};
 use crate::codec::column::MapAt;
 use crate::codec::{self, Codec, Effort, Encoded};
@@ -18,19 +19,18 @@ use crate::id::ObjectId;
 use crate::packing::Packer;
 use crate::recipe::{Part, Recipe};
 use crate::store::Store;
-use crate::table::{Cells, Kind, RowMap, Run, add_hashes};
+use crate::table::{Cells, Kind, RowMap, Run, add_hashes, can_cast};
 
 /// A map is an object when it has more bytes than two ids take.
 const MAX_MAP_BYTES: usize = 64;
 /// Most rows that one map tells of.
-const MAX_MAP_ROWS: usize = 2 << 20;
+const MAX_MAP_ROWS: usize = 4 << 20;
 
 /// The rows of a new table, and where they come from.
 pub(super) struct Rows {
     /// By where the runs of pages begin in the file.
     places: HashMap<u64, Range<usize>>,
-    /// The cells of the version before, by the paths of the columns.
-    columns: HashMap<String, Vec<FormerRun>>,
+    columns: Formers,
     /// Where rows come from, by the first of them.
     maps: BTreeMap<usize, Map>,
 }
@@ -44,6 +44,9 @@ pub(super) struct FormerRun {
     rows: u32,
 }
 
+/// The cells of the version before, by the paths of the columns.
+pub(super) type Formers = HashMap<String, Vec<FormerRun>>;
+
 /// Where the rows of a stretch of the table come from.
 struct Map {
     map: RowMap,
@@ -56,6 +59,8 @@ pub(super) struct MapObject {
     pub object: ObjectId,
     pub len: u32,
     pub encoded: Encoded,
+    /// The cells that it follows from, where rows were sorted.
+    pub bases: Vec<ObjectId>,
 }
 
 /// Where the rows of a run come from.
@@ -75,22 +80,17 @@ impl Rows {
         kinds: &HashMap<String, Kind>,
         base: &Recipe,
     ) -> Option<Rows> {
-        let mut columns: HashMap<&str, Vec<&Segment>> = HashMap::new();
-        for segment in cut.segments().iter().filter(|segment| kinds.contains_key(&segment.name)) {
-            columns.entry(&segment.name).or_default().push(segment);
-        }
-        let former = former_columns(base);
-        let common: Vec<_> = columns.into_iter().filter(|(name, _)| former.contains_key(name)).collect();
-        let compared = common.par_iter().filter_map(|(name, segments)| {
-            let (kind, parts) = (kinds[*name], &former[name]);
-            if is_same(source, segments, parts) {
-                return Some(Tables { has_same: true, ..Tables::default() });
-            }
-            let (old, runs) = hash_former(store, name, kind, parts)?;
-            let (new, places) = hash_new(source, name, kind, segments)?;
-            Some(Tables::of(name, (old, runs), (new, places)))
-        });
-        compared.reduce_with(Tables::join)?.compare()
+        let columns = columns_of(cut.segments().iter().filter_map(|segment| {
+            kinds.contains_key(&segment.name).then_some((segment.name.as_str(), segment))
+        }));
+        let former = columns_of(base.parts.iter().filter_map(|part| {
+            let tensor = base.tensor_of(part)?;
+            Some((tensor.name.as_str(), part))
+        }));
+        let tables = Both { store, source, kinds };
+        let compared = pairs(&columns, &former).into_par_iter().filter_map(|pair| tables.compare(&pair));
+        let rows = compared.reduce_with(Tables::join)?;
+        rows.compare(|map, hashes, formers| tables.sorting(&columns, map, hashes, formers))
     }
 
     /// Where the rows of a run of pages come from.
@@ -115,83 +115,147 @@ impl Rows {
     }
 }
 
-/// The parts of each column, in order.
-fn former_columns(base: &Recipe) -> HashMap<&str, Vec<&Part>> {
-    let mut columns: HashMap<&str, Vec<&Part>> = HashMap::new();
-    for part in &base.parts {
-        if let Some(tensor) = base.tensor_of(part) {
-            columns.entry(&tensor.name).or_default().push(part);
-        }
+/// What belongs to each column, in order, and the columns in the order in which they come first.
+fn columns_of<'a, T>(all: impl Iterator<Item = (&'a str, T)>) -> Vec<(&'a str, Vec<T>)> {
+    let mut columns: Vec<(&str, Vec<T>)> = Vec::new();
+    let mut places = HashMap::new();
+    for (name, one) in all {
+        let place = *places.entry(name).or_insert_with(|| {
+            columns.push((name, Vec::new()));
+            columns.len() - 1
+        });
+        columns[place].1.push(one);
     }
     columns
 }
 
-/// Whether a column has the same pages in both files.
-fn is_same(source: &dyn Source, segments: &[&Segment], parts: &[&Part]) -> bool {
-    let same = |(segment, part): (&&Segment, &&Part)| {
-        let len = segment.range.end - segment.range.start;
-        let read = || read(source, segment).is_some_and(|bytes| ObjectId::of(&bytes) == part.object);
-        len == u64::from(part.len) && read()
+/// A column of both tables.
+struct Pair<'a> {
+    name: &'a str,
+    segments: &'a [&'a Segment],
+    parts: &'a [&'a Part],
+    /// Whether it had another name, as far as one can tell: what is left over, in order.
+    is_renamed: bool,
+}
+
+fn pairs<'a>(
+    columns: &'a [(&'a str, Vec<&'a Segment>)],
+    former: &'a [(&'a str, Vec<&'a Part>)],
+) -> Vec<Pair<'a>> {
+    let known = |name: &str| former.iter().find(|(former, _)| *former == name);
+    let is_left = |name: &str| !columns.iter().any(|(column, _)| *column == name);
+    let mut left = former.iter().filter(|(name, _)| is_left(name) && !name.starts_with('/'));
+    let pair = |(name, segments): &'a (&'a str, Vec<&'a Segment>)| {
+        let found = known(name);
+        let (_, parts) = found.or_else(|| left.next())?;
+        Some(Pair { name, segments, parts, is_renamed: found.is_none() })
     };
-    segments.len() == parts.len() && segments.iter().zip(parts).all(same)
+    columns.iter().filter_map(pair).collect()
 }
 
-fn read(source: &dyn Source, segment: &Segment) -> Option<Vec<u8>> {
-    let mut bytes = vec![0; (segment.range.end - segment.range.start) as usize];
-    source.read_at(&mut bytes, segment.range.start).ok()?;
-    Some(bytes)
+/// Both tables.
+pub(super) struct Both<'a> {
+    pub store: &'a Store,
+    source: &'a dyn Source,
+    pub kinds: &'a HashMap<String, Kind>,
 }
 
-/// The hashes of a column's cells in a file of the store, and where the cells lie.
-fn hash_former(store: &Store, name: &str, kind: Kind, parts: &[&Part]) -> Option<(Vec<u64>, Vec<FormerRun>)> {
-    let (mut hashes, mut runs) = (Vec::new(), Vec::new());
-    for part in parts {
-        let record = store.find(&part.object).ok()?.record;
-        let object = *record.bases.first().filter(|_| record.codec == Codec::Pages)?;
-        let cells = Cells::decode(&store.get(&object).ok()?)?;
-        let start = hashes.len();
-        add(&cells, name, kind, &mut hashes)?;
-        let rows = (hashes.len() - start) as u32;
-        runs.push(FormerRun { object, start: u32::try_from(start).ok()?, rows });
-    }
-    Some((hashes, runs))
-}
-
-/// The hashes of a column's cells in a file, and which rows its runs and its chunks have.
-fn hash_new(
-    source: &dyn Source,
-    name: &str,
-    kind: Kind,
-    segments: &[&Segment],
-) -> Option<(Vec<u64>, Places)> {
-    let (mut hashes, mut places) = (Vec::new(), Places::default());
-    let (mut dictionary, mut packer): (_, Option<Packer>) = (None, None);
-    for (at, segment) in segments.iter().enumerate() {
-        let goes_on = at > 0 && goes_on(source, segments[at - 1], segment);
-        if !goes_on {
-            dictionary = None;
+impl Both<'_> {
+    fn compare(&self, pair: &Pair<'_>) -> Option<Tables> {
+        let kind = *self.kinds.get(pair.name)?;
+        if self.is_same(pair) {
+            return Some(Tables { has_same: true, ..Tables::default() });
         }
-        let bytes = read(source, segment)?;
-        let run = Run::read(&bytes, kind, &mut dictionary, &mut packer)?;
-        let start = hashes.len();
-        add(&run.cells, name, kind, &mut hashes)?;
-        places.add(segment.range.start, start..hashes.len(), goes_on);
+        let mut old = Column::of(pair.name, kind, !pair.is_renamed);
+        let mut former = Vec::new();
+        for part in pair.parts {
+            let object = self.cells_of(part)?;
+            let start = u32::try_from(old.hashes.len()).ok()?;
+            old.add(&Cells::decode(&self.store.get(&object).ok()?)?)?;
+            former.push(FormerRun { object, start, rows: old.hashes.len() as u32 - start });
+        }
+        let mut new = Column::of(pair.name, kind, old.is_compared);
+        let mut places = Places::default();
+        self.each_run(kind, pair.segments, |segment, goes_on, cells| {
+            let start = new.hashes.len();
+            new.add(&cells)?;
+            places.add(segment.range.start, start..new.hashes.len(), goes_on);
+            Some(())
+        })?;
+        u32::try_from(new.hashes.len()).ok()?;
+        Some(Tables::of(pair.name, old, former, new, places))
     }
-    u32::try_from(hashes.len()).ok()?;
-    Some((hashes, places))
+
+    /// Whether a column has the same pages in both files.
+    fn is_same(&self, pair: &Pair<'_>) -> bool {
+        let same = |(segment, part): (&&Segment, &&Part)| {
+            let len = segment.range.end - segment.range.start;
+            let read = || self.read(segment).is_some_and(|bytes| ObjectId::of(&bytes) == part.object);
+            len == u64::from(part.len) && read()
+        };
+        pair.segments.len() == pair.parts.len() && pair.segments.iter().zip(pair.parts).all(same)
+    }
+
+    /// The cells that a run of pages of the store is made from.
+    fn cells_of(&self, part: &Part) -> Option<ObjectId> {
+        let record = self.store.find(&part.object).ok()?.record;
+        record.bases.first().filter(|_| record.codec == Codec::Pages).copied()
+    }
+
+    /// The cells of a column's runs one after the other, and whether each needs the dictionary of the one before.
+    pub fn each_run(
+        &self,
+        kind: Kind,
+        segments: &[&Segment],
+        mut take: impl FnMut(&Segment, bool, Cells) -> Option<()>,
+    ) -> Option<()> {
+        let (mut dictionary, mut packer): (_, Option<Packer>) = (None, None);
+        for (at, segment) in segments.iter().enumerate() {
+            let goes_on = at > 0 && goes_on(self.source, segments[at - 1], segment);
+            if !goes_on {
+                dictionary = None;
+            }
+            let bytes = self.read(segment)?;
+            take(segment, goes_on, Run::read(&bytes, kind, &mut dictionary, &mut packer)?.cells)?;
+        }
+        Some(())
+    }
+
+    fn read(&self, segment: &Segment) -> Option<Vec<u8>> {
+        let mut bytes = vec![0; (segment.range.end - segment.range.start) as usize];
+        self.source.read_at(&mut bytes, segment.range.start).ok()?;
+        Some(bytes)
+    }
 }
 
-/// Appends the hashes of cells of that kind.
-fn add(cells: &Cells, name: &str, kind: Kind, hashes: &mut Vec<u64>) -> Option<()> {
-    let of = Kind {
-        physical: cells.physical,
-        max_definition: cells.max_definition,
-        max_repetition: cells.max_repetition,
-    };
-    (of == kind).then_some(())?;
-    let start = hashes.len();
-    hashes.resize(start + cells.rows(), 0);
-    add_hashes(cells, name, &mut hashes[start..]).then_some(())
+/// The hashes of a column's cells; zeros where they are not to be compared.
+struct Column<'a> {
+    name: &'a str,
+    kind: Kind,
+    is_compared: bool,
+    hashes: Vec<u64>,
+}
+
+impl Column<'_> {
+    fn of(name: &str, kind: Kind, is_compared: bool) -> Column<'_> {
+        Column { name, kind, is_compared, hashes: Vec::new() }
+    }
+
+    /// Adds cells; those of another layout are not compared, but may be cast.
+    fn add(&mut self, cells: &Cells) -> Option<()> {
+        let Kind { physical, max_definition, max_repetition } = self.kind;
+        let has_same_levels =
+            (cells.max_definition, cells.max_repetition) == (max_definition, max_repetition);
+        (has_same_levels && can_cast(cells.physical, physical)).then_some(())?;
+        if cells.physical != physical && self.is_compared {
+            self.is_compared = false;
+            self.hashes.fill(0);
+        }
+        let start = self.hashes.len();
+        self.hashes.resize(start + cells.rows(), 0);
+        let of_cells = &mut self.hashes[start..];
+        (!self.is_compared || add_hashes(cells, self.name, of_cells)).then_some(())
+    }
 }
 
 /// Which rows are where.
@@ -216,19 +280,27 @@ impl Places {
 struct Tables {
     old: Vec<u64>,
     new: Vec<u64>,
+    /// Whether the hashes are those of a column at least.
+    is_compared: bool,
     /// Whether a column is the same in both.
     has_same: bool,
     places: HashMap<u64, Range<usize>>,
     chunks: Vec<Range<usize>>,
-    columns: HashMap<String, Vec<FormerRun>>,
+    columns: Formers,
 }
 
 impl Tables {
     /// One column of both.
-    fn of(name: &str, old: (Vec<u64>, Vec<FormerRun>), new: (Vec<u64>, Places)) -> Tables {
-        let ((old, former), (new, Places { runs, chunks })) = (old, new);
-        let columns = HashMap::from([(name.to_owned(), former)]);
-        Tables { old, new, has_same: false, places: runs.into_iter().collect(), chunks, columns }
+    fn of(name: &str, old: Column<'_>, former: Vec<FormerRun>, new: Column<'_>, places: Places) -> Tables {
+        Tables {
+            old: old.hashes,
+            new: new.hashes,
+            is_compared: new.is_compared,
+            has_same: false,
+            places: places.runs.into_iter().collect(),
+            chunks: places.chunks,
+            columns: HashMap::from([(name.to_owned(), former)]),
+        }
     }
 
     /// The columns of both together; only the first ones where the others have not as many rows.
@@ -238,6 +310,10 @@ impl Tables {
             return Tables { has_same, ..other };
         }
         self.has_same = has_same;
+        // A column that says nothing must not decide how many rows there are.
+        if other.is_compared && !self.is_compared {
+            return Tables { has_same, ..other }.join(Tables { has_same, ..self });
+        }
         if (self.old.len(), self.new.len()) == (other.old.len(), other.new.len()) {
             for (sums, more) in [(&mut self.old, other.old), (&mut self.new, other.new)] {
                 sums.iter_mut().zip(more).for_each(|(sum, more)| *sum = sum.wrapping_add(more));
@@ -249,30 +325,39 @@ impl Tables {
         self
     }
 
-    fn compare(self) -> Option<Rows> {
-        let Tables { old, new, has_same, places, chunks, columns } = self;
-        (!columns.is_empty()).then_some(())?;
-        let runs = if is_in_place(&old, &new, has_same) {
-            in_place(&old, &new)
-        } else {
-            align(&old, &new, Uses::Any)
-        };
+    /// Finds the rows of one in the other. `sorted` is asked where they went everywhere.
+    fn compare(
+        self,
+        sorted: impl FnOnce(&RowMap, [&[u64]; 2], &Formers) -> Option<(RowMap, MapObject)>,
+    ) -> Option<Rows> {
+        let Tables { old, new, is_compared, has_same, places, chunks, columns } = self;
+        let is_in_place =
+            old.len() == new.len() && (has_same || !is_compared || half_is_in_place(&old, &new));
+        (is_in_place || is_compared).then_some(())?;
+        let runs = if is_in_place { in_place(&old, &new) } else { align(&old, &new, Uses::Any) };
         let map = RowMap::of(&runs, old.len());
-        let maps = longest(chunks).into_iter().map(|rows| {
-            let part = map.part(rows.start, rows.len());
-            let bytes = part.encode();
-            let encoded = codec::encode(&bytes, Dtype::Bytes, 0, &[], Effort::Push);
-            let object = MapObject { object: ObjectId::of(&bytes), len: bytes.len() as u32, encoded };
-            (rows.start, Map { map: part, rows: rows.len(), object })
+        let found = sorted(&map, [&old, &new], &columns).map(|(map, object)| {
+            let rows = map.rows();
+            BTreeMap::from([(0, Map { map, rows, object })])
         });
-        Some(Rows { places, columns, maps: maps.collect() })
+        let maps = found.unwrap_or_else(|| {
+            let maps = longest(chunks).into_iter().map(|rows| {
+                let part = map.part(rows.start, rows.len());
+                let bytes = part.encode();
+                let encoded = codec::encode(&bytes, Dtype::Bytes, 0, &[], Effort::Push);
+                let len = bytes.len() as u32;
+                let object = MapObject { object: ObjectId::of(&bytes), len, encoded, bases: Vec::new() };
+                (rows.start, Map { map: part, rows: rows.len(), object })
+            });
+            maps.collect()
+        });
+        Some(Rows { places, columns, maps })
     }
 }
 
-/// Whether rows stand where they stood.
-fn is_in_place(old: &[u64], new: &[u64], has_same: bool) -> bool {
-    let same = || old.iter().zip(new).filter(|(old, new)| old == new).count();
-    old.len() == new.len() && (has_same || same() * 2 >= new.len())
+/// Whether every second row at least stands where it stood.
+fn half_is_in_place(old: &[u64], new: &[u64]) -> bool {
+    old.iter().zip(new).filter(|(old, new)| old == new).count() * 2 >= new.len()
 }
 
 fn in_place(old: &[u64], new: &[u64]) -> Vec<RowsFrom> {
@@ -287,15 +372,19 @@ fn in_place(old: &[u64], new: &[u64]) -> Vec<RowsFrom> {
         .collect()
 }
 
-/// Those that lie in no other one; too long ones are left out.
+/// Those that lie in no other one, joined while they are not too long; longer ones are left out.
 fn longest(mut chunks: Vec<Range<usize>>) -> Vec<Range<usize>> {
     chunks.retain(|rows| rows.len() <= MAX_MAP_ROWS);
     chunks.sort_by_key(|rows| (rows.start, std::cmp::Reverse(rows.end)));
-    let mut end = 0;
-    chunks.retain(|rows| {
-        let is_new = rows.end > end;
-        end = end.max(rows.end);
-        is_new
-    });
-    chunks
+    let mut found: Vec<Range<usize>> = Vec::new();
+    for rows in chunks {
+        match found.last_mut() {
+            Some(last) if rows.end <= last.end => {}
+            Some(last) if rows.start == last.end && rows.end - last.start <= MAX_MAP_ROWS => {
+                last.end = rows.end
+            }
+            _ => found.push(rows),
+        }
+    }
+    found
 }

@@ -10,11 +10,11 @@ use super::rows::{FormerRun, Rows};
 use crate::chain::{MAX_BYTES, MAX_LINKS};
 use crate::codec::column::{self, Former, MapAt};
 use crate::codec::{self, Base, Codec};
-use crate::format::{self, Dtype, PageKind, Segment, Source, is_coded};
+use crate::format::{self, Dtype, PageKind, Physical, Segment, Source, is_coded};
 use crate::id::ObjectId;
 use crate::pack::{Bases, MAX_BASES, MAX_OBJECT_BYTES, Record};
 use crate::packing::Packer;
-use crate::table::{Cells, Kind, Run};
+use crate::table::{Cells, Kind, Run, cast};
 
 /// After so many runs that no packer gives, none is looked for any more: each look takes a while.
 const MOST_FAILURES: usize = 8;
@@ -195,8 +195,9 @@ impl Encoder<'_> {
         let found = rows.of(piece.segment)?;
         let mut depth = 0;
         let mut links = HashMap::new();
-        for former in &found.formers {
-            let chain = self.store.chain(&former.object).ok()?;
+        let maps = found.object.bases.iter().filter(|_| found.at != MapAt::Here);
+        for former in found.formers.iter().map(|former| &former.object).chain(maps) {
+            let chain = self.store.chain(former).ok()?;
             depth = depth.max(chain.top().record.depth);
             links.extend(
                 chain.links().iter().map(|link| (link.record.object, u64::from(link.record.logical_len))),
@@ -204,7 +205,8 @@ impl Encoder<'_> {
         }
         (depth < AIM_DEPTH && found.formers.len() < MAX_BASES).then_some(())?;
         room.take(links.len() + 2, links.values().sum::<u64>() + 2 * len as u64)?;
-        let theirs: Option<Vec<_>> = found.formers.iter().map(|former| former_cells(self, former)).collect();
+        let theirs: Option<Vec<_>> =
+            found.formers.iter().map(|former| former_cells(self, former, cells.physical)).collect();
         let theirs = theirs?;
         let formers: Vec<Former> = found
             .formers
@@ -219,10 +221,14 @@ impl Encoder<'_> {
             let map = found.object;
             bases.push(map.object);
             if self.depth_of_known(&map.object).is_none() {
-                new.push(New { object: map.object, len: map.len, encoded: map.encoded.clone(), base: None });
+                let below = Bases::of(map.bases.iter().copied()).filter(|bases| !bases.is_empty());
+                let base = below.map(|bases| (bases, depth));
+                new.push(New { object: map.object, len: map.len, encoded: map.encoded.clone(), base });
             }
         }
         bases.extend(found.formers.iter().map(|former| former.object));
+        // A map of sorted rows lies as deep as the cells may.
+        let depth = depth + u8::from(found.at != MapAt::Here && !found.object.bases.is_empty());
         let base = Some((Bases::of(bases).filter(|bases| !bases.is_empty())?, depth));
         new.push(New { object, len: len as u32, encoded, base });
         Some(NewCells { object, depth: depth + 1, new })
@@ -243,8 +249,9 @@ impl Encoder<'_> {
     }
 }
 
-fn former_cells(encoder: &Encoder<'_>, former: &FormerRun) -> Option<Cells> {
-    Cells::decode(&encoder.store.get_base(&former.object).ok()?)
+fn former_cells(encoder: &Encoder<'_>, former: &FormerRun, physical: Physical) -> Option<Cells> {
+    let cells = Cells::decode(&encoder.store.get_base(&former.object).ok()?)?;
+    if cells.physical == physical { Some(cells) } else { cast(&cells, physical) }
 }
 
 /// Cells that have to be stored, or are known.

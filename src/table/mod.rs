@@ -3,10 +3,12 @@
 //! A page comes back from its cells where the way it was written is one that is known; what is known here only
 //! decides how little is stored, never what comes back.
 
+mod cast;
 mod cells;
 mod dictionary;
 mod hashes;
 mod hybrid;
+mod order;
 mod page;
 mod row_map;
 mod rows;
@@ -14,10 +16,12 @@ mod run;
 mod values;
 mod varint;
 
+pub use cast::{can_cast, cast};
 pub use cells::{Cells, Items, MAX_ENTRIES};
 pub use dictionary::Dictionary;
 pub use hashes::add_hashes;
 pub use hybrid::{NumberRun, Shape};
+pub use order::{Direction, Ranks, extremes, sorted};
 pub use page::{Kind, Layout, Stretch, write};
 pub use row_map::{RowMap, RowRun};
 pub use rows::Rows;

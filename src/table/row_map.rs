@@ -51,7 +51,7 @@ impl RowMap {
     }
 
     /// Appends rows, joined to the last run where they go on.
-    fn push(&mut self, run: RowRun) {
+    pub(super) fn push(&mut self, run: RowRun) {
         if run.rows == 0 {
             return;
         }

@@ -12,7 +12,7 @@ use super::{
     Kind, MAX_BYTES, count_of, dtype_of, put_codes, put_kind, put_levels, take_codes, take_kind, take_levels,
 };
 use crate::format::Dtype;
-use crate::table::{Cells, Dictionary, Items, MAX_ENTRIES, RowMap, RowRun, Rows, Values};
+use crate::table::{Cells, Dictionary, Items, MAX_ENTRIES, RowMap, RowRun, Rows, Values, cast};
 
 /// Most bytes of old values that new ones may resemble.
 const CONTEXT_BYTES: usize = 4 << 20;
@@ -24,7 +24,7 @@ const MAP_IS_OBJECT: u8 = 1;
 const ANY_MAY_DIFFER: u8 = 2;
 const CODED: u8 = 4;
 
-/// Cells that others are compared with.
+/// Cells that others are compared with; they are cast to the layout of these, where they have another.
 #[derive(Clone, Copy)]
 pub struct Former<'a> {
     pub cells: &'a Cells,
@@ -117,15 +117,17 @@ pub(super) fn decode(payload: &[u8], bases: &[&[u8]]) -> Result<Cells, DecodeErr
         cells.iter().map(|_| Ok(reader.count("first row")? as u32)).collect::<Result<_, _>>()?;
     let (physical, max_definition, max_repetition) = take_kind(&mut reader)?;
     let kind = Kind { physical, max_definition, max_repetition };
-    let cells: Option<Vec<Cells>> = cells.iter().map(|base| Cells::decode(base)).collect();
+    let decoded = |base: &&[u8]| {
+        let cells = Cells::decode(base)?;
+        if cells.physical == physical { Some(cells) } else { cast(&cells, physical) }
+    };
+    let cells: Option<Vec<Cells>> = cells.iter().map(decoded).collect();
     let cells = cells.ok_or(invalid("cells"))?;
     let formers: Vec<Former> =
         cells.iter().zip(starts).map(|(cells, start)| Former { cells, start }).collect();
-    let is_same_kind = |cells: &Cells| {
-        (cells.physical, cells.max_definition, cells.max_repetition)
-            == (physical, max_definition, max_repetition)
-    };
-    if !cells.iter().all(is_same_kind) {
+    let has_same_levels =
+        |cells: &Cells| (cells.max_definition, cells.max_repetition) == (max_definition, max_repetition);
+    if !cells.iter().all(has_same_levels) {
         return Err(invalid("cells of another kind"));
     }
     let sources = Sources::of(&formers).ok_or(invalid("cells"))?;

@@ -1,0 +1,201 @@
+//! Rows in the order of some of their columns: what sorting gives, and which columns a table is sorted by.
+
+use std::cmp::Ordering;
+
+use crate::format::Physical;
+
+use super::cells::{Cells, Items};
+use super::dictionary::Dictionary;
+use super::row_map::{RowMap, RowRun};
+use super::values::Values;
+
+/// How one column orders rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Direction {
+    pub is_descending: bool,
+    pub has_nulls_first: bool,
+}
+
+impl Direction {
+    pub const ALL: [Direction; 4] = [
+        Direction { is_descending: false, has_nulls_first: false },
+        Direction { is_descending: true, has_nulls_first: false },
+        Direction { is_descending: false, has_nulls_first: true },
+        Direction { is_descending: true, has_nulls_first: true },
+    ];
+
+    /// How ranks compare, of which none is missing.
+    fn compare(self, a: Option<u32>, b: Option<u32>) -> Ordering {
+        match (a, b) {
+            (Some(a), Some(b)) if self.is_descending => b.cmp(&a),
+            (Some(a), Some(b)) => a.cmp(&b),
+            (None, None) => Ordering::Equal,
+            (None, Some(_)) if self.has_nulls_first => Ordering::Less,
+            (Some(_), None) if !self.has_nulls_first => Ordering::Less,
+            _ => Ordering::Greater,
+        }
+    }
+}
+
+/// The ranks of a column's cells among all of them, row by row.
+#[derive(Debug, Default)]
+pub struct Ranks(Vec<Option<u32>>);
+
+impl Ranks {
+    /// Of the cells of a column; none where cells repeat in a row.
+    pub fn of(runs: &[Cells]) -> Option<Ranks> {
+        let Some(first) = runs.first() else { return Some(Ranks::default()) };
+        let mut dictionary = Dictionary::of(Values::none(first.physical));
+        let mut ranks = Vec::new();
+        for cells in runs {
+            (cells.max_repetition == 0 && cells.physical == first.physical).then_some(())?;
+            let mut numbers: Vec<u32> = match &cells.items {
+                Items::Plain(values) => values.iter().map(|value| dictionary.number(value)).collect(),
+                Items::Coded { codes, dictionary: values } => {
+                    let numbers: Vec<u32> = values.iter().map(|value| dictionary.number(value)).collect();
+                    codes.iter().map(|code| numbers[*code as usize]).collect()
+                }
+            };
+            let mut next = numbers.drain(..);
+            ranks.extend(
+                (0..cells.entries).map(|entry| if cells.has_value(entry) { next.next() } else { None }),
+            );
+        }
+        let of_numbers = ranks_of(dictionary.values(), first.physical);
+        ranks.iter_mut().flatten().for_each(|rank| *rank = of_numbers[*rank as usize]);
+        Some(Ranks(ranks))
+    }
+
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// How many of the pairs of neighbours that are tied this puts in order; none where one is in the wrong order.
+    pub fn orders(&self, direction: Direction, tied: &[bool]) -> Option<usize> {
+        let mut ordered = 0;
+        for (pair, _) in self.0.windows(2).zip(tied).filter(|(_, tied)| **tied) {
+            match direction.compare(pair[0], pair[1]) {
+                Ordering::Less => ordered += 1,
+                Ordering::Equal => {}
+                Ordering::Greater => return None,
+            }
+        }
+        Some(ordered)
+    }
+
+    /// Takes away from the pairs of neighbours that are tied those that this tells apart.
+    pub fn untie(&self, tied: &mut [bool]) {
+        self.0.windows(2).zip(tied).for_each(|(pair, tied)| *tied &= pair[0] == pair[1]);
+    }
+}
+
+/// The least and the greatest value; none where there is no value.
+pub fn extremes(cells: &Cells) -> Option<[&[u8]; 2]> {
+    let (Items::Plain(values) | Items::Coded { dictionary: values, .. }) = &cells.items;
+    let compare = |a: &&[u8], b: &&[u8]| compare(a, b, cells.physical);
+    Some([values.iter().min_by(compare)?, values.iter().max_by(compare)?])
+}
+
+/// The ranks of different values; those that compare as equal have the same.
+fn ranks_of(values: &Values, physical: Physical) -> Vec<u32> {
+    let mut order: Vec<u32> = (0..values.len() as u32).collect();
+    let compare = |a: u32, b: u32| compare(values.get(a as usize), values.get(b as usize), physical);
+    order.sort_by(|a, b| compare(*a, *b));
+    let mut ranks = vec![0; values.len()];
+    let mut rank = 0;
+    for (place, number) in order.iter().enumerate() {
+        if place > 0 && compare(order[place - 1], *number) != Ordering::Equal {
+            rank += 1;
+        }
+        ranks[*number as usize] = rank;
+    }
+    ranks
+}
+
+fn compare(a: &[u8], b: &[u8], physical: Physical) -> Ordering {
+    fn both<const N: usize>(a: &[u8], b: &[u8]) -> Option<([u8; N], [u8; N])> {
+        Some((a.try_into().ok()?, b.try_into().ok()?))
+    }
+    let found = match physical {
+        Physical::Int32 => both(a, b).map(|(a, b)| i32::from_le_bytes(a).cmp(&i32::from_le_bytes(b))),
+        Physical::Int64 => both(a, b).map(|(a, b)| i64::from_le_bytes(a).cmp(&i64::from_le_bytes(b))),
+        Physical::Float => {
+            both(a, b).map(|(a, b)| real(f32::from_le_bytes(a).into(), f32::from_le_bytes(b).into()))
+        }
+        Physical::Double => both(a, b).map(|(a, b)| real(f64::from_le_bytes(a), f64::from_le_bytes(b))),
+        _ => None,
+    };
+    found.unwrap_or_else(|| a.cmp(b))
+}
+
+/// What is no number comes last.
+fn real(a: f64, b: f64) -> Ordering {
+    a.partial_cmp(&b).unwrap_or_else(|| a.is_nan().cmp(&b.is_nan()))
+}
+
+/// The map of rows that are sorted by these columns, the first one first; equal rows keep their order.
+pub fn sorted(keys: &[(Ranks, Direction)]) -> Option<RowMap> {
+    let rows = keys.first()?.0.len();
+    (keys.iter().all(|(ranks, _)| ranks.len() == rows)).then_some(())?;
+    let mut order: Vec<u32> = (0..u32::try_from(rows).ok()?).collect();
+    order.sort_by(|a, b| {
+        keys.iter().fold(Ordering::Equal, |found, (ranks, direction)| {
+            found.then_with(|| direction.compare(ranks.0[*a as usize], ranks.0[*b as usize]))
+        })
+    });
+    let mut map = RowMap::default();
+    order.iter().for_each(|row| map.push(RowRun { rows: 1, from: Some(*row), is_changed: false }));
+    Some(map)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cells(values: &[Option<i32>]) -> Cells {
+        let mut numbers = Values::none(Physical::Int32);
+        values.iter().flatten().for_each(|value| numbers.push(&value.to_le_bytes()));
+        Cells {
+            physical: Physical::Int32,
+            max_definition: 1,
+            max_repetition: 0,
+            entries: values.len(),
+            repetitions: Vec::new(),
+            definitions: values.iter().map(|value| u8::from(value.is_some())).collect(),
+            items: Items::Plain(numbers),
+        }
+    }
+
+    /// The map is what the sort gives, or all columns are wrong together.
+    #[test]
+    fn rows_are_sorted_by_several_columns() {
+        let first = || Ranks::of(&[cells(&[Some(2), None, Some(-1)]), cells(&[Some(2), Some(-1)])]).unwrap();
+        let second = || Ranks::of(&[cells(&[Some(1), Some(5), Some(3), Some(9), Some(2)])]).unwrap();
+        let rows = |keys: &[(Ranks, Direction)]| -> Vec<u32> {
+            let map = sorted(keys).unwrap();
+            map.runs.iter().flat_map(|run| (0..run.rows).map(|row| run.from.unwrap() + row)).collect()
+        };
+        let [up, down, up_nulls, _] = Direction::ALL;
+        assert_eq!(rows(&[(first(), up)]), [2, 4, 0, 3, 1]);
+        assert_eq!(rows(&[(first(), up_nulls)]), [1, 2, 4, 0, 3]);
+        assert_eq!(rows(&[(first(), up), (second(), up)]), [4, 2, 0, 3, 1]);
+        assert_eq!(rows(&[(first(), down), (second(), down)]), [3, 0, 2, 4, 1]);
+    }
+
+    #[test]
+    fn a_sorted_column_is_told() {
+        let ranks = Ranks::of(&[cells(&[Some(1), Some(1), Some(7), None])]).unwrap();
+        let mut tied = vec![true; 3];
+        let [up, down, up_nulls, _] = Direction::ALL;
+        assert_eq!(ranks.orders(up, &tied), Some(2));
+        assert_eq!((ranks.orders(down, &tied), ranks.orders(up_nulls, &tied)), (None, None));
+        ranks.untie(&mut tied);
+        assert_eq!(tied, [true, false, false]);
+        let found = cells(&[Some(3), None, Some(-2), Some(300)]);
+        assert_eq!(extremes(&found).unwrap(), [&(-2i32).to_le_bytes()[..], &300i32.to_le_bytes()]);
+    }
+}
