@@ -26,7 +26,8 @@ const NOT_PACKED: u8 = 0;
 const PACKED_AS_BEFORE: u8 = 1;
 const PACKED: u8 = 2;
 const AS_IS: u8 = 0;
-const LEAVES_SOMETHING: u8 = 1;
+const IS_PATCHED: u8 = 1;
+const DIFFERS_AT_SPOTS: u8 = 2;
 const NO_CODES: u8 = u8::MAX;
 
 /// Encodes a run that is number `place` of the runs with its dictionary; `others` are the cells of the others, in order.
@@ -61,9 +62,7 @@ pub fn encode(run: &Run<'_>, others: &[&Cells], place: usize, effort: Effort) ->
             plan.push(AS_IS);
         } else {
             plan[0] |= LEFT_OVER;
-            plan.push(LEAVES_SOMETHING);
-            put_count(&mut plan, page.body.len());
-            put_stream(&mut plan, &zstd::patch(&page.body, &made.unwrap_or_default(), effort));
+            put_left_over(&mut plan, &page.body, &made.unwrap_or_default(), effort);
         }
         if page.layout.is_none() && run.is_understood {
             numbers = chunk.numbers_of(&page.parts, &page.body);
@@ -149,15 +148,7 @@ pub(super) fn decode(payload: &[u8], bases: &[&[u8]], decoded_len: usize) -> Res
         };
         let body = match reader.byte("what is left over")? {
             AS_IS => made.ok_or(invalid("cells of a page"))?,
-            LEAVES_SOMETHING => {
-                let len = reader.count("length of a page")?;
-                if len > MAX_PLAN_BYTES {
-                    return Err(invalid("length of a page"));
-                }
-                let left = reader.stream("what is left over")?;
-                zstd::decompress_patch(left, &made.unwrap_or_default(), len)?
-            }
-            _ => return Err(invalid("what is left over")),
+            mode => take_left_over(&mut reader, mode, made.unwrap_or_default())?,
         };
         out.extend_from_slice(parts.header);
         // What stands before the packed part is known by its length alone.
@@ -178,6 +169,59 @@ pub(super) fn decode(payload: &[u8], bases: &[&[u8]], decoded_len: usize) -> Res
     match out.len() == decoded_len {
         true => Ok(out),
         false => Err(DecodeError::Length { what: "pages", expected: decoded_len, found: out.len() }),
+    }
+}
+
+/// Appends what makes a body of what follows from its cells: a few spots, or a patch.
+fn put_left_over(plan: &mut Vec<u8>, body: &[u8], made: &[u8], effort: Effort) {
+    let patch = zstd::patch(body, made, effort);
+    if let Some(spots) = spots(body, made).filter(|spots| spots.len() < patch.len()) {
+        plan.push(DIFFERS_AT_SPOTS);
+        put_stream(plan, &spots);
+        return;
+    }
+    plan.push(IS_PATCHED);
+    put_count(plan, body.len());
+    put_stream(plan, &patch);
+}
+
+/// Where two bodies of one length differ, and the bytes there: where encoders leave what was in their buffers.
+fn spots(body: &[u8], made: &[u8]) -> Option<Vec<u8>> {
+    (body.len() == made.len()).then_some(())?;
+    let mut spots = Vec::new();
+    let mut next = 0;
+    while let Some(start) = (next..body.len()).find(|at| body[*at] != made[*at]) {
+        let end = (start..body.len()).find(|at| body[*at] == made[*at]).unwrap_or(body.len());
+        put_count(&mut spots, start - next);
+        put_stream(&mut spots, &body[start..end]);
+        next = end;
+    }
+    Some(spots)
+}
+
+fn take_left_over(reader: &mut Reader<'_>, mode: u8, mut made: Vec<u8>) -> Result<Vec<u8>, DecodeError> {
+    let invalid = |what| DecodeError::Invalid { what };
+    match mode {
+        DIFFERS_AT_SPOTS => {
+            let mut spots = Reader::new(reader.stream("what is left over")?);
+            let mut at = 0usize;
+            while spots.remaining() > 0 {
+                at = at.saturating_add(spots.count("distance to a spot")?);
+                let bytes = spots.stream("bytes of a spot")?;
+                let end = at.saturating_add(bytes.len());
+                made.get_mut(at..end).ok_or(invalid("place of a spot"))?.copy_from_slice(bytes);
+                at = end;
+            }
+            Ok(made)
+        }
+        IS_PATCHED => {
+            let len = reader.count("length of a page")?;
+            if len > MAX_PLAN_BYTES {
+                return Err(invalid("length of a page"));
+            }
+            zstd::decompress_patch(reader.stream("what is left over")?, &made, len)
+        }
+        _ => Err(invalid("what is left over")),
     }
 }
 

@@ -6,6 +6,8 @@ use super::{DecodeError, Effort};
 
 /// log2 of the largest window that a frame may ask for: memory of the decoder.
 const MAX_WINDOW_BITS: u32 = 24;
+/// log2 of the smallest window that zstd knows.
+const MIN_WINDOW_BITS: u32 = 10;
 /// Bases beyond this are no dictionaries: their far end would lie outside the window.
 pub(super) const MAX_DICTIONARY_BYTES: usize = 8 << 20;
 
@@ -43,6 +45,9 @@ pub(super) fn compress_patch(bytes: &[u8], base: &[u8], effort: Effort) -> Optio
 fn continued(bytes: &[u8], base: &[u8], level: i32) -> Option<Vec<u8>> {
     let mut context = CCtx::create();
     context.set_parameter(CParameter::CompressionLevel(level)).ok()?;
+    // All of the base is in reach, whatever the level's own window.
+    let reach = (base.len() + bytes.len()).next_power_of_two().trailing_zeros();
+    context.set_parameter(CParameter::WindowLog(reach.clamp(MIN_WINDOW_BITS, MAX_WINDOW_BITS))).ok()?;
     context.ref_prefix(base).ok()?;
     let mut frame = Vec::with_capacity(zstd_safe::compress_bound(bytes.len()));
     context.compress2(&mut frame, bytes).ok()?;

@@ -25,8 +25,9 @@ use thrift::Thrift;
 
 pub(super) const MAGIC: [u8; 4] = *b"PAR1";
 
-/// As no sensible column is called.
+/// As no sensible column is called: the footer, and what stands between it and the last chunk.
 const FOOTER: &str = "/footer";
+const INDEXES: &str = "/indexes";
 /// Most pages of a file, and bytes of the names of their runs: a page can have fewer bytes than its name.
 const MAX_PAGES: usize = 1 << 19;
 const MAX_NAMES_BYTES: usize = 32 << 20;
@@ -43,6 +44,7 @@ pub(super) fn parse(source: &dyn Source) -> Result<Parsed, Refusal> {
     chunks.sort_by_key(|chunk| chunk.range.start);
     let mut at = MAGIC.len() as u64;
     let mut left = MAX_PAGES;
+    let mut is_sound = false;
     // None is walked through twice, whatever the footer claims: what overlaps the one before is a lie.
     for Chunk { column, range: chunk } in chunks {
         let Some(column) = columns.get(column).filter(|_| at <= chunk.start && chunk.end <= range.start)
@@ -50,14 +52,19 @@ pub(super) fn parse(source: &dyn Source) -> Result<Parsed, Refusal> {
             continue;
         };
         at = chunk.end;
+        is_sound = false;
         match runs_of(source, chunk, left) {
             Ok(runs) => {
+                is_sound = true;
                 left -= runs.pages;
                 segments.add(&column.path, &runs.ranges);
             }
             Err(Refusal::Malformed) => {}
             Err(error) => return Err(error),
         }
+    }
+    if is_sound {
+        segments.add_indexes(at..range.start);
     }
     Ok(Parsed { format: Format::Parquet, head: MAGIC.len() as u64, arrays: segments.arrays })
 }
@@ -134,11 +141,18 @@ struct Segments {
 }
 
 impl Segments {
-    /// The footer alone; it is always number 0, whatever columns are called.
+    /// The footer alone; it and the indexes are always number 0, whatever columns are called.
     fn with_footer(range: Range<u64>) -> Segments {
         let footer = Array::bytes(FOOTER.to_owned(), range, Vec::new());
-        let numbers = HashMap::from([(FOOTER.to_owned(), 1)]);
+        let numbers = [FOOTER, INDEXES].map(|name| (name.to_owned(), 1)).into();
         Segments { arrays: vec![footer], names_bytes: 0, numbers }
+    }
+
+    /// Adds indexes of pages and Bloom filters, which writers put behind the last chunk.
+    fn add_indexes(&mut self, range: Range<u64>) {
+        if !range.is_empty() {
+            self.arrays.push(Array::bytes(INDEXES.to_owned(), range, Vec::new()));
+        }
     }
 
     /// Adds the runs of a chunk of the column at `path`; all or, where there is no room, none.
