@@ -148,6 +148,11 @@ pub fn of_no_file<E>(
     let mut found = Vec::new();
     match record.codec {
         Codec::Packed => found.extend(record.bases.first().map(&mut find).transpose()?),
+        Codec::Stream => {
+            for piece in record.bases.iter() {
+                found.push(find(piece)?);
+            }
+        }
         Codec::Pages => {
             for base in record.bases.iter() {
                 let cells = find(base)?;

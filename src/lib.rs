@@ -15,6 +15,8 @@ pub mod pipeline;
 
 pub mod heap;
 
+pub mod anchor;
+
 pub mod format;
 
 pub mod subspace;

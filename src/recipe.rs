@@ -356,6 +356,10 @@ fn format_from_tag(tag: u8) -> Result<Format, RecipeError> {
         3 => Format::Zip,
         4 => Format::Npy,
         5 => Format::Parquet,
+        6 => Format::Text,
+        7 => Format::Arrow,
+        8 => Format::Tar,
+        9 => Format::Stream,
         _ => return Err(RecipeError::Malformed("unknown file format")),
     })
 }

@@ -14,6 +14,8 @@ mod base;
 
 mod table;
 
+mod text;
+
 mod origin;
 
 mod crash;

@@ -1,6 +1,6 @@
 //! Any bytes are cut without panic into segments that tile them, twice the same way.
 //!
-//! `cargo +nightly fuzz run cut`, with tests/data/parquet, tests/data/gguf and tests/data/zip as further corpora
+//! `cargo +nightly fuzz run cut`, with tests/data/arrow, tests/data/parquet, tests/data/gguf and tests/data/zip as further corpora
 
 #![no_main]
 

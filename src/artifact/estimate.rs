@@ -176,7 +176,8 @@ fn cut_all(files: Vec<(&TreeFile, OpenFile)>, is_small: bool) -> Result<Vec<Open
     let cut = |(file, source): (_, OpenFile)| {
         let cut = if is_small { format::cut(&source) } else { format::cut_by_length(&source) };
         let cut = cut.map_err(|error| EstimateError::Read { path: TreeFile::clone(file).path, error })?;
-        let read = if is_small && cut.format() == Format::Chunked { source.len() } else { 0 };
+        let read =
+            if is_small && matches!(cut.format(), Format::Chunked | Format::Text) { source.len() } else { 0 };
         Ok(Opened { file, segments: cut.segments().to_vec(), source, read })
     };
     files.into_iter().map(cut).collect()

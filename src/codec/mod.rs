@@ -9,6 +9,7 @@ mod bytes;
 mod cells;
 pub mod column;
 mod context;
+pub mod copies;
 mod deltas;
 pub mod derived;
 mod fit;
@@ -29,6 +30,7 @@ mod samples;
 mod shifts;
 mod sniff;
 pub mod sorted;
+pub mod stream;
 mod symbol;
 mod table;
 #[cfg(test)]
@@ -71,6 +73,10 @@ pub enum Codec {
     ColumnRows = 12,
     /// A map of the rows of a table that was sorted (see `sorted`).
     Sorted = 13,
+    /// Copies from several bases, and what stands between them (see `copies`).
+    Copies = 16,
+    /// What another program compressed as a whole, by what it holds (see `stream`).
+    Stream = 17,
 }
 
 /// An encoded object.
@@ -115,6 +121,8 @@ const MIN_SNIFF_BYTES: usize = 4096;
 const DOUBTFUL: f64 = 0.5;
 /// unless it is below this share of what a sample says that would take.
 const CLEAR: f64 = 0.95;
+/// Copies that take less than this share of the bytes are compared with nothing.
+const CLEAR_COPIES: f64 = 1.0 / 64.0;
 
 /// A slow zstd is tried when a fast one, on a piece of this many bytes,
 const HOPE_BYTES: usize = 128 << 10;
@@ -145,6 +153,8 @@ impl Codec {
             11 => Codec::Column,
             12 => Codec::ColumnRows,
             13 => Codec::Sorted,
+            16 => Codec::Copies,
+            17 => Codec::Stream,
             _ => return None,
         })
     }
@@ -166,6 +176,7 @@ impl Codec {
             Codec::Ulp | Codec::ZstdPatch | Codec::Quantised | Codec::LowRank => 1,
             Codec::UlpChain => 2,
             Codec::Derived | Codec::Packed | Codec::Pages | Codec::ColumnRows | Codec::Sorted => 1,
+            Codec::Copies | Codec::Stream => 1,
         }
     }
 }
@@ -199,6 +210,11 @@ fn candidates(
     offer: &mut dyn FnMut(Codec, Vec<u8>) -> f64,
 ) {
     if dtype == Dtype::Bytes {
+        let copies = bases.first().and_then(|base| copies::encode(bytes, &[base.bytes], effort));
+        let copies = copies.map(|copies| offer(copies.codec, copies.payload));
+        if effort == Effort::Push && copies.is_some_and(|size| size < CLEAR_COPIES * bytes.len() as f64) {
+            return;
+        }
         let base = bases.first().filter(|base| base.bytes.len() <= zstd::MAX_DICTIONARY_BYTES);
         if let Some(patch) = base.and_then(|base| zstd::compress_patch(bytes, base.bytes, effort)) {
             offer(Codec::ZstdPatch, patch);
@@ -259,6 +275,8 @@ pub fn decode(
         Codec::Column => column::decode(payload, decoded_len),
         Codec::ColumnRows => column::decode_rows(payload, bases, decoded_len),
         Codec::Sorted => sorted::decode(payload, bases, decoded_len),
+        Codec::Stream => stream::decode(payload, bases, decoded_len),
+        Codec::Copies => copies::decode(payload, bases, decoded_len),
         Codec::ZstdPatch => zstd::decompress_patch(payload, base(0)?, decoded_len),
     }
 }

@@ -32,17 +32,18 @@ pub(super) fn patch(bytes: &[u8], base: &[u8], effort: Effort) -> Vec<u8> {
 /// The same with a level.
 pub(super) fn patch_at(bytes: &[u8], base: &[u8], level: i32) -> Vec<u8> {
     let base = &base[base.len().saturating_sub(MAX_DICTIONARY_BYTES)..];
-    continued(bytes, base, level).unwrap_or_else(|| compress(bytes, level))
+    compress_after(bytes, base, level).unwrap_or_else(|| compress(bytes, level))
 }
 
 /// One frame that continues the base, or none where zstd would not.
 ///
 /// The base is a prefix and not a dictionary: one that begins like a trained dictionary would be parsed.
 pub(super) fn compress_patch(bytes: &[u8], base: &[u8], effort: Effort) -> Option<Vec<u8>> {
-    continued(bytes, base, level(effort))
+    compress_after(bytes, base, level(effort))
 }
 
-fn continued(bytes: &[u8], base: &[u8], level: i32) -> Option<Vec<u8>> {
+/// The same at any level.
+pub(super) fn compress_after(bytes: &[u8], base: &[u8], level: i32) -> Option<Vec<u8>> {
     let mut context = CCtx::create();
     context.set_parameter(CParameter::CompressionLevel(level)).ok()?;
     // All of the base is in reach, whatever the level's own window.

@@ -93,6 +93,12 @@ impl Array {
         Array { first: number, slice_bytes: MAX_SEGMENT_BYTES, ..Array::bytes(name, range, Vec::new()) }
     }
 
+    /// Numbers without rows, the first slice of which has this number.
+    pub fn numbers(name: String, number: u32, range: Range<u64>, dtype: Dtype) -> Self {
+        let slice_bytes = MAX_SLICE_ELEMENTS * dtype.width() as u64;
+        Array { first: number, dtype, slice_bytes, ..Array::bytes(name, range, Vec::new()) }
+    }
+
     fn is_usable(&self) -> bool {
         let len = self.range.end.saturating_sub(self.range.start);
         (1..=MAX_ARRAY_BYTES).contains(&len)

@@ -11,11 +11,17 @@ use fastcdc::v2020::{self, Normalization};
 
 use super::{Segment, Source};
 
-// These four are written down in docs/cut.md. Others would still read every store, but
+/// How long chunks are.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sizes {
+    pub min_bytes: usize,
+    pub average_bytes: usize,
+    pub max_bytes: usize,
+}
+
+// These are written down in docs/cut.md. Others would still read every store, but
 // nothing stored before would be found again: a change is a new version of the cut.
-const MIN_BYTES: usize = 16 << 10;
-const AVERAGE_BYTES: usize = 64 << 10;
-const MAX_BYTES: usize = 256 << 10;
+const SIZES: Sizes = Sizes { min_bytes: 16 << 10, average_bytes: 64 << 10, max_bytes: 256 << 10 };
 const LEVEL: Normalization = Normalization::Level1;
 
 /// Bytes in memory at a time; has no influence on the borders.
@@ -26,19 +32,25 @@ pub(super) type Fill = fn(&dyn Source, Range<u64>) -> io::Result<Vec<Segment>>;
 
 /// Pieces of `range` as long as the average chunk, without a look at its bytes.
 pub(super) fn pieces(_: &dyn Source, range: Range<u64>) -> io::Result<Vec<Segment>> {
-    let starts = range.clone().step_by(AVERAGE_BYTES);
-    Ok(starts.map(|start| Segment::nameless(start..range.end.min(start + AVERAGE_BYTES as u64))).collect())
+    let average = SIZES.average_bytes;
+    let starts = range.clone().step_by(average);
+    Ok(starts.map(|start| Segment::nameless(start..range.end.min(start + average as u64))).collect())
 }
 
 /// The chunks of `range`, which must lie inside the source.
 pub(super) fn chunks(source: &dyn Source, range: Range<u64>) -> io::Result<Vec<Segment>> {
-    chunks_by_window(source, range, WINDOW_BYTES)
+    chunks_by_window(source, range, SIZES, WINDOW_BYTES)
 }
 
-/// A chunk is cut only when [`MAX_BYTES`] lie in the window, or the rest of the range: so it is cut
+/// A chunk is cut only when the longest lies in the window, or the rest of the range: so it is cut
 /// as if the whole range lay there.
-fn chunks_by_window(source: &dyn Source, range: Range<u64>, window_bytes: usize) -> io::Result<Vec<Segment>> {
-    assert!(window_bytes >= MAX_BYTES, "a window of {window_bytes} bytes holds no chunk");
+pub(super) fn chunks_by_window(
+    source: &dyn Source,
+    range: Range<u64>,
+    sizes: Sizes,
+    window_bytes: usize,
+) -> io::Result<Vec<Segment>> {
+    assert!(window_bytes >= sizes.max_bytes, "a window of {window_bytes} bytes holds no chunk");
     let mut segments = Vec::new();
     let mut window = Vec::new();
     let Range { start: mut at, end } = range;
@@ -50,8 +62,8 @@ fn chunks_by_window(source: &dyn Source, range: Range<u64>, window_bytes: usize)
 
         let is_last = at + len as u64 == end;
         let mut used = 0;
-        while len - used >= MAX_BYTES || (is_last && used < len) {
-            let next = used + chunk_len(&window[used..]);
+        while len - used >= sizes.max_bytes || (is_last && used < len) {
+            let next = used + chunk_len(&window[used..], sizes);
             segments.push(Segment::nameless(at + used as u64..at + next as u64));
             used = next;
         }
@@ -62,11 +74,12 @@ fn chunks_by_window(source: &dyn Source, range: Range<u64>, window_bytes: usize)
 }
 
 /// Length of the first chunk of `bytes`, which is not empty.
-fn chunk_len(bytes: &[u8]) -> usize {
-    let (strict, loose) = v2020::select_masks(AVERAGE_BYTES, LEVEL);
+fn chunk_len(bytes: &[u8], sizes: Sizes) -> usize {
+    let Sizes { min_bytes, average_bytes, max_bytes } = sizes;
+    let (strict, loose) = v2020::select_masks(average_bytes, LEVEL);
     // The crate tests two bytes per step; the second pair of masks is for the first of them.
     let (_, len) =
-        v2020::cut(bytes, MIN_BYTES, AVERAGE_BYTES, MAX_BYTES, strict, loose, strict << 1, loose << 1);
+        v2020::cut(bytes, min_bytes, average_bytes, max_bytes, strict, loose, strict << 1, loose << 1);
     len
 }
 
@@ -86,7 +99,7 @@ mod tests {
     }
 
     fn ends(bytes: &[u8], window_bytes: usize) -> Vec<u64> {
-        let chunks = chunks_by_window(&bytes, 0..bytes.len() as u64, window_bytes).unwrap();
+        let chunks = chunks_by_window(&bytes, 0..bytes.len() as u64, SIZES, window_bytes).unwrap();
         chunks.iter().map(|chunk| chunk.range.end).collect()
     }
 
@@ -104,7 +117,7 @@ mod tests {
     /// An estimate of a file is as long as the file, whatever is in it.
     #[test]
     fn pieces_tile_a_range() {
-        let average = AVERAGE_BYTES as u64;
+        let average = SIZES.average_bytes as u64;
         let found: Vec<_> = pieces(&[0u8; 0].as_slice(), 5..2 * average + 7).unwrap();
         let ranges: Vec<_> = found.into_iter().map(|piece| piece.range).collect();
         assert_eq!(ranges, [5..5 + average, 5 + average..5 + 2 * average, 5 + 2 * average..2 * average + 7]);
@@ -116,8 +129,8 @@ mod tests {
     fn chunks_keep_their_limits() {
         assert!(ends(&[], WINDOW_BYTES).is_empty());
         assert_eq!(ends(&[0; 5], WINDOW_BYTES), [5]);
-        let max = MAX_BYTES as u64;
-        assert_eq!(ends(&[0; 2 * MAX_BYTES + 9], WINDOW_BYTES), [max, 2 * max, 2 * max + 9]);
+        let max = SIZES.max_bytes as u64;
+        assert_eq!(ends(&[0; 2 * SIZES.max_bytes + 9], WINDOW_BYTES), [max, 2 * max, 2 * max + 9]);
     }
 
     /// That is what content-defined chunks are for.
@@ -142,7 +155,7 @@ mod tests {
         /// How the file is read must not show in the store.
         #[test]
         fn the_window_does_not_move_borders(
-            len in 0usize..3 << 20, seed: u8, window_bytes in MAX_BYTES..2 << 20, zeros in 0usize..1 << 20
+            len in 0usize..3 << 20, seed: u8, window_bytes in SIZES.max_bytes..2 << 20, zeros in 0usize..1 << 20
         ) {
             let mut bytes = noise(len, seed);
             bytes[len / 3..].iter_mut().take(zeros).for_each(|byte| *byte = 0);

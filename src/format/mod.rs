@@ -5,6 +5,7 @@
 //! of each format; they decide only where files are cut, so reading a stored file back never needs them.
 
 mod array;
+mod arrow;
 mod chunked;
 mod file;
 mod gguf;
@@ -13,6 +14,8 @@ mod npy;
 mod parquet;
 mod reader;
 mod safetensors;
+mod tar;
+mod text;
 mod tiling;
 mod zip;
 
@@ -44,7 +47,13 @@ pub const MAX_SLICE_ELEMENTS: u64 = 4 << 20;
 /// # Errors
 /// Only what `source` returns: a file that lies is cut as well as it can be.
 pub fn cut(source: &dyn Source) -> io::Result<Cut> {
-    cut_with(source, chunked::chunks)
+    cut_with(source, chunked::chunks, text::chunks)
+}
+
+/// Where text is cut, as [`cut`] cuts it: the ends of its chunks.
+pub fn cut_text(text: &[u8]) -> Vec<usize> {
+    let chunks = text::chunks(&text, 0..text.len() as u64).expect("because memory can be read");
+    chunks.into_iter().map(|chunk| chunk.range.end as usize).collect()
 }
 
 /// The same for whoever wants to know little: what has no structure is cut by length, so that nothing but headers
@@ -53,12 +62,15 @@ pub fn cut(source: &dyn Source) -> io::Result<Cut> {
 /// # Errors
 /// As [`cut`].
 pub fn cut_by_length(source: &dyn Source) -> io::Result<Cut> {
-    cut_with(source, chunked::pieces)
+    cut_with(source, chunked::pieces, chunked::pieces)
 }
 
-fn cut_with(source: &dyn Source, fill: Fill) -> io::Result<Cut> {
+fn cut_with(source: &dyn Source, fill: Fill, fill_text: Fill) -> io::Result<Cut> {
     let (format, segments) = match parse(source) {
         Ok(parsed) => (parsed.format, array::tile(source, parsed.head, parsed.arrays, fill)?),
+        Err(Refusal::Malformed) if text::is_text(source)? => {
+            (Format::Text, fill_text(source, 0..source.len())?)
+        }
         Err(Refusal::Malformed) => (Format::Chunked, fill(source, 0..source.len())?),
         Err(Refusal::Io(error)) => return Err(error),
     };
@@ -104,6 +116,10 @@ fn parse(source: &dyn Source) -> Result<Parsed, Refusal> {
         npy::parse(source)
     } else if magic.starts_with(&parquet::MAGIC) {
         parquet::parse(source)
+    } else if magic.starts_with(&arrow::MAGIC) || magic.starts_with(&arrow::CONTINUATION) {
+        arrow::parse(source)
+    } else if tar::is_one(source)? {
+        tar::parse(source)
     } else {
         // Has no magic number; its parser turns away most files by the first 8 bytes.
         safetensors::parse(source)
@@ -182,6 +198,14 @@ pub enum Format {
     Npy = 4,
     /// A table in columns, cut into runs of the pages that its writer packed.
     Parquet = 5,
+    /// Lines, or what looks like them; cut by content, but more coarsely: versions differ by lines.
+    Text = 6,
+    /// A table in batches, as a file or a stream, cut at the buffers of its columns.
+    Arrow = 7,
+    /// An archive, cut at its members.
+    Tar = 8,
+    /// One compressed stream, kept as what it holds; never from a cut, which looks into nothing.
+    Stream = 9,
 }
 
 /// A piece of a file that is stored as one object.

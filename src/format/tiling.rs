@@ -49,6 +49,14 @@ impl Cut {
         Ok(Cut { format, segments })
     }
 
+    /// A file of `len` bytes as one segment.
+    ///
+    /// # Errors
+    /// As [`Cut::tiling`].
+    pub fn whole(format: Format, len: u64) -> Result<Cut, TilingError> {
+        Cut::tiling(format, len, vec![Segment::nameless(0..len)])
+    }
+
     /// What kind of file it is.
     pub fn format(&self) -> Format {
         self.format

@@ -4,17 +4,22 @@ use std::sync::Arc;
 
 use crossbeam_skiplist::SkipMap;
 
+use super::resembling::Resembling;
+use super::stream::{LastPacker, Stream};
 use super::table::{Piece, Table, goes_on};
 use super::{AIM_DEPTH, IngestError, len_of};
 use crate::codec::lossy::{self, Approximation, NotFinite, Tier};
 use crate::codec::{self, Codec, Effort, Encoded};
 use crate::counterpart::Counterparts;
-use crate::format::{Dtype, Segment, Source};
+use crate::format::{Dtype, Format, Segment, Source};
 use crate::id::ObjectId;
 use crate::index::Found;
 use crate::origin::{Derived, Origin};
 use crate::pack::Bases;
 use crate::store::{Decoded, Store};
+
+/// Text rarely compresses better than this without a base.
+const CLEAR_TIMES: usize = 16;
 
 /// Neighbouring segments after the parallel part.
 pub(super) struct Stretch {
@@ -43,6 +48,7 @@ pub(super) struct New {
 /// Encodes segments, many at a time.
 pub(super) struct Encoder<'a> {
     pub store: &'a Store,
+    pub format: Format,
     pub counterparts: Counterparts,
     pub origin: Option<Origin>,
     pub effort: Effort,
@@ -51,6 +57,11 @@ pub(super) struct Encoder<'a> {
     pub pending: SkipMap<ObjectId, u8>,
     /// None where the file is no table.
     pub table: Option<Table>,
+    /// What may be like what has no counterpart.
+    pub resembling: Option<Resembling>,
+    /// What the file holds, if it is one compressed stream.
+    pub stream: Option<Stream>,
+    pub last_packer: LastPacker,
 }
 
 impl Encoder<'_> {
@@ -100,6 +111,10 @@ impl Encoder<'_> {
         if self.is_known(&object) {
             return Ok(Outcome { object, new: Vec::new() });
         }
+        let held = self.stream.as_ref().and_then(|stream| self.stream(stream, object, bytes.len()));
+        if let Some(new) = held.or_else(|| self.buffer(segment, object, bytes)) {
+            return Ok(Outcome { object, new });
+        }
         let attempt = self.origin.as_ref().and_then(|origin| origin.of(segment));
         let derived = attempt.and_then(|attempt| {
             attempt.encode(self.store, bytes, segment.dtype, segment.row_len, self.effort)
@@ -108,6 +123,13 @@ impl Encoder<'_> {
             return Ok(Outcome { object, new: vec![New::by_rule(object, len, derived.clone())] });
         }
         let base = self.base_of(segment);
+        let may_resemble = self.format == Format::Arrow || (base.is_none() && segment.dtype == Dtype::Bytes);
+        let resembling = self.resembling.as_ref().filter(|_| may_resemble);
+        let alike = resembling
+            .and_then(|known| known.encode(self.store, object, bytes, segment.range.start, self.effort));
+        if let Some(alike) = alike.as_ref().filter(|alike| alike.is_clear(self.effort)) {
+            return Ok(Outcome { object, new: vec![alike.clone()] });
+        }
         let with = base.as_ref().map(BaseBytes::bases).unwrap_or_default();
         let mut encoded = codec::encode(bytes, segment.dtype, segment.row_len, &with, self.effort);
         if let Some((tier, with)) = self.lossy.zip(with.first()) {
@@ -126,6 +148,8 @@ impl Encoder<'_> {
             Some(derived) => New::by_rule(object, len, derived),
             None => New { object, len, encoded, base },
         };
+        let new = alike.into_iter().chain([new]).min_by_key(|new| new.encoded.payload.len());
+        let new = new.expect("because there is one at least");
         Ok(Outcome { object, new: vec![new] })
     }
 
@@ -158,6 +182,11 @@ impl Encoder<'_> {
 }
 
 impl New {
+    /// Whether it is so small that nothing else is tried.
+    pub fn is_clear(&self, effort: Effort) -> bool {
+        effort == Effort::Push && self.encoded.payload.len() * CLEAR_TIMES < self.len as usize
+    }
+
     fn by_rule(object: ObjectId, len: u32, derived: Derived) -> New {
         New { object, len, encoded: derived.encoded, base: Some((derived.bases, derived.depth)) }
     }

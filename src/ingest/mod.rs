@@ -5,8 +5,10 @@
 
 mod encoder;
 mod packs;
+mod resembling;
 mod rows;
 mod sorting;
+mod stream;
 mod table;
 
 use std::io;
@@ -29,7 +31,9 @@ use crate::sketch;
 use crate::store::{Store, StoreError};
 use encoder::{Encoder, Stretch};
 use packs::Packs;
+use resembling::Resembling;
 use rows::Rows;
+use stream::{LastPacker, Stream};
 use table::{Last, Table, goes_on};
 
 /// File bytes that are read and encoded at a time; one encoder holds a few times as many.
@@ -88,7 +92,7 @@ pub fn ingest(
     effort: Effort,
     progress: &Progress<'_>,
 ) -> Result<Ingested, IngestError> {
-    let mut shape = Shape::of(source)?;
+    let mut shape = Shape::by_what_it_holds(source)?;
     let base = base::choose(store, oid, shape.layout.as_ref(), &shape.sketch, hints)?;
     shape.origin = shape.find_origin(store, source, Some(oid), base.as_ref().map(|choice| &choice.recipe))?;
     let mut against = Against::default();
@@ -134,13 +138,22 @@ struct Shape {
     sketch: Vec<f32>,
     /// Files and rules from which it may follow.
     origin: Option<Origin>,
+    /// What it holds, if it is one compressed stream.
+    stream: Option<Stream>,
 }
 
 impl Shape {
+    /// The same, where a compressed stream is one segment.
+    fn by_what_it_holds(source: &dyn Source) -> Result<Shape, IngestError> {
+        let Some(stream) = Stream::of(source).map_err(IngestError::Read)? else { return Shape::of(source) };
+        let cut = Cut::whole(Format::Stream, source.len()).expect("because it is no longer than an object");
+        Ok(Shape { cut, layout: None, sketch: Vec::new(), origin: None, stream: Some(stream) })
+    }
+
     fn of(source: &dyn Source) -> Result<Shape, IngestError> {
         let cut = format::cut(source).map_err(IngestError::Read)?;
         let sketch = sketch::of(source, &cut).map_err(IngestError::Read)?;
-        Ok(Shape { layout: format::layout_of(cut.segments()), cut, sketch, origin: None })
+        Ok(Shape { layout: format::layout_of(cut.segments()), cut, sketch, origin: None, stream: None })
     }
 
     /// Looks for what the file was made from.
@@ -169,14 +182,28 @@ fn keep(
     effort: Effort,
     progress: &Progress<'_>,
 ) -> Result<Ingested, IngestError> {
-    let Shape { cut, layout, sketch, origin } = shape;
+    let Shape { cut, layout, sketch, origin, stream } = shape;
     let Against { counterparts, mut base, lossy } = against;
     let (pending, format) = (SkipMap::new(), cut.format());
     let table = match format {
         Format::Parquet => Some(table_of(store, source, &cut, base).map_err(IngestError::Read)?),
         _ => None,
     };
-    let encoder = Encoder { store, counterparts, origin, effort, lossy, pending, table };
+    let last_packer = LastPacker::default();
+    let resembling = Resembling::to_base(store, format, base.map(|(oid, _)| oid))?;
+    let encoder = Encoder {
+        store,
+        format,
+        counterparts,
+        origin,
+        effort,
+        lossy,
+        pending,
+        table,
+        resembling,
+        stream,
+        last_packer,
+    };
     let mut packs = Packs::new(&encoder);
     let oid = run(&encoder, &mut packs, source, &cut, progress)?;
     if let Some(expected) = expected.filter(|expected| *expected != oid) {

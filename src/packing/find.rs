@@ -67,6 +67,17 @@ pub fn find(packed: &[u8], plain_len: Option<usize>) -> Option<(Packer, Vec<u8>)
     })
 }
 
+/// The same for a stream of gzip or zstd that may hold up to `most` bytes; what packed a similar one is tried first.
+pub fn find_stream(packed: &[u8], most: usize, hint: Option<&Packer>) -> Option<(Packer, Vec<u8>)> {
+    let (format, plain) = match zstd::unpack(packed, most) {
+        Ok(plain) => (Format::Zstd, plain),
+        Err(_) => (Format::Deflate(Kind::Gzip), deflate::unpack(packed, Kind::Gzip, most).ok()?),
+    };
+    let hinted = hint.and_then(|hint| hint.fitted(packed)).filter(|hint| hint.format() == format);
+    let hinted = hinted.filter(|hint| hint.gives(&plain, packed));
+    Some((hinted.or_else(|| format.find(&plain, packed))?, plain))
+}
+
 /// Like `find`, but tries first what packed similar bytes: pages of one file have one packer.
 pub fn find_like(
     packed: &[u8],

@@ -12,10 +12,10 @@ mod snappy;
 mod zstd;
 
 pub use deflate::{Deflate, Encoder, Kind, Wrapper};
-pub use find::{find, find_like};
+pub use find::{find, find_like, find_stream};
 pub use lz4::Lz4;
 pub use snappy::Snappy;
-pub use zstd::Zstd;
+pub use zstd::{Zstd, frame_bytes as zstd_frame_bytes};
 
 /// Nothing that holds more is unpacked: it bounds the memory that a lie can cost.
 pub const MAX_PLAIN_BYTES: usize = 32 << 20;

@@ -31,6 +31,9 @@ const LEVELS: [i8; 29] = [
 /// The highest of a frame that does not tell its length.
 const HIGHEST_WITHOUT_LEN: i8 = 19;
 
+/// Where a frame holds more than this, its first block tells whether it is worth making the others.
+const LONG_BYTES: usize = 4 << 20;
+
 const HAS_LEN: u8 = 1;
 const HAS_CHECKSUM: u8 = 2;
 const STREAMED: u8 = 4;
@@ -118,7 +121,8 @@ impl Zstd {
 
     /// Whether `packed` begins with the first block that `plain` packs to; also true where that is not known.
     fn begins_like(self, plain: &[u8], packed: &[u8]) -> bool {
-        if plain.len() <= 2 * BLOCK_BYTES || !self.has_len {
+        let is_short = if self.has_len { 2 * BLOCK_BYTES } else { LONG_BYTES };
+        if plain.len() <= is_short {
             return true;
         }
         let Some(end) = Header::read(packed).and_then(|header| header.end_of_first_block(packed)) else {
@@ -127,8 +131,10 @@ impl Zstd {
         let mut begin = Vec::with_capacity(end);
         let mut input = InBuffer::around(plain);
         let mut output = OutBuffer::around(&mut begin);
-        // The end is announced with the first call, so the length is known and the first block is the same.
-        let made = self.context().compress_stream2(&mut output, &mut input, ZSTD_EndDirective::ZSTD_e_end);
+        // Where the end is announced with the first call, the length is known; the first block is the same in all ways.
+        let directive =
+            if self.has_len { ZSTD_EndDirective::ZSTD_e_end } else { ZSTD_EndDirective::ZSTD_e_continue };
+        let made = self.context().compress_stream2(&mut output, &mut input, directive);
         made.is_ok() && packed.starts_with(&begin)
     }
 
@@ -144,6 +150,11 @@ impl Zstd {
         }
         context
     }
+}
+
+/// Length of the frame that `packed` begins with, as its blocks tell.
+pub fn frame_bytes(packed: &[u8]) -> Option<usize> {
+    zstd_safe::find_frame_compressed_size(packed).ok()
 }
 
 /// What one frame holds, which is at most `most` bytes.

@@ -1,6 +1,7 @@
 //! Any file is cut into segments that tile it; a good one at its arrays; a lying one fast and in
 //! little memory.
 
+mod arrow;
 mod failing;
 mod gguf;
 mod lies;
@@ -9,6 +10,7 @@ mod parquet;
 mod random;
 mod safetensors;
 mod slices;
+mod tar;
 mod watched;
 mod write;
 mod zip;

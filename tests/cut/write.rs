@@ -18,6 +18,31 @@ pub fn npy(dictionary: &str, data: &[u8]) -> Vec<u8> {
     [b"\x93NUMPY\x01\x00".as_slice(), &len, dictionary.as_bytes(), data].concat()
 }
 
+/// A tar archive with these members.
+pub fn tar(members: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut archive = Vec::new();
+    for (name, bytes) in members {
+        archive.extend(tar_header(name, &format!("{:011o}", bytes.len()), b'0'));
+        archive.extend_from_slice(bytes);
+        archive.resize(archive.len().next_multiple_of(512), 0);
+    }
+    archive.extend([0; 1024]);
+    archive
+}
+
+/// The block before a member, with a true sum.
+pub fn tar_header(name: &str, len: &str, kind: u8) -> [u8; 512] {
+    let mut block = [0; 512];
+    block[..name.len()].copy_from_slice(name.as_bytes());
+    block[124..124 + len.len()].copy_from_slice(len.as_bytes());
+    block[148..156].fill(b' ');
+    block[156] = kind;
+    block[257..265].copy_from_slice(b"ustar\x0000");
+    let sum: u32 = block.iter().map(|byte| u32::from(*byte)).sum();
+    block[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
+    block
+}
+
 /// A GGUF file, byte for byte.
 pub struct Gguf {
     pub version: u32,
