@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use git_sparse::format::Format::{
-    self, Chunked, Gguf as GgufFile, Parquet as ParquetFile, Safetensors, Zip as ZipFile,
+    self, Chunked, Gguf as GgufFile, Parquet as ParquetFile, Safetensors, Text, Zip as ZipFile,
 };
 use git_sparse::format::cut;
 
@@ -152,7 +152,7 @@ fn lies_of_gguf() {
     let too_many = (0..=1 << 20).fold(Gguf::new(3, (1 << 20) + 1, 0), |file, _| file.tensor("x", 0, &[], 0));
     let empty_arrays = (0..1_000_000).fold(value(9).u32(9).u64(1_000_000), |file, _| file.u32(0).u64(0));
     check(vec![
-        ("magic alone", Sparse::full(b"GGUF".to_vec()), Chunked, 0),
+        ("magic alone", Sparse::full(b"GGUF".to_vec()), Text, 0),
         ("version 0", full(Gguf::new(0, 0, 0)), Chunked, 0),
         ("version 4", full(Gguf::new(4, 0, 0)), Chunked, 0),
         ("no counts", Sparse::full(b"GGUF\x03\0\0\0\0\0".to_vec()), Chunked, 0),
@@ -307,8 +307,8 @@ fn lies_of_parquet_footers() {
         .chain((0..10_000).map(|_| x.clone()))
         .collect();
     check(vec![
-        ("magic alone", Sparse::full(b"PAR1".to_vec()), Chunked, 0),
-        ("magic twice", Sparse::full(b"PAR1PAR1".to_vec()), Chunked, 0),
+        ("magic alone", Sparse::full(b"PAR1".to_vec()), Text, 0),
+        ("magic twice", Sparse::full(b"PAR1PAR1".to_vec()), Text, 0),
         ("no footer", raw(b""), Chunked, 0),
         ("a footer of nothing", raw(&[0]), ParquetFile, 1),
         ("encrypted", Sparse::full(b"PARE\0\x01\0\0\0PARE".to_vec()), Chunked, 0),
