@@ -36,6 +36,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod ulp;
+pub mod unpacked;
 pub mod zstd;
 
 use crate::format::Dtype;
@@ -73,6 +74,8 @@ pub enum Codec {
     ColumnRows = 12,
     /// A map of the rows of a table that was sorted (see `sorted`).
     Sorted = 13,
+    /// Cells, from pages that are stored as they are (see `unpacked`).
+    Unpacked = 14,
     /// Copies from several bases, and what stands between them (see `copies`).
     Copies = 16,
     /// What another program compressed as a whole, by what it holds (see `stream`).
@@ -153,6 +156,7 @@ impl Codec {
             11 => Codec::Column,
             12 => Codec::ColumnRows,
             13 => Codec::Sorted,
+            14 => Codec::Unpacked,
             16 => Codec::Copies,
             17 => Codec::Stream,
             _ => return None,
@@ -175,7 +179,12 @@ impl Codec {
             Codec::Raw | Codec::Zstd | Codec::Planes | Codec::Column => 0,
             Codec::Ulp | Codec::ZstdPatch | Codec::Quantised | Codec::LowRank => 1,
             Codec::UlpChain => 2,
-            Codec::Derived | Codec::Packed | Codec::Pages | Codec::ColumnRows | Codec::Sorted => 1,
+            Codec::Derived
+            | Codec::Packed
+            | Codec::Pages
+            | Codec::ColumnRows
+            | Codec::Sorted
+            | Codec::Unpacked => 1,
             Codec::Copies | Codec::Stream => 1,
         }
     }
@@ -277,6 +286,7 @@ pub fn decode(
         Codec::Sorted => sorted::decode(payload, bases, decoded_len),
         Codec::Stream => stream::decode(payload, bases, decoded_len),
         Codec::Copies => copies::decode(payload, bases, decoded_len),
+        Codec::Unpacked => unpacked::decode(payload, bases, decoded_len),
         Codec::ZstdPatch => zstd::decompress_patch(payload, base(0)?, decoded_len),
     }
 }

@@ -19,7 +19,7 @@ use crate::id::ObjectId;
 use crate::packing::Packer;
 use crate::recipe::{Part, Recipe};
 use crate::store::Store;
-use crate::table::{Cells, Kind, RowMap, Run, add_hashes, can_cast};
+use crate::table::{Cells, Kind, RowMap, Run, Values, add_hashes, can_cast};
 
 /// A map is an object when it has more bytes than two ids take.
 const MAX_MAP_BYTES: usize = 64;
@@ -36,12 +36,31 @@ pub(super) struct Rows {
 }
 
 /// Cells of a column of the version before.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct FormerRun {
     pub object: ObjectId,
     /// Number of the first of their rows.
     pub start: u32,
     rows: u32,
+    /// How they follow from pages that are stored as they are, where the cells were never stored.
+    pub unpacked: Option<UnpackedObject>,
+}
+
+impl FormerRun {
+    /// The objects that the store has of it.
+    pub fn stored(&self) -> impl Iterator<Item = &ObjectId> {
+        let pages = self.unpacked.iter().flat_map(|unpacked| &unpacked.bases);
+        pages.chain(self.unpacked.is_none().then_some(&self.object))
+    }
+}
+
+/// Cells as an object that follows from pages.
+#[derive(Debug, Clone)]
+pub(super) struct UnpackedObject {
+    pub len: u32,
+    pub encoded: Encoded,
+    /// The pages, and those with their dictionary.
+    pub bases: Vec<ObjectId>,
 }
 
 /// The cells of the version before, by the paths of the columns.
@@ -109,7 +128,8 @@ impl Rows {
                 at += 1;
             }
         }
-        let formers = former.iter().zip(used).filter(|(_, used)| *used).map(|(former, _)| *former).collect();
+        let formers =
+            former.iter().zip(used).filter(|(_, used)| *used).map(|(former, _)| former.clone()).collect();
         let at = if part.encode().len() > MAX_MAP_BYTES { MapAt::Object(first) } else { MapAt::Here };
         Some(Found { map: part, at, object: &map.object, formers })
     }
@@ -168,11 +188,12 @@ impl Both<'_> {
         }
         let mut old = Column::of(pair.name, kind, !pair.is_renamed);
         let mut former = Vec::new();
+        let mut reader = FormerReader { store: self.store, kind, dictionary: None, packer: None };
         for part in pair.parts {
-            let object = self.cells_of(part)?;
+            let (object, cells, unpacked) = reader.cells(part)?;
             let start = u32::try_from(old.hashes.len()).ok()?;
-            old.add(&Cells::decode(&self.store.get(&object).ok()?)?)?;
-            former.push(FormerRun { object, start, rows: old.hashes.len() as u32 - start });
+            old.add(&cells)?;
+            former.push(FormerRun { object, start, rows: old.hashes.len() as u32 - start, unpacked });
         }
         let mut new = Column::of(pair.name, kind, old.is_compared);
         let mut places = Places::default();
@@ -196,12 +217,6 @@ impl Both<'_> {
         pair.segments.len() == pair.parts.len() && pair.segments.iter().zip(pair.parts).all(same)
     }
 
-    /// The cells that a run of pages of the store is made from.
-    fn cells_of(&self, part: &Part) -> Option<ObjectId> {
-        let record = self.store.find(&part.object).ok()?.record;
-        record.bases.first().filter(|_| record.codec == Codec::Pages).copied()
-    }
-
     /// The cells of a column's runs one after the other, and whether each needs the dictionary of the one before.
     pub fn each_run(
         &self,
@@ -212,11 +227,19 @@ impl Both<'_> {
         let (mut dictionary, mut packer): (_, Option<Packer>) = (None, None);
         for (at, segment) in segments.iter().enumerate() {
             let goes_on = at > 0 && goes_on(self.source, segments[at - 1], segment);
-            if !goes_on {
-                dictionary = None;
-            }
             let bytes = self.read(segment)?;
-            take(segment, goes_on, Run::read(&bytes, kind, &mut dictionary, &mut packer)?.cells)?;
+            // A page that another program packed is a matter for whoever stores it: here it is unpacked.
+            let before = dictionary.take().filter(|_| goes_on);
+            dictionary.clone_from(&before);
+            let known = Run::read_packed_by(&bytes, kind, &mut dictionary, packer.as_ref());
+            let cells = match known {
+                Some(cells) => cells,
+                None => {
+                    dictionary = before;
+                    Run::read(&bytes, kind, &mut dictionary, &mut packer)?.cells
+                }
+            };
+            take(segment, goes_on, cells)?;
         }
         Some(())
     }
@@ -225,6 +248,45 @@ impl Both<'_> {
         let mut bytes = vec![0; (segment.range.end - segment.range.start) as usize];
         self.source.read_at(&mut bytes, segment.range.start).ok()?;
         Some(bytes)
+    }
+}
+
+/// Reads the runs of a column of the version before, one after the other.
+struct FormerReader<'a> {
+    store: &'a Store,
+    kind: Kind,
+    /// The dictionary of the last chunk whose pages are stored as they are, and the run that has it.
+    dictionary: Option<(ObjectId, Values)>,
+    packer: Option<Packer>,
+}
+
+impl FormerReader<'_> {
+    /// The cells of a run, and how they follow from its pages where they are not stored.
+    fn cells(&mut self, part: &Part) -> Option<(ObjectId, Cells, Option<UnpackedObject>)> {
+        let record = self.store.find(&part.object).ok()?.record;
+        if record.codec == Codec::Pages {
+            let object = *record.bases.first()?;
+            return Some((object, Cells::decode(&self.store.get(&object).ok()?)?, None));
+        }
+        let pages = self.store.get(&part.object).ok()?;
+        let mut own = None;
+        let alone = Run::read(&pages, self.kind, &mut own, &mut self.packer);
+        let (run, first) = match (alone, &self.dictionary) {
+            (Some(run), _) => (run, None),
+            (None, Some((first, values))) => {
+                let mut values = Some(values.clone());
+                (Run::read(&pages, self.kind, &mut values, &mut self.packer)?, Some(*first))
+            }
+            (None, None) => return None,
+        };
+        if let Some(values) = own {
+            self.dictionary = Some((part.object, values));
+        }
+        let bytes = run.cells.encode();
+        let (len, bases) = (bytes.len() as u32, std::iter::once(part.object).chain(first).collect());
+        let packer = run.pages.iter().find_map(|page| page.packer.as_ref());
+        let encoded = codec::unpacked::encode(self.kind, packer);
+        Some((ObjectId::of(&bytes), run.cells, Some(UnpackedObject { len, encoded, bases })))
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crossbeam_skiplist::SkipMap;
 
 use super::encoder::{Encoder, New, Outcome};
-use super::rows::{FormerRun, Rows};
+use super::rows::{FormerRun, Rows, UnpackedObject};
 use crate::chain::{MAX_BYTES, MAX_LINKS};
 use crate::codec::column::{self, Former, MapAt};
 use crate::codec::{self, Base, Codec};
@@ -130,6 +130,7 @@ impl Encoder<'_> {
         let others_cells: Vec<&Cells> =
             others.iter().filter_map(|other| Some(&runs[*other].as_ref()?.cells)).collect();
         let encoded = codec::pages::encode(run, &others_cells, place, self.effort);
+        codec::pages::gives(&encoded, run, &others_cells).then_some(())?;
         let used: Vec<&NewCells> =
             std::iter::once(own).chain(others.iter().filter_map(|other| cells[*other].as_ref())).collect();
         let bases = Bases::of(used.iter().map(|cells| cells.object))?;
@@ -173,6 +174,8 @@ impl Encoder<'_> {
                 return Some(by_rows.clone());
             }
             let encoded = column::encode(&run.cells, self.effort);
+            let is_proven = codec::decode(encoded.codec, &encoded.payload, &[], bytes.len());
+            is_proven.is_ok_and(|decoded| decoded == bytes).then_some(())?;
             if let Some(by_rows) = by_rows.filter(|by_rows| by_rows.payload_bytes() < encoded.payload.len()) {
                 return Some(by_rows);
             }
@@ -196,13 +199,17 @@ impl Encoder<'_> {
         let mut depth = 0;
         let mut links = HashMap::new();
         let maps = found.object.bases.iter().filter(|_| found.at != MapAt::Here);
-        for former in found.formers.iter().map(|former| &former.object).chain(maps) {
+        let below = found.formers.iter().flat_map(FormerRun::stored).chain(maps);
+        for former in below {
             let chain = self.store.chain(former).ok()?;
             depth = depth.max(chain.top().record.depth);
             links.extend(
                 chain.links().iter().map(|link| (link.record.object, u64::from(link.record.logical_len))),
             );
         }
+        let unpacked: Vec<&FormerRun> =
+            found.formers.iter().filter(|former| self.depth_of_known(&former.object).is_none()).collect();
+        depth += u8::from(!unpacked.is_empty());
         (depth < AIM_DEPTH && found.formers.len() < MAX_BASES).then_some(())?;
         room.take(links.len() + 2, links.values().sum::<u64>() + 2 * len as u64)?;
         let theirs: Option<Vec<_>> =
@@ -215,7 +222,15 @@ impl Encoder<'_> {
             .map(|(former, cells)| Former { cells, start: former.start })
             .collect();
         let encoded = column::encode_rows(cells, &found.map, found.at, &formers, self.effort)?;
+        column::gives_by_rows(&encoded, cells, &found.map, &formers).then_some(())?;
         let mut new = Vec::new();
+        for (object, below) in
+            unpacked.into_iter().filter_map(|run| Some((run.object, run.unpacked.as_ref()?)))
+        {
+            let UnpackedObject { len, encoded, bases } = below.clone();
+            let base = Some((Bases::of(bases)?, depth - 1));
+            new.push(New { object, len, encoded, base });
+        }
         let mut bases = Vec::new();
         if found.at != MapAt::Here {
             let map = found.object;
@@ -249,8 +264,19 @@ impl Encoder<'_> {
     }
 }
 
+/// The cells of the version before, cast where they have another layout.
 fn former_cells(encoder: &Encoder<'_>, former: &FormerRun, physical: Physical) -> Option<Cells> {
-    let cells = Cells::decode(&encoder.store.get_base(&former.object).ok()?)?;
+    let stored = encoder.store.get_base(&former.object).ok().map(|bytes| Cells::decode(&bytes));
+    let cells = match (stored, &former.unpacked) {
+        (Some(cells), _) => cells?,
+        (None, Some(UnpackedObject { len, encoded, bases })) => {
+            let bases = bases.iter().map(|base| encoder.store.get(base).ok()).collect::<Option<Vec<_>>>()?;
+            let bases: Vec<&[u8]> = bases.iter().map(Vec::as_slice).collect();
+            let bytes = codec::decode(encoded.codec, &encoded.payload, &bases, *len as usize).ok()?;
+            (ObjectId::of(&bytes) == former.object).then(|| Cells::decode(&bytes))??
+        }
+        (None, None) => return None,
+    };
     if cells.physical == physical { Some(cells) } else { cast(&cells, physical) }
 }
 

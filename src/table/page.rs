@@ -18,6 +18,9 @@ const LENGTH_BYTES: usize = 4;
 /// More than that behind the values is no accident: they are not what they seem to be.
 const MAX_TAIL_BYTES: usize = 64;
 
+/// Longest body: a value that many cells have may be long.
+const MAX_BODY_BYTES: usize = 32 << 20;
+
 /// How a body follows from its cells.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layout {
@@ -172,9 +175,10 @@ pub fn write(
     match (page.encoding, &cells.items) {
         (PLAIN, Items::Plain(values)) => values.write_plain(is_bits, stretch.values.clone(), &mut out),
         (PLAIN, Items::Coded { codes, dictionary }) => {
-            codes[stretch.values.clone()]
-                .iter()
-                .for_each(|code| dictionary.write_plain(false, *code as usize..*code as usize + 1, &mut out));
+            for code in &codes[stretch.values.clone()] {
+                dictionary.write_plain(false, *code as usize..*code as usize + 1, &mut out);
+                (out.len() <= MAX_BODY_BYTES).then_some(())?;
+            }
         }
         (RLE, Items::Plain(values)) if is_bits => {
             let bits: Vec<u32> =

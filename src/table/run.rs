@@ -42,8 +42,27 @@ impl<'a> Run<'a> {
         dictionary: &mut Option<Values>,
         packer: &mut Option<Packer>,
     ) -> Option<Run<'a>> {
-        let mut reader =
-            Reader { kind, dictionary, packer, repetitions: vec![], definitions: vec![], items: vec![] };
+        Run::read_with(bytes, kind, dictionary, Packing::Sought(packer))
+    }
+
+    /// The same where it does not matter how the pages come back; `packer` says what packed them, if anything did.
+    pub fn read_packed_by(
+        bytes: &'a [u8],
+        kind: Kind,
+        dictionary: &mut Option<Values>,
+        packer: Option<&Packer>,
+    ) -> Option<Cells> {
+        Some(Run::read_with(bytes, kind, dictionary, Packing::Known(packer))?.cells)
+    }
+
+    fn read_with(
+        bytes: &'a [u8],
+        kind: Kind,
+        dictionary: &mut Option<Values>,
+        packing: Packing<'_>,
+    ) -> Option<Run<'a>> {
+        let (repetitions, definitions, items) = (Vec::new(), Vec::new(), Vec::new());
+        let mut reader = Reader { kind, dictionary, packing, repetitions, definitions, items };
         let mut pages = Vec::new();
         let mut left = MAX_UNPACKED_BYTES;
         let mut entries = 0;
@@ -63,7 +82,7 @@ impl<'a> Run<'a> {
         let mut pages = Vec::new();
         for parts in format::pages(bytes)? {
             left = left.checked_sub(parts.plain.len().checked_add(parts.unpacked_bytes)?)?;
-            let (found, body) = unpack(&parts, packer)?;
+            let (found, body) = Packing::Sought(packer).unpack(&parts)?;
             values.push(&body);
             pages.push(Page { parts, packer: Some(found), body, layout: None });
         }
@@ -80,19 +99,39 @@ impl<'a> Run<'a> {
     }
 }
 
-/// The body of a page, and what packs it; none where nothing does.
-fn unpack(parts: &PageParts<'_>, packer: &mut Option<Packer>) -> Option<(Packer, Vec<u8>)> {
-    let (found, unpacked) = packing::find_like(parts.packed, Some(parts.unpacked_bytes), packer.as_ref())?;
-    *packer = Some(found.clone());
-    let body = if parts.plain.is_empty() { unpacked } else { [parts.plain, &unpacked].concat() };
-    Some((found, body))
+/// What packed the pages.
+enum Packing<'p> {
+    /// Whatever gives them back: what is tried first, and what was found.
+    Sought(&'p mut Option<Packer>),
+    /// One of this format, if any.
+    Known(Option<&'p Packer>),
+}
+
+impl Packing<'_> {
+    /// The body of a page, and what packs it; none where nothing does.
+    fn unpack(&mut self, parts: &PageParts<'_>) -> Option<(Packer, Vec<u8>)> {
+        let len = Some(parts.unpacked_bytes);
+        let (packer, unpacked) = match self {
+            Packing::Sought(packer) => {
+                let (found, unpacked) = packing::find_like(parts.packed, len, packer.as_ref())?;
+                **packer = Some(found.clone());
+                (found, unpacked)
+            }
+            Packing::Known(packer) => {
+                let packer = (*packer)?;
+                (packer.clone(), packer.unpack(parts.packed, len).ok()?)
+            }
+        };
+        let body = if parts.plain.is_empty() { unpacked } else { [parts.plain, &unpacked].concat() };
+        Some((packer, body))
+    }
 }
 
 /// What was read so far.
 struct Reader<'r> {
     kind: Kind,
     dictionary: &'r mut Option<Values>,
-    packer: &'r mut Option<Packer>,
+    packing: Packing<'r>,
     repetitions: Vec<u8>,
     definitions: Vec<u8>,
     items: Vec<PageItems>,
@@ -107,7 +146,7 @@ impl Reader<'_> {
                 return Some(Page { parts, packer: None, body, layout });
             }
         }
-        let (packer, body) = unpack(&parts, self.packer)?;
+        let (packer, body) = self.packing.unpack(&parts)?;
         let layout = self.body(&parts, &body)?;
         Some(Page { parts, packer: Some(packer), body, layout })
     }

@@ -2,17 +2,21 @@
 //!
 //! Payloads: docs/format.md, "Payloads".
 
+mod assembled;
+mod compared;
 mod rows;
+mod sources;
 mod streams;
 #[cfg(test)]
 mod tests;
+mod written;
 
-pub use rows::{Former, MapAt, encode_rows};
+pub use rows::{Former, MapAt, encode_rows, gives_by_rows};
 
 use super::payload::{Reader, put_count};
 use super::{Codec, DecodeError, Effort, Encoded};
 use crate::format::{Dtype, Physical};
-use crate::table::{Cells, Items, MAX_ENTRIES, Values};
+use crate::table::{Cells, Items, Kind, MAX_ENTRIES, Values};
 use streams::{put_numbers, put_values, take_numbers, take_values};
 
 /// Most bytes of one part of a column.
@@ -31,8 +35,7 @@ pub fn encode(cells: &Cells, effort: Effort) -> Encoded {
 /// Decodes to `decoded_len` bytes; takes some times as many more.
 pub(super) fn decode(payload: &[u8], decoded_len: usize) -> Result<Vec<u8>, DecodeError> {
     let mut reader = Reader::new(payload);
-    let (physical, max_definition, max_repetition) = take_kind(&mut reader)?;
-    let kind = Kind { physical, max_definition, max_repetition };
+    let kind = take_kind(&mut reader)?;
     let cells = take_cells(&mut reader, kind, &[])?;
     reader.end()?;
     of_length(cells.encode(), decoded_len)
@@ -53,25 +56,25 @@ fn of_length(bytes: Vec<u8>, expected: usize) -> Result<Vec<u8>, DecodeError> {
     }
 }
 
-/// Which layout and levels a column has.
-#[derive(Clone, Copy)]
-struct Kind {
-    physical: Physical,
-    max_definition: u8,
-    max_repetition: u8,
+fn put_kind(out: &mut Vec<u8>, cells: &Cells) {
+    let Cells { physical, max_definition, max_repetition, .. } = *cells;
+    put_kind_of(out, Kind { physical, max_definition, max_repetition });
 }
 
-fn put_kind(out: &mut Vec<u8>, cells: &Cells) {
-    let (tag, width) = cells.physical.tag();
-    out.extend([tag, cells.max_definition, cells.max_repetition]);
+/// Appends which layout and levels a column has.
+pub(super) fn put_kind_of(out: &mut Vec<u8>, kind: Kind) {
+    let (tag, width) = kind.physical.tag();
+    out.extend([tag, kind.max_definition, kind.max_repetition]);
     put_count(out, width as usize);
 }
 
-fn take_kind(reader: &mut Reader<'_>) -> Result<(Physical, u8, u8), DecodeError> {
-    let (tag, definition, repetition) =
+/// Takes what `put_kind_of` wrote.
+pub(super) fn take_kind(reader: &mut Reader<'_>) -> Result<Kind, DecodeError> {
+    let (tag, max_definition, max_repetition) =
         (reader.byte("layout")?, reader.byte("levels")?, reader.byte("levels")?);
     let physical = Physical::from_tag(tag, reader.count("width")? as u32);
-    Ok((physical.ok_or(DecodeError::Invalid { what: "layout of values" })?, definition, repetition))
+    let physical = physical.ok_or(DecodeError::Invalid { what: "layout of values" })?;
+    Ok(Kind { physical, max_definition, max_repetition })
 }
 
 /// Appends levels and values; the values may resemble `context`.
