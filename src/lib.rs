@@ -69,6 +69,8 @@ pub mod census;
 
 pub mod model;
 
+pub mod dataset;
+
 pub mod artifact;
 
 pub mod fsck;

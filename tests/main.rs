@@ -31,3 +31,5 @@ mod golden;
 mod adapter;
 
 mod delta;
+
+mod dataset;
