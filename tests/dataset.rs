@@ -1,5 +1,6 @@
 //! Tables by revision: read in parts, compared, committed, merged.
 
+mod commands;
 mod compared;
 mod hostile;
 mod merged;
