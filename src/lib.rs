@@ -71,6 +71,8 @@ pub mod census;
 
 pub mod model;
 
+pub mod dataset;
+
 pub mod artifact;
 
 pub mod fsck;

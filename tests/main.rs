@@ -33,3 +33,5 @@ mod golden;
 mod adapter;
 
 mod delta;
+
+mod dataset;

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::repo::{self, Repo};
 use super::{report, watch};
 use crate::daemon::message::{Failure, Kind, Reply, Request};
+use crate::dataset::Kind as Table;
 use crate::id::Oid;
 use crate::model::{Change, TensorDiff};
 
@@ -47,7 +48,7 @@ impl Diff {
         let mut diffs = Vec::new();
         for (path, old, new) in self.pairs()? {
             let tensors = match (old, new) {
-                (Some(old), Some(new)) => tensors(old, new)?,
+                (Some(old), Some(new)) if Table::named(&path).is_none() => tensors(old, new)?,
                 _ => Vec::new(),
             };
             diffs.push(FileDiff { path, old, new, tensors });
@@ -102,6 +103,16 @@ impl Diff {
         }
         let same = diff.tensors.iter().filter(|tensor| tensor.change == Change::Same).count();
         let (changed, total) = (diff.tensors.len() - same, diff.tensors.len());
+        if Table::named(&diff.path).is_some() {
+            let how = match self.path {
+                None if self.old.contains(':') => format!("{} {}", self.old, self.new),
+                _ => format!("{} {} {}", self.old, self.new, diff.path),
+            };
+            return report::say(&format!(
+                "{}: changed; it is a table: git sparse dataset diff {how}",
+                diff.path
+            ));
+        }
         if total == 0 {
             return report::say(&format!("{}: changed; it has no tensors to compare", diff.path));
         }

@@ -23,7 +23,7 @@ pub struct Init {
 }
 
 /// Files of models and data sets, as people name them.
-const PATTERNS: [&str; 18] = [
+const MODELS: [&str; 11] = [
     "*.safetensors",
     "*.gguf",
     "*.bin",
@@ -35,18 +35,20 @@ const PATTERNS: [&str; 18] = [
     "*.onnx",
     "*.h5",
     "*.msgpack",
-    "*.parquet",
-    "*.arrow",
-    "*.feather",
-    "*.jsonl",
-    "*.jsonl.gz",
-    "*.jsonl.zst",
-    "*.tar",
 ];
+const TABLES: [&str; 6] = ["*.parquet", "*.arrow", "*.feather", "*.jsonl", "*.jsonl.gz", "*.jsonl.zst"];
+const OTHERS: [&str; 1] = ["*.tar"];
 const ATTRIBUTES: &str = "filter=lfs diff=sparse merge=lfs -text";
-/// What `git diff` runs to show a model; kept in this clone's configuration, never in the repository.
+/// Tables are merged by rows and cells.
+const TABLE_ATTRIBUTES: &str = "filter=lfs diff=sparse merge=sparse -text";
+/// What `git diff` runs to show a model or a table; kept in this clone's configuration, never in the repository.
 pub const TEXTCONV: [(&str, &str); 2] =
     [("diff.sparse.textconv", "git sparse textconv"), ("diff.sparse.cachetextconv", "true")];
+/// What `git merge` runs to merge a table.
+const MERGE: [(&str, &str); 2] = [
+    ("merge.sparse.name", "rows and cells of tables"),
+    ("merge.sparse.driver", "git sparse dataset merge-driver %O %A %B %P"),
+];
 
 impl Init {
     pub fn run(self) -> Result<(), Failure> {
@@ -67,7 +69,8 @@ impl Init {
             set(&git, &top, "lfs.skipdownloaderrors", "true")?;
         }
         show_models_in_diffs(&git)?;
-        say("git diff shows what changed in a model (diff.sparse.textconv, in this clone)");
+        say("git diff shows what changed in a model or table (diff.sparse.textconv, in this clone)");
+        say("git merge merges tables by rows and cells (merge.sparse.driver, in this clone)");
         let added = add_patterns(&top.join(".gitattributes"))?;
         match added {
             0 => say(".gitattributes: it has the patterns of model and data files"),
@@ -87,9 +90,9 @@ impl Init {
     }
 }
 
-/// Has `git diff` show models as text, in this clone.
+/// Has `git diff` show models and tables as text and `git merge` merge tables, in this clone.
 pub fn show_models_in_diffs(git: &Git) -> Result<(), Failure> {
-    TEXTCONV.iter().try_for_each(|(key, value)| {
+    TEXTCONV.iter().chain(&MERGE).try_for_each(|(key, value)| {
         let done = git.run(&["config", "--local", key, value]);
         done.map(drop).map_err(|error| Failure::new(Kind::Fatal, error.to_string()))
     })
@@ -113,14 +116,18 @@ fn add_patterns(path: &Path) -> Result<usize, Failure> {
         found => found.map_err(failed)?,
     };
     let has = |pattern: &str| text.lines().any(|line| line.split_whitespace().next() == Some(pattern));
-    let missing: Vec<_> = PATTERNS.iter().filter(|pattern| !has(pattern)).collect();
+    let of = |patterns: &[&'static str], attributes| -> Vec<_> {
+        patterns.iter().map(|pattern| (*pattern, attributes)).collect()
+    };
+    let all = [of(&MODELS, ATTRIBUTES), of(&TABLES, TABLE_ATTRIBUTES), of(&OTHERS, ATTRIBUTES)].concat();
+    let missing: Vec<_> = all.into_iter().filter(|(pattern, _)| !has(pattern)).collect();
     if missing.is_empty() {
         return Ok(0);
     }
     if !text.is_empty() && !text.ends_with('\n') {
         text.push('\n');
     }
-    missing.iter().for_each(|pattern| text.push_str(&format!("{pattern} {ATTRIBUTES}\n")));
+    missing.iter().for_each(|(pattern, attributes)| text.push_str(&format!("{pattern} {attributes}\n")));
     fs::write(path, text).map_err(failed)?;
     Ok(missing.len())
 }

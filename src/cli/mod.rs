@@ -3,6 +3,7 @@
 mod cache;
 mod clone;
 mod daemon;
+mod dataset;
 mod delta;
 mod diff;
 mod doctor;
@@ -65,6 +66,7 @@ enum Verb {
     Repack(gc::Repack),
     Prune(prune::Prune),
     Delta(delta::Delta),
+    Dataset(dataset::Dataset),
     Cache(cache::Cache),
     Doctor(doctor::Doctor),
     Daemon(daemon::Daemon),
@@ -101,6 +103,7 @@ fn dispatch(verb: Verb) -> Result<ExitCode, Failure> {
         Verb::Diff(args) => return args.run(),
         Verb::Doctor(args) => return args.run(),
         Verb::Delta(args) => return args.run(),
+        Verb::Dataset(args) => return args.run(),
         Verb::Install(args) => args.run(),
         Verb::Uninstall(args) => args.run(),
         Verb::Init(args) => args.run(),

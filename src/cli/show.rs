@@ -56,6 +56,9 @@ impl Show {
         });
         let head = ["tensor", "type", "shape", ">size", ">stored", ">shared", ">ratio", ">depth", "codec"];
         report::table(&head, rows);
+        if crate::dataset::Kind::named(&place.path).is_some() {
+            report::note(&format!("its rows and columns: git sparse dataset show {}", self.file));
+        }
         Ok(())
     }
 }

@@ -1,20 +1,23 @@
-//! `git sparse textconv FILE`: what git runs to show a tracked model as text in `git diff`.
+//! `git sparse textconv FILE`: what git runs to show a tracked model or table as text in `git diff`.
 
 use std::path::PathBuf;
 
 use clap::Args;
 
+use super::dataset::open;
 use super::{report, watch};
 use crate::daemon::message::{Failure, Kind, Reply, Request};
+use crate::dataset::{self, Summary, Table};
 use crate::format::{Format, OpenFile, Source};
 use crate::git::Pointer;
+use crate::git::command::Git;
 use crate::git::pointer::MAX_POINTER_BYTES;
 use crate::model::{self, TensorSummary};
 
-/// Print a pointer's model as text, a line a tensor (run by git diff)
+/// Print a pointer's model or table as text, a line a tensor or column (run by git diff)
 #[derive(Debug, Args)]
 pub struct Textconv {
-    /// A model, or the pointer that stands for one
+    /// A model or table, or the pointer that stands for one
     file: PathBuf,
 }
 
@@ -26,9 +29,15 @@ impl Textconv {
         if source.len() < MAX_POINTER_BYTES as u64 {
             let text = std::fs::read(&self.file).map_err(failed)?;
             if let Some(pointer) = Pointer::parse(&text) {
-                print_pointer(&pointer);
+                self.print_pointer(&pointer);
                 return Ok(());
             }
+        }
+        if let Ok(table) = open::file(&self.file)
+            && let Some(summary) = self.summary(table)
+        {
+            print_table(&summary);
+            return Ok(());
         }
         let (format, tensors) = model::summary_of(&source).map_err(failed)?;
         if tensors.is_empty() {
@@ -40,13 +49,38 @@ impl Textconv {
         }
         Ok(())
     }
+
+    fn print_pointer(&self, pointer: &Pointer) {
+        let table = open::here(&Git::at("."), *pointer).ok().and_then(|table| self.summary(table));
+        if let Some(summary) = table {
+            return print_table(&summary);
+        }
+        match watch::call(&Request::Summary { oid: pointer.oid }) {
+            Ok(Reply::Summary { format, size, tensors }) if !tensors.is_empty() => {
+                print(format, size, &tensors);
+            }
+            // A file that this store doesn't have shows as the pointer that it is.
+            _ => report::say(pointer.to_string().trim_end()),
+        }
+    }
+
+    /// Of a table that can be read; none of a model.
+    fn summary(&self, table: dataset::File) -> Option<Summary> {
+        let table = Table::open(table, &self.file.to_string_lossy()).ok()?;
+        watch::here("summary", |progress| dataset::summary(&table, progress)).ok()
+    }
 }
 
-fn print_pointer(pointer: &Pointer) {
-    match watch::call(&Request::Summary { oid: pointer.oid }) {
-        Ok(Reply::Summary { format, size, tensors }) if !tensors.is_empty() => print(format, size, &tensors),
-        // A file that this store doesn't have shows as the pointer that it is.
-        _ => report::say(pointer.to_string().trim_end()),
+/// A line about the table, one about its rows, and one about each column: a diff of two such texts tells
+/// whether rows changed or only their order, and in which columns.
+fn print_table(summary: &Summary) {
+    let rows = report::count(summary.rows, "row");
+    let columns = report::count(summary.columns.len(), "column");
+    report::say(&format!("{}, {}, {rows}, {columns}", summary.kind, report::count(summary.size, "byte")));
+    report::say(&format!("rows digest {}, in any order {}", summary.digest, summary.bag));
+    for column in &summary.columns {
+        let dataset::ColumnSummary { name, dtype, nulls, digest } = column;
+        report::say(&format!("{name} {dtype} nulls {nulls} digest {digest}"));
     }
 }
 

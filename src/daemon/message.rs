@@ -66,6 +66,13 @@ pub enum Request {
         oid: Oid,
         path: PathBuf,
     },
+    /// Some bytes of a file that the store holds: whole objects, from the one at `start` on, as many up to `end`
+    /// as a message has room for. The answer has the file's size, where the bytes begin, and them in base64.
+    Read {
+        oid: Oid,
+        start: u64,
+        end: u64,
+    },
     /// Which files a remote has.
     RemoteHas {
         oids: Vec<Oid>,
@@ -126,6 +133,7 @@ pub enum Reply {
     Diff { tensors: Vec<TensorDiff> },
     Verified { files: Vec<Verdict> },
     Rebuilt,
+    Read { size: u64, start: u64, bytes: String },
     RemoteHas { has: Vec<bool> },
     Fsck { report: fsck::Report },
     Gc { plan: gc::Plan },
@@ -220,6 +228,8 @@ impl std::fmt::Display for Failure {
         }
     }
 }
+
+impl std::error::Error for Failure {}
 
 /// Writes one message.
 pub fn write<T: Serialize>(out: &mut impl Write, message: &T) -> io::Result<()> {

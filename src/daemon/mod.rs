@@ -12,6 +12,7 @@ pub mod handle;
 pub mod lock;
 pub mod message;
 pub mod place;
+pub mod reading;
 pub mod server;
 mod shelf;
 pub mod words;

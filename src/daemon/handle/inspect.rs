@@ -1,15 +1,22 @@
 //! Questions about what is stored: costs, differences, whether files come back.
 
+use std::ops::Range;
 use std::sync::PoisonError;
+
+use base64::prelude::{BASE64_STANDARD, Engine};
 
 use super::Handler;
 use crate::census;
 use crate::daemon::message::{Failure, FileAnswer, Kind, RemotePlace, Reply, Verdict};
 use crate::daemon::words;
+use crate::dataset;
 use crate::fsck;
 use crate::id::Oid;
 use crate::model;
 use crate::progress::Progress;
+
+/// Bytes in one answer, unless a single object has more; with base64 the largest one fits a message.
+const MOST_READ_BYTES: usize = 8 << 20;
 
 impl Handler {
     pub(super) fn files_cost(&self, oids: &[Oid]) -> Result<Reply, Failure> {
@@ -49,6 +56,14 @@ impl Handler {
         let recipe = self.recipe(oid)?;
         let tensors = model::summary(&self.store, &recipe, progress).map_err(|error| diff_failed(&error))?;
         Ok(Reply::Summary { format: recipe.format, size: recipe.size, tensors })
+    }
+
+    pub(super) fn read(&self, oid: Oid, wanted: Range<u64>) -> Result<Reply, Failure> {
+        let recipe = self.recipe(oid)?;
+        let piece = dataset::pieces(&self.store, &recipe, wanted, MOST_READ_BYTES);
+        let piece = piece.map_err(|error| words::store(&error))?;
+        let bytes = BASE64_STANDARD.encode(&piece.bytes);
+        Ok(Reply::Read { size: recipe.size, start: piece.start, bytes })
     }
 
     pub(super) fn verify(&self, oids: &[Oid], progress: &Progress<'_>) -> Result<Reply, Failure> {

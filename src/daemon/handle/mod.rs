@@ -137,6 +137,7 @@ impl Handler {
             Request::Tensors { oid } => self.tensors(*oid),
             Request::Summary { oid } => self.summary(*oid, progress),
             Request::Diff { old, new } => self.diff(*old, *new, progress),
+            Request::Read { oid, start, end } => self.read(*oid, *start..*end),
             Request::Verify { oids } => self.verify(oids, progress),
             Request::RemoteHas { oids, remote } => self.remote_has(oids, remote),
             Request::Census => self.census(),

@@ -1,0 +1,120 @@
+//! Merging runs of rows, where nothing tells which row is which but their order: diff3 on hashes.
+//!
+//! After Khanna, Kunal and Pierce, "A formal investigation of diff3" (2007): rows that all three have in order
+//! are stable; what lies between two of them is taken from the side that changed it.
+
+use std::ops::Range;
+
+use super::super::hash::Hash;
+use super::super::pairing::{self, NONE};
+use super::super::scan::CompareError;
+use super::conflict::Conflict;
+use super::keyed::whole;
+use super::{Choice, Plan, Row, Scans, Sides};
+
+/// Rows of a conflict that are listed of each side.
+const MOST_LISTED: usize = 100;
+
+pub(super) fn decide(plan: &mut Plan, sides: Sides<'_>, scans: &Scans) -> Result<(), CompareError> {
+    let (base, ours, theirs) = (&scans.base_for_ours.rows, &scans.ours.rows, &scans.theirs.rows);
+    let (to_ours, to_theirs) = (stable(base, ours), stable(&scans.base_for_theirs, theirs));
+    let (mut b, mut o, mut t) = (0, 0, 0);
+    for at in (0..base.len()).filter(|at| to_ours[*at] != NONE && to_theirs[*at] != NONE) {
+        let (our, their) = (to_ours[at] as usize, to_theirs[at] as usize);
+        between(plan, sides, scans, [b..at, o..our, t..their])?;
+        plan.rows.push(Row { ours: our as u32, theirs: their as u32, choice: Choice::Ours });
+        (b, o, t) = (at + 1, our + 1, their + 1);
+    }
+    between(plan, sides, scans, [b..base.len(), o..ours.len(), t..theirs.len()])?;
+    edited_and_dropped(plan, sides, scans);
+    Ok(())
+}
+
+/// Rows that one side rewrote may have new cells in a column that the other dropped: without a key nobody can tell.
+fn edited_and_dropped(plan: &mut Plan, sides: Sides<'_>, scans: &Scans) {
+    let rewrote = |base: &[Hash], side: &[Hash]| {
+        let to = stable(base, side);
+        to.contains(&NONE) && side.len() > to.iter().filter(|row| **row != NONE).count()
+    };
+    let columns = &plan.columns;
+    let sides_of = [
+        (sides.ours, &columns.dropped_by_theirs, rewrote(&scans.base_for_ours.rows, &scans.ours.rows)),
+        (sides.theirs, &columns.dropped_by_ours, rewrote(&scans.base_for_theirs, &scans.theirs.rows)),
+    ];
+    for (side, dropped, rewrote) in sides_of {
+        for (_, column) in dropped.iter().filter(|_| rewrote) {
+            let told = Some("dropped by one side; the other rewrote rows".to_owned());
+            let name = side.schema().field(*column).name();
+            plan.conflicts.push(Conflict::of_column("column-dropped", name, [told, None, None]));
+        }
+    }
+}
+
+/// For each row of the base where it is in another table, in order; or `NONE`.
+fn stable(base: &[Hash], other: &[Hash]) -> Vec<u32> {
+    let from = pairing::pair(base, other);
+    let mut to = vec![NONE; base.len()];
+    pairing::in_order(&from).into_iter().for_each(|row| to[from[row as usize] as usize] = row);
+    to
+}
+
+fn between(
+    plan: &mut Plan,
+    sides: Sides<'_>,
+    scans: &Scans,
+    rows: [Range<usize>; 3],
+) -> Result<(), CompareError> {
+    let [base, ours, theirs] = rows;
+    let our_change = scans.base_for_ours.rows[base.clone()] != scans.ours.rows[ours.clone()];
+    let their_change = scans.base_for_theirs[base.clone()] != scans.theirs.rows[theirs.clone()];
+    let is_same = scans.ours.rows[ours.clone()] == scans.theirs.rows[theirs.clone()];
+    // Rows that stand at the same place of runs of one length are one row, whose new columns belong to it.
+    let pairs = ours.len() == theirs.len() && (is_same || ours.len() == base.len());
+    let adds = |added: bool| added && !base.is_empty();
+    let (choice, wanted, other, lost) = match (our_change, their_change) {
+        (false, true) => (Choice::Theirs, theirs.clone(), ours.clone(), adds(added_columns(plan, true))),
+        _ => (Choice::Ours, ours.clone(), theirs.clone(), adds(added_columns(plan, false))),
+    };
+    let is_conflict = our_change && their_change && !is_same;
+    // Cells of a column that one side added must not get lost with the rows that the other rewrote.
+    if is_conflict || (!pairs && lost && !wanted.is_empty()) {
+        plan.conflicts.push(listed(sides, [&base, &ours, &theirs])?);
+    }
+    let (wanted, other, choice) =
+        if is_conflict { (ours, theirs, Choice::Ours) } else { (wanted, other, choice) };
+    for (at, row) in wanted.enumerate() {
+        let beside = if pairs && !is_conflict { (other.start + at) as u32 } else { NONE };
+        plan.rows.push(match choice {
+            Choice::Theirs => Row { ours: beside, theirs: row as u32, choice },
+            _ => Row { ours: row as u32, theirs: beside, choice },
+        });
+    }
+    Ok(())
+}
+
+/// Whether one side has columns that the other has not.
+fn added_columns(plan: &Plan, ours: bool) -> bool {
+    let mut columns = plan.columns.columns.iter();
+    columns.any(|column| if ours { column.theirs.is_none() } else { column.ours.is_none() })
+}
+
+fn listed(sides: Sides<'_>, rows: [&Range<usize>; 3]) -> Result<Conflict, CompareError> {
+    let list = |table, rows: &Range<usize>| -> Result<Option<String>, CompareError> {
+        let lines = rows.clone().take(MOST_LISTED).map(|row| whole(table, row as u32));
+        let lines = lines.collect::<Result<Vec<_>, _>>()?.join("\n");
+        Ok(Some(lines).filter(|lines| !lines.is_empty()))
+    };
+    let [base, ours, theirs] = rows;
+    let key = format!(
+        "rows {}..{} of base, {}..{} of ours, {}..{} of theirs",
+        base.start, base.end, ours.start, ours.end, theirs.start, theirs.end
+    );
+    Ok(Conflict {
+        conflict: "rows",
+        key: Some(key),
+        column: None,
+        base: list(sides.base, base)?,
+        ours: list(sides.ours, ours)?,
+        theirs: list(sides.theirs, theirs)?,
+    })
+}

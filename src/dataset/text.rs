@@ -1,0 +1,138 @@
+//! CSV, TSV and JSON Lines. Their types are those that all of the file fits, so that it is read twice.
+
+use std::io::{self, BufRead, BufReader, Read};
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow_csv::reader::Format;
+use arrow_json::reader::infer_json_schema_from_iterator;
+use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
+use serde_json::Value;
+
+use super::bytes::{File, Stream};
+use super::kind::{Kind, Packing};
+use super::rows;
+use super::table::Decoder;
+
+const BATCH_ROWS: usize = 8192;
+
+/// What a first reading found.
+pub struct Text {
+    schema: SchemaRef,
+    rows: u64,
+    kind: Kind,
+    packing: Packing,
+}
+
+impl Text {
+    pub fn open(file: &File, kind: Kind, packing: Packing) -> Result<Text, ArrowError> {
+        let input = unpacked(file, packing)?;
+        let (schema, rows) = match kind {
+            Kind::JsonLines => infer_json(input)?,
+            _ => format(kind).infer_schema(input, None)?,
+        };
+        Ok(Text { schema: Arc::new(schema), rows: rows as u64, kind, packing })
+    }
+
+    pub fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+
+    /// Takes cells of CSV and TSV for texts.
+    pub fn keep_cells(&mut self) {
+        if self.kind != Kind::JsonLines {
+            let text = |field: &Arc<Field>| Field::new(field.name(), DataType::Utf8, true);
+            self.schema = Arc::new(Schema::new(self.schema.fields().iter().map(text).collect::<Vec<_>>()));
+        }
+    }
+
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    pub(super) fn read(
+        &self,
+        file: &File,
+        columns: &[usize],
+        rows: Option<&[Range<u64>]>,
+    ) -> Result<Decoder, ArrowError> {
+        let input = unpacked(file, self.packing)?;
+        let all: Decoder = match self.kind {
+            Kind::JsonLines => {
+                let schema = Arc::new(self.schema.project(columns)?);
+                let builder = arrow_json::ReaderBuilder::new(schema).with_coerce_primitive(true);
+                Box::new(builder.with_batch_size(BATCH_ROWS).build(input)?)
+            }
+            kind => {
+                let builder = arrow_csv::ReaderBuilder::new(self.schema.clone()).with_format(format(kind));
+                let builder = builder.with_projection(columns.to_vec()).with_batch_size(BATCH_ROWS);
+                Box::new(builder.build_buffered(input)?)
+            }
+        };
+        Ok(rows::only(all, rows))
+    }
+}
+
+fn format(kind: Kind) -> Format {
+    let delimiter = if kind == Kind::Tsv { b'\t' } else { b',' };
+    Format::default().with_header(true).with_delimiter(delimiter)
+}
+
+type Input = Box<dyn BufRead + Send>;
+
+fn unpacked(file: &File, packing: Packing) -> io::Result<Input> {
+    let stream = BufReader::new(Stream::new(file.clone()));
+    Ok(match packing {
+        Packing::Plain => Box::new(stream),
+        Packing::Gzip => Box::new(BufReader::new(flate2::bufread::MultiGzDecoder::new(stream))),
+        Packing::Zstd => Box::new(BufReader::new(zstd::stream::read::Decoder::with_buffer(stream)?)),
+    })
+}
+
+/// Longest line of JSON Lines: one that never ends would fill memory.
+const MOST_LINE_BYTES: u64 = 256 << 20;
+
+fn infer_json(input: Input) -> Result<(Schema, usize), ArrowError> {
+    let mut objects = Objects { input, line: 0, found: 0 };
+    let schema = infer_json_schema_from_iterator(&mut objects);
+    let schema = schema.map_err(|error| match error {
+        ArrowError::JsonError(why) if !why.starts_with("line ") => {
+            ArrowError::JsonError(format!("line {}: {why}", objects.line))
+        }
+        other => other,
+    })?;
+    Ok((schema, objects.found))
+}
+
+/// The objects of JSON Lines; empty lines are none.
+struct Objects {
+    input: Input,
+    line: usize,
+    found: usize,
+}
+
+impl Iterator for Objects {
+    type Item = Result<Value, ArrowError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            self.line += 1;
+            let mut line = Vec::new();
+            match (&mut self.input).take(MOST_LINE_BYTES).read_until(b'\n', &mut line) {
+                Ok(0) => return None,
+                Err(error) => return Some(Err(error.into())),
+                Ok(_) if line.trim_ascii().is_empty() => continue,
+                Ok(_) => {}
+            }
+            let wrong = |why: String| Some(Err(ArrowError::JsonError(format!("line {}: {why}", self.line))));
+            return match serde_json::from_slice(&line) {
+                Ok(object @ Value::Object(_)) => {
+                    self.found += 1;
+                    Some(Ok(object))
+                }
+                Ok(_) => wrong("expected an object, found another value".into()),
+                Err(error) => wrong(error.to_string()),
+            };
+        }
+    }
+}

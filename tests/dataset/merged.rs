@@ -1,0 +1,245 @@
+//! Three versions made one: both sides' work is in it, or told as a conflict; nothing is lost in between.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use arrow_array::{ArrayRef, Float64Array, Int64Array, StringArray};
+use git_sparse::dataset::merge::{Plan, Sides, WriteError, plan, write};
+use git_sparse::dataset::{Selection, Table, values};
+use git_sparse::progress::unwatched;
+use proptest::prelude::*;
+use serde_json::{Map, Value};
+
+use super::{parquet, table};
+
+type Row = (i64, Option<i64>, &'static str);
+
+fn built(rows: &[Row]) -> Table {
+    let column = |values: Vec<Option<i64>>| -> ArrayRef { Arc::new(Int64Array::from(values)) };
+    let words: Vec<_> = rows.iter().map(|row| row.2).collect();
+    let columns = vec![
+        ("id", column(rows.iter().map(|row| Some(row.0)).collect())),
+        ("n", column(rows.iter().map(|row| row.1).collect())),
+        ("word", Arc::new(StringArray::from(words)) as ArrayRef),
+    ];
+    table(parquet(columns, 5), "x.parquet")
+}
+
+fn with(rows: &[Row], name: &str, values: &[i64]) -> Table {
+    let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| row.0)));
+    let numbers: ArrayRef = Arc::new(rows.iter().map(|row| row.1).collect::<Int64Array>());
+    let words: ArrayRef = Arc::new(StringArray::from(rows.iter().map(|row| row.2).collect::<Vec<_>>()));
+    let more: ArrayRef = Arc::new(Int64Array::from(values.to_vec()));
+    table(parquet(vec![("id", ids), ("n", numbers), ("word", words), (name, more)], 5), "x.parquet")
+}
+
+fn decided(base: &Table, ours: &Table, theirs: &Table, key: &[&str]) -> Plan {
+    let key: Vec<String> = key.iter().map(|name| name.to_string()).collect();
+    plan(Sides { base, ours, theirs }, &key, &unwatched).unwrap()
+}
+
+fn objects(table: &Table) -> Vec<Map<String, Value>> {
+    let batches = table.read(&Selection::default()).unwrap();
+    batches.flat_map(|batch| values::objects(&batch.unwrap()).unwrap()).collect()
+}
+
+#[track_caller]
+fn written(base: &Table, ours: &Table, theirs: &Table, key: &[&str]) -> Vec<Map<String, Value>> {
+    let decided = decided(base, ours, theirs, key);
+    assert_eq!(decided.conflicts, []);
+    let mut out = Vec::new();
+    write(&decided, Sides { base, ours, theirs }, &mut out, &unwatched).unwrap();
+    objects(&table(out, "merged.parquet"))
+}
+
+fn shown(rows: &[Map<String, Value>]) -> Vec<String> {
+    rows.iter().map(|row| Value::Object(row.clone()).to_string()).collect()
+}
+
+const BASE: [Row; 4] = [(1, Some(1), "a"), (2, Some(2), "b"), (3, None, "c"), (4, Some(4), "d")];
+
+/// Each side's cells, rows and columns end up in one table, in our order.
+#[test]
+fn work_of_both_sides_is_merged() {
+    let base = built(&BASE);
+    let ours = built(&[(1, Some(10), "a"), (2, Some(2), "b"), (4, Some(4), "d"), (5, Some(5), "ours")]);
+    let theirs = with(
+        &[(1, Some(1), "A"), (2, Some(2), "B"), (7, Some(7), "theirs"), (3, None, "c"), (4, Some(4), "d")],
+        "flag",
+        &[0, 0, 1, 0, 0],
+    );
+    let rows = written(&base, &ours, &theirs, &["id"]);
+    assert_eq!(
+        shown(&rows),
+        [
+            r#"{"id":1,"n":10,"word":"A","flag":0}"#,
+            r#"{"id":2,"n":2,"word":"B","flag":0}"#,
+            r#"{"id":7,"n":7,"word":"theirs","flag":1}"#,
+            r#"{"id":4,"n":4,"word":"d","flag":0}"#,
+            r#"{"id":5,"n":5,"word":"ours","flag":null}"#,
+        ]
+        .map(|row| serde_json::from_str::<Value>(row).unwrap().to_string())
+    );
+}
+
+/// What both changed is told cell by cell, and a deleted row that the other side edited is told whole.
+#[test]
+fn conflicts_are_told() {
+    let base = built(&BASE);
+    let ours = built(&[(1, Some(10), "x"), (3, None, "c"), (4, Some(9), "d"), (8, None, "o")]);
+    let theirs = built(&[(1, Some(11), "a"), (2, Some(22), "b"), (3, None, "c"), (8, None, "t")]);
+    let found = decided(&base, &ours, &theirs, &["id"]);
+    let told: HashSet<_> = found
+        .conflicts
+        .iter()
+        .map(|conflict| (conflict.conflict, conflict.key.clone().unwrap(), conflict.column.clone()))
+        .collect();
+    let column = |name: &str| Some(name.to_owned());
+    assert_eq!(
+        told,
+        HashSet::from([
+            ("cell", "1".into(), column("n")),
+            ("deleted-by-ours", "2".into(), None),
+            ("deleted-by-theirs", "4".into(), None),
+            ("added-twice", "8".into(), column("word")),
+        ])
+    );
+    let cell = found.conflicts.iter().find(|conflict| conflict.conflict == "cell").unwrap();
+    let values = [&cell.base, &cell.ours, &cell.theirs].map(|value| value.as_deref().unwrap());
+    assert_eq!(values, ["1", "10", "11"]);
+}
+
+/// Columns that each side added are both there, and one that both dropped is gone.
+#[test]
+fn columns_are_merged() {
+    let base = with(&BASE, "old", &[1, 2, 3, 4]);
+    let ours = with(&BASE, "mine", &[5, 6, 7, 8]);
+    let theirs = with(&BASE, "yours", &[9, 9, 9, 0]);
+    for key in [&["id"][..], &[]] {
+        let rows = written(&base, &ours, &theirs, key);
+        let names: Vec<_> = rows[0].keys().map(String::as_str).collect();
+        assert_eq!(
+            names.iter().collect::<HashSet<_>>(),
+            HashSet::from([&"id", &"n", &"word", &"mine", &"yours"])
+        );
+        assert_eq!((&rows[3]["mine"], &rows[3]["yours"]), (&Value::from(8), &Value::from(0)));
+    }
+}
+
+/// A column that one side dropped takes nothing with it that the other wrote into it; nor does another type.
+#[test]
+fn nothing_is_lost_with_a_column() {
+    let base = with(&BASE, "old", &[1, 2, 3, 4]);
+    let ours = built(&BASE);
+    let theirs = with(&BASE, "old", &[1, 2, 3, 44]);
+    for key in [&["id"][..], &[]] {
+        let found = decided(&base, &ours, &theirs, key);
+        assert_eq!(found.conflicts.iter().map(|one| one.conflict).collect::<Vec<_>>(), ["column-dropped"]);
+    }
+    let floats = |values: [f64; 2]| {
+        let ids: ArrayRef = Arc::new(Int64Array::from(vec![1, 2]));
+        let values: ArrayRef = Arc::new(Float64Array::from(values.to_vec()));
+        table(parquet(vec![("id", ids), ("n", values)], 5), "x.parquet")
+    };
+    let whole = {
+        let ids: ArrayRef = Arc::new(Int64Array::from(vec![1, 2]));
+        let values: ArrayRef = Arc::new(Int64Array::from(vec![3, 4]));
+        table(parquet(vec![("id", ids), ("n", values)], 5), "x.parquet")
+    };
+    let base = floats([3.0, 4.0]);
+    let rows = written(&base, &whole, &floats([5.0, 4.0]), &["id"]);
+    assert_eq!((rows[0]["n"].clone(), rows[1]["n"].clone()), (Value::from(5), Value::from(4)));
+    let theirs = floats([5.5, 4.0]);
+    let sides = Sides { base: &base, ours: &whole, theirs: &theirs };
+    let decided = plan(sides, &["id".to_owned()], &unwatched).unwrap();
+    let error = write(&decided, sides, &mut Vec::new(), &unwatched).unwrap_err();
+    assert!(matches!(error, WriteError::Lossy { .. }), "{error}");
+}
+
+/// Without a key rows are a sequence, as lines are to git.
+#[test]
+fn sequences_are_merged() {
+    let base = built(&BASE);
+    let ours = built(&[(0, None, "first"), BASE[0], BASE[1], BASE[2], BASE[3]]);
+    let theirs = built(&[BASE[0], BASE[2], BASE[3], (9, None, "last")]);
+    let rows = written(&base, &ours, &theirs, &[]);
+    let words: Vec<_> = rows.iter().map(|row| row["word"].as_str().unwrap()).collect();
+    assert_eq!(words, ["first", "a", "c", "d", "last"]);
+    let same = written(&base, &ours, &ours, &[]);
+    assert_eq!(shown(&same), shown(&objects(&ours)));
+    let other = built(&[(0, None, "other"), BASE[0], BASE[1], BASE[2], BASE[3]]);
+    let found = decided(&base, &ours, &other, &[]);
+    assert_eq!(found.conflicts.len(), 1);
+    assert_eq!(found.conflicts[0].conflict, "rows");
+}
+
+fn rows() -> impl Strategy<Value = Vec<Row>> {
+    let words = prop_oneof![Just("a"), Just("b"), Just("c")];
+    let row = (0..12i64, proptest::option::of(0..3i64), words);
+    proptest::collection::vec(row, 0..14).prop_map(|rows| {
+        let mut seen = HashSet::new();
+        rows.into_iter().filter(|row| seen.insert(row.0)).collect()
+    })
+}
+
+/// What a merge by key should be, cell by cell, from three maps; none where there is a conflict.
+fn model(base: &[Row], ours: &[Row], theirs: &[Row]) -> Option<BTreeMap<i64, (Option<i64>, &'static str)>> {
+    let map = |rows: &[Row]| rows.iter().map(|row| (row.0, (row.1, row.2))).collect::<BTreeMap<_, _>>();
+    let (base, ours, theirs) = (map(base), map(ours), map(theirs));
+    fn cell<T: PartialEq + Copy>(base: Option<T>, ours: T, theirs: T) -> Option<T> {
+        match () {
+            () if ours == theirs || Some(theirs) == base => Some(ours),
+            () if Some(ours) == base => Some(theirs),
+            () => None,
+        }
+    }
+    let keys: HashSet<_> = ours.keys().chain(theirs.keys()).copied().collect();
+    let mut merged = BTreeMap::new();
+    for key in keys {
+        let (before, our, their) = (base.get(&key), ours.get(&key), theirs.get(&key));
+        let row = match (our, their) {
+            (Some(our), Some(their)) => {
+                let n = cell(before.map(|row| row.0), our.0, their.0)?;
+                let word = cell(before.map(|row| row.1), our.1, their.1)?;
+                Some((n, word))
+            }
+            (Some(one), None) | (None, Some(one)) if before.is_none() => Some(*one),
+            (Some(one), None) | (None, Some(one)) if before == Some(one) => None,
+            _ => return None,
+        };
+        merged.extend(row.map(|row| (key, row)));
+    }
+    Some(merged)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    /// A keyed merge is what a plain model of cells says, and has conflicts just where that has.
+    #[test]
+    fn a_keyed_merge_is_cell_by_cell(base in rows(), ours in rows(), theirs in rows()) {
+        let tables = [&base, &ours, &theirs].map(|rows| built(rows));
+        let found = decided(&tables[0], &tables[1], &tables[2], &["id"]);
+        let expected = model(&base, &ours, &theirs);
+        prop_assert_eq!(found.conflicts.is_empty(), expected.is_some());
+        if let Some(expected) = expected {
+            let rows = written(&tables[0], &tables[1], &tables[2], &["id"]);
+            let found: BTreeMap<_, _> = rows
+                .iter()
+                .map(|row| (row["id"].as_i64().unwrap(), (row["n"].as_i64(), row["word"].as_str().unwrap())))
+                .collect();
+            prop_assert_eq!(rows.len(), found.len());
+            prop_assert_eq!(found, expected);
+        }
+    }
+
+    /// Without a key: what one side alone did is the merge, and both sides' same work is done once.
+    #[test]
+    fn one_sided_work_is_taken(base in rows(), ours in rows()) {
+        let (base, ours) = (built(&base), built(&ours));
+        let expected = shown(&objects(&ours));
+        prop_assert_eq!(shown(&written(&base, &ours, &base, &[])), expected.clone());
+        prop_assert_eq!(shown(&written(&base, &base, &ours, &[])), expected.clone());
+        prop_assert_eq!(shown(&written(&base, &ours, &ours, &[])), expected);
+    }
+}
