@@ -4,6 +4,7 @@ mod commands;
 mod compared;
 mod hostile;
 mod merged;
+mod portable;
 mod read;
 
 use std::fs;

@@ -1,5 +1,7 @@
 //! Tables: the next version is compared with the one before, row by row.
 
+mod generated;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;

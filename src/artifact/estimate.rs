@@ -2,7 +2,7 @@
 //!
 //! Of each tensor some stretches of rows are read and encoded as they would be. The cost of one more row
 //! is what the second half of them added to the first, so that tables, which any tensor needs once, are
-//! not counted again for all that was not read.
+//! not counted again for all that was not read. Tables of rows are tried whole.
 
 use std::collections::HashMap;
 use std::io;
@@ -12,9 +12,11 @@ use rayon::prelude::*;
 
 use super::computed::{self, Computed};
 use super::tree::{Tree, TreeFile};
+use super::trial::{Trial, trial};
 use crate::codec::{self, Base, Effort};
 use crate::counterpart::Counterparts;
 use crate::format::{self, Dtype, Format, OpenFile, Segment, Source};
+use crate::ingest::IngestError;
 use crate::pack::Record;
 use crate::progress::{Cancelled, Progress};
 
@@ -58,6 +60,8 @@ pub struct Estimate {
 pub enum EstimateError {
     #[error("{path}: {error}")]
     Read { path: String, error: io::Error },
+    #[error("{path}: {error}")]
+    Store { path: String, error: Box<IngestError> },
     #[error("{0}")]
     Cancelled(#[from] Cancelled),
 }
@@ -66,6 +70,7 @@ pub enum EstimateError {
 struct Opened<'a> {
     file: &'a TreeFile,
     source: OpenFile,
+    is_table: bool,
     segments: Vec<Segment>,
     /// Cutting it took reading it.
     read: u64,
@@ -113,6 +118,7 @@ pub fn estimate(base: &Tree, tuned: &Tree, progress: &Progress<'_>) -> Result<Es
     let computed: Vec<Computed> = files.iter().map(|file| Computed::of(file.cut(), &cuts)).collect();
     let pairs = files.iter().zip(&computed);
     let sampled: Vec<_> = pairs
+        .filter(|(file, _)| !file.is_table)
         .flat_map(|(file, computed)| sampled(file, spare).into_iter().map(move |sample| (computed, sample)))
         .collect();
     let costs: Result<Vec<Cost>, EstimateError> = sampled
@@ -145,12 +151,33 @@ pub fn estimate(base: &Tree, tuned: &Tree, progress: &Progress<'_>) -> Result<Es
         estimate.same += cost.same;
         estimate.identical &= cost.objects == 0;
     }
+    for file in files.iter().filter(|file| file.is_table) {
+        let Trial { delta, whole, is_same } = tried(file, &bases, progress)?;
+        estimate.read += 2 * file.source.len();
+        estimate.delta += delta;
+        estimate.whole += whole;
+        estimate.identical &= is_same;
+    }
     estimate.read = estimate.read.min(estimate.both);
     if estimate.identical {
         // A file of both has one recipe.
         estimate.delta /= 2;
     }
     Ok(estimate)
+}
+
+/// What a table takes, by the base's table of its path, or its largest one.
+fn tried(file: &Opened<'_>, bases: &[Opened<'_>], progress: &Progress<'_>) -> Result<Trial, EstimateError> {
+    let tables = || bases.iter().filter(|base| base.is_table);
+    let same_path = tables().find(|base| base.file.path == file.file.path);
+    let base = same_path.or_else(|| tables().max_by_key(|base| base.source.len()));
+    let reopened = base.map(|base| Ok((base.file, OpenFile::open(&base.file.place)?))).transpose();
+    let path = || file.file.path.clone();
+    let base = reopened.map_err(|error| EstimateError::Read { path: path(), error })?;
+    trial(&file.source, base, progress).map_err(|error| match error {
+        IngestError::Cancelled(error) => EstimateError::Cancelled(error),
+        error => EstimateError::Store { path: path(), error: Box::new(error) },
+    })
 }
 
 /// The files of both. Small ones are cut as compress does it, to the byte. Of large ones no more than headers is
@@ -178,7 +205,8 @@ fn cut_all(files: Vec<(&TreeFile, OpenFile)>, is_small: bool) -> Result<Vec<Open
         let cut = cut.map_err(|error| EstimateError::Read { path: TreeFile::clone(file).path, error })?;
         let read =
             if is_small && matches!(cut.format(), Format::Chunked | Format::Text) { source.len() } else { 0 };
-        Ok(Opened { file, segments: cut.segments().to_vec(), source, read })
+        let is_table = cut.format() == Format::Parquet;
+        Ok(Opened { file, segments: cut.segments().to_vec(), source, is_table, read })
     };
     files.into_iter().map(cut).collect()
 }

@@ -16,6 +16,7 @@ mod open;
 mod rebuild;
 mod staging;
 mod tree;
+mod trial;
 mod validate;
 
 pub use adapter::{ExtractionError, MergeError, WEIGHTS, extract, fits, merge};

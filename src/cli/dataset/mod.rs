@@ -15,6 +15,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
+use super::delta;
 use crate::daemon::message::Failure;
 
 /// Tables of a repository: rows and columns by revision, what changed in them, commits and merges
@@ -33,6 +34,12 @@ enum Verb {
     Checkout(checkout::Checkout),
     Cat(cat::Cat),
     Merge(merge::Merge),
+    /// Make an artifact that gives a derived data set, every byte of every file, to whoever has the other
+    Compress(delta::Compress),
+    /// Put a derived data set together from an artifact and the data set that it was made of
+    Reconstruct(delta::Reconstruct),
+    /// What an artifact would weigh
+    Estimate(delta::Estimate),
     #[command(hide = true)]
     MergeDriver(merge::MergeDriver),
 }
@@ -48,6 +55,9 @@ impl Dataset {
             Verb::Show(args) => args.run(),
             Verb::Checkout(args) => args.run(),
             Verb::Cat(args) => args.run(),
+            Verb::Compress(args) => args.run(),
+            Verb::Reconstruct(args) => args.run(),
+            Verb::Estimate(args) => args.run(),
         }
         .map(|()| ExitCode::SUCCESS)
     }

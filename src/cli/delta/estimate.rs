@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::{interrupted, model, system};
+use super::{interrupted, model, not_stored, system};
 use crate::artifact::{self, EstimateError};
 use crate::cli::{report, watch};
 use crate::daemon::message::Failure;
@@ -28,6 +28,7 @@ impl Estimate {
             let message = error.to_string();
             match error {
                 EstimateError::Read { error, .. } => system(message, &error),
+                EstimateError::Store { error, .. } => not_stored(message, &error),
                 EstimateError::Cancelled(_) => interrupted(),
             }
         })?;

@@ -14,6 +14,10 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
+pub use compress::Compress;
+pub use estimate::Estimate;
+pub use reconstruct::Reconstruct;
+
 use super::model;
 use crate::artifact::{Artifact, BaseChanged, ManifestError, OpenError, RebuildError};
 use crate::daemon::message::{Failure, Kind};
@@ -32,11 +36,11 @@ pub struct Delta {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    Compress(compress::Compress),
-    Reconstruct(reconstruct::Reconstruct),
+    Compress(Compress),
+    Reconstruct(Reconstruct),
     CompressAdapter(adapter::CompressAdapter),
     ExtractAdapter(adapter::ExtractAdapter),
-    Estimate(estimate::Estimate),
+    Estimate(Estimate),
     Info(info::Info),
     Verify(verify::Verify),
     Validate(validate::Validate),

@@ -1,0 +1,51 @@
+//! A derived table as a portable delta: small, as estimated, and every byte back.
+
+use std::fs;
+use std::sync::Arc;
+
+use arrow_array::{ArrayRef, Int64Array, StringArray};
+use serde_json::Value;
+
+use super::parquet;
+use crate::support::home::{Home, Mode};
+use crate::support::random::Random;
+
+/// So many rows, some of them changed or left out.
+fn table(words: &[String], is_derived: bool) -> Vec<u8> {
+    let rows: Vec<usize> = (0..words.len()).filter(|row| !is_derived || row % 50 != 7).collect();
+    let word = |row: &usize| if is_derived && row % 90 == 5 { "corrected" } else { words[*row].as_str() };
+    let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| *row as i64 * 977)));
+    let words: ArrayRef = Arc::new(StringArray::from_iter_values(rows.iter().map(word)));
+    parquet(vec![("number", numbers), ("word", words)], 1500)
+}
+
+/// A colleague who has the first data set needs no more than what changed.
+#[test]
+fn a_derived_table_is_a_small_delta() {
+    let home = Home::new(Mode::InProcess);
+    let mut random = Random::seeded(5);
+    let words: Vec<String> = (0..4000).map(|_| format!("{:016x}", random.number())).collect();
+    let (base, derived) = (home.path("base"), home.path("derived"));
+    for (dir, is_derived) in [(&base, false), (&derived, true)] {
+        fs::create_dir(dir).unwrap();
+        fs::write(dir.join("train.parquet"), table(&words, is_derived)).unwrap();
+        fs::write(dir.join("README.md"), "what it is").unwrap();
+    }
+    let run = |arguments: &[&str]| -> Value {
+        let told = home.git(&home.path(""), &[&["sparse", "dataset"], arguments, &["--json"]].concat());
+        serde_json::from_str(&told).unwrap()
+    };
+    let estimate = run(&["estimate", "base", "derived"]);
+    let made = run(&["compress", "base", "derived", "-o", "delta"]);
+    let (size, stored) =
+        (made["totals"]["size"].as_u64().unwrap(), made["totals"]["stored"].as_u64().unwrap());
+    assert!(stored * 12 < size, "{stored} of {size} bytes");
+    let expected = estimate["strategies"][0]["bytes"].as_u64().unwrap();
+    assert!(expected.abs_diff(stored) * 10 < size, "{expected} expected, {stored} of {size} bytes");
+    run(&["reconstruct", "base", "delta", "-o", "back"]);
+    for file in ["train.parquet", "README.md"] {
+        assert_eq!(fs::read(home.path("back").join(file)).unwrap(), fs::read(derived.join(file)).unwrap());
+    }
+    // Another base is no base.
+    home.git_fails(&home.path(""), &["sparse", "dataset", "reconstruct", "derived", "delta", "-o", "other"]);
+}
