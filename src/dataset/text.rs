@@ -50,6 +50,10 @@ impl Text {
         self.rows
     }
 
+    pub fn is_packed(&self) -> bool {
+        self.packing != Packing::Plain
+    }
+
     pub(super) fn read(
         &self,
         file: &File,

@@ -65,6 +65,15 @@ pub fn cut_by_length(source: &dyn Source) -> io::Result<Cut> {
     cut_with(source, chunked::pieces, chunked::pieces)
 }
 
+/// Cuts a file by content, whatever is in it.
+///
+/// # Errors
+/// As [`cut`].
+pub fn cut_bytes(source: &dyn Source) -> io::Result<Cut> {
+    let segments = chunked::chunks(source, 0..source.len())?;
+    Ok(Cut::tiling(Format::Chunked, source.len(), segments).expect("because chunks leave no gap"))
+}
+
 fn cut_with(source: &dyn Source, fill: Fill, fill_text: Fill) -> io::Result<Cut> {
     let (format, segments) = match parse(source) {
         Ok(parsed) => (parsed.format, array::tile(source, parsed.head, parsed.arrays, fill)?),

@@ -20,7 +20,7 @@ use super::array::Array;
 use super::reader::Reader;
 use super::{Format, MAX_SEGMENT_BYTES, Parsed, Refusal, Source};
 use footer::{Chunk, Footer};
-use page::Header;
+use page::{Header, MAX_PAGES};
 use thrift::Thrift;
 
 pub(super) const MAGIC: [u8; 4] = *b"PAR1";
@@ -28,8 +28,7 @@ pub(super) const MAGIC: [u8; 4] = *b"PAR1";
 /// As no sensible column is called: the footer, and what stands between it and the last chunk.
 const FOOTER: &str = "/footer";
 const INDEXES: &str = "/indexes";
-/// Most pages of a file, and bytes of the names of their runs: a page can have fewer bytes than its name.
-const MAX_PAGES: usize = 1 << 19;
+/// Most bytes of the names of runs: a page can have fewer bytes than its name.
 const MAX_NAMES_BYTES: usize = 32 << 20;
 /// Most entries and bytes of a run, in the file and unpacked, unless one page has more.
 const RUN_VALUES: u64 = 1 << 20;

@@ -101,7 +101,7 @@ impl Encoder<'_> {
         }
     }
 
-    fn is_known(&self, object: &ObjectId) -> bool {
+    pub(super) fn is_known(&self, object: &ObjectId) -> bool {
         self.pending.contains_key(object) || self.store.holds_whole(object)
     }
 

@@ -23,6 +23,7 @@ use crate::counterpart::Counterparts;
 use crate::format::{self, Cut, Format, Segment, Source};
 use crate::id::Oid;
 use crate::origin::{self, Child, Origin};
+use crate::pack::MAX_BASES;
 use crate::pipeline::in_order;
 use crate::progress::{Cancelled, Progress};
 use crate::recipe::{self, Layout, Reason, Recipe, RecipeError};
@@ -77,6 +78,17 @@ pub enum IngestError {
     Cancelled(#[from] Cancelled),
 }
 
+impl IngestError {
+    /// Whether the file was stored, and did not come back.
+    fn is_unproven(&self) -> bool {
+        match self {
+            IngestError::ReadBack(error) => !matches!(error, ReconstructError::Cancelled(_)),
+            IngestError::Unproven(_) => true,
+            _ => false,
+        }
+    }
+}
+
 impl From<io::Error> for IngestError {
     fn from(error: io::Error) -> IngestError {
         IngestError::Store(StoreError::Io(error))
@@ -100,7 +112,15 @@ pub fn ingest(
         against.counterparts = Counterparts::of(&choice.recipe);
         against.base = Some((choice.recipe.oid, choice.reason));
     }
-    keep(store, source, shape, Some(oid), against, effort, progress)
+    let is_table = shape.cut.format() == Format::Parquet;
+    match keep(store, source, shape, Some(oid), against, effort, progress) {
+        // A table that does not come back from its cells is a file like any other.
+        Err(error) if is_table && error.is_unproven() => {
+            let shape = Shape::of_bytes(source)?;
+            keep(store, source, shape, Some(oid), Against::default(), effort, progress)
+        }
+        done => done,
+    }
 }
 
 /// The same for a file of any name, against a base that the caller knows.
@@ -154,6 +174,12 @@ impl Shape {
         let cut = format::cut(source).map_err(IngestError::Read)?;
         let sketch = sketch::of(source, &cut).map_err(IngestError::Read)?;
         Ok(Shape { layout: format::layout_of(cut.segments()), cut, sketch, origin: None, stream: None })
+    }
+
+    /// Of a file that is taken for bytes and nothing else.
+    fn of_bytes(source: &dyn Source) -> Result<Shape, IngestError> {
+        let cut = format::cut_bytes(source).map_err(IngestError::Read)?;
+        Ok(Shape { layout: None, cut, sketch: Vec::new(), origin: None, stream: None })
     }
 
     /// Looks for what the file was made from.
@@ -254,11 +280,15 @@ fn run(
     Ok(Oid::from_bytes(hasher.finalize().into()))
 }
 
-/// Neighbouring segments that are worth a task: one, or some small ones, or some that belong together.
+/// Neighbouring segments that are worth a task: one, or some small ones, or some that belong together, of which there
+/// are no more than one object may have bases.
 fn stretches(segments: &[Segment], belong: impl Fn(&Segment, &Segment) -> bool) -> Vec<&[Segment]> {
     let mut start = segments.first().map_or(0, |segment| segment.range.start);
+    let mut belonging = 0;
     let together = |before: &Segment, next: &Segment| {
-        let fits = next.range.end - start <= STRETCH_BYTES || belong(before, next);
+        let belongs = belong(before, next) && belonging < MAX_BASES;
+        belonging = if belongs { belonging + 1 } else { 0 };
+        let fits = next.range.end - start <= STRETCH_BYTES || belongs;
         if !fits {
             start = next.range.start;
         }

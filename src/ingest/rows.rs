@@ -19,12 +19,12 @@ use crate::id::ObjectId;
 use crate::packing::Packer;
 use crate::recipe::{Part, Recipe};
 use crate::store::Store;
-use crate::table::{Cells, Kind, RowMap, Run, Values, add_hashes, can_cast};
+use crate::table::{self, Cells, Kind, RowMap, Run, Values, add_hashes, can_cast};
 
 /// A map is an object when it has more bytes than two ids take.
 const MAX_MAP_BYTES: usize = 64;
 /// Most rows that one map tells of.
-const MAX_MAP_ROWS: usize = 4 << 20;
+const MAX_MAP_ROWS: usize = table::MAX_ROWS as usize;
 
 /// The rows of a new table, and where they come from.
 pub(super) struct Rows {
@@ -184,7 +184,7 @@ impl Both<'_> {
     fn compare(&self, pair: &Pair<'_>) -> Option<Tables> {
         let kind = *self.kinds.get(pair.name)?;
         if self.is_same(pair) {
-            return Some(Tables { has_same: true, ..Tables::default() });
+            return None;
         }
         let mut old = Column::of(pair.name, kind, !pair.is_renamed);
         let mut former = Vec::new();
@@ -344,8 +344,6 @@ struct Tables {
     new: Vec<u64>,
     /// Whether the hashes are those of a column at least.
     is_compared: bool,
-    /// Whether a column is the same in both.
-    has_same: bool,
     places: HashMap<u64, Range<usize>>,
     chunks: Vec<Range<usize>>,
     columns: Formers,
@@ -358,7 +356,6 @@ impl Tables {
             old: old.hashes,
             new: new.hashes,
             is_compared: new.is_compared,
-            has_same: false,
             places: places.runs.into_iter().collect(),
             chunks: places.chunks,
             columns: HashMap::from([(name.to_owned(), former)]),
@@ -367,14 +364,9 @@ impl Tables {
 
     /// The columns of both together; only the first ones where the others have not as many rows.
     fn join(mut self, other: Tables) -> Tables {
-        let has_same = self.has_same || other.has_same;
-        if self.columns.is_empty() {
-            return Tables { has_same, ..other };
-        }
-        self.has_same = has_same;
         // A column that says nothing must not decide how many rows there are.
         if other.is_compared && !self.is_compared {
-            return Tables { has_same, ..other }.join(Tables { has_same, ..self });
+            return other.join(self);
         }
         if (self.old.len(), self.new.len()) == (other.old.len(), other.new.len()) {
             for (sums, more) in [(&mut self.old, other.old), (&mut self.new, other.new)] {
@@ -392,9 +384,8 @@ impl Tables {
         self,
         sorted: impl FnOnce(&RowMap, [&[u64]; 2], &Formers) -> Option<(RowMap, MapObject)>,
     ) -> Option<Rows> {
-        let Tables { old, new, is_compared, has_same, places, chunks, columns } = self;
-        let is_in_place =
-            old.len() == new.len() && (has_same || !is_compared || half_is_in_place(&old, &new));
+        let Tables { old, new, is_compared, places, chunks, columns } = self;
+        let is_in_place = old.len() == new.len() && (!is_compared || half_is_in_place(&old, &new));
         (is_in_place || is_compared).then_some(())?;
         let runs = if is_in_place { in_place(&old, &new) } else { align(&old, &new, Uses::Any) };
         let map = RowMap::of(&runs, old.len());

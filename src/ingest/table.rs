@@ -12,7 +12,7 @@ use crate::codec::column::{self, Former, MapAt};
 use crate::codec::{self, Base, Codec};
 use crate::format::{self, Dtype, PageKind, Physical, Segment, Source, is_coded};
 use crate::id::ObjectId;
-use crate::pack::{Bases, MAX_BASES, MAX_OBJECT_BYTES, Record};
+use crate::pack::{Bases, MAX_BASES, MAX_DEPTH, MAX_OBJECT_BYTES, Record};
 use crate::packing::Packer;
 use crate::table::{Cells, Kind, Run, cast};
 
@@ -106,18 +106,21 @@ impl Encoder<'_> {
             table.last.failures.fetch_add(1, Ordering::Relaxed);
         }
         table.last.remember(packer);
-        let cells = self.cells_of(table, pieces, &runs);
-        pieces.iter().enumerate().map(|(at, piece)| self.run_of(at, piece, &runs, &cells)).collect()
+        let mut cells = self.cells_of(table, pieces, &runs);
+        pieces.iter().enumerate().map(|(at, piece)| self.run_of(at, piece, &runs, &mut cells)).collect()
     }
 
-    /// The object of a run, and of the cells that it needs.
+    /// The object of a run, and of the cells that it needs and that are not among those of another run yet.
     fn run_of(
         &self,
         at: usize,
         piece: &Piece<'_>,
         runs: &[Option<Run<'_>>],
-        cells: &[Option<NewCells>],
+        cells: &mut [Option<NewCells>],
     ) -> Option<Outcome> {
+        if self.is_known(&piece.object) {
+            return Some(Outcome { object: piece.object, new: Vec::new() });
+        }
         let (run, own) = (runs[at].as_ref()?, cells[at].as_ref()?);
         // The dictionary is of all runs, the numbers of a run's values of those up to it.
         let needed = if at == 0 { 0..runs.len() } else { 0..at };
@@ -131,16 +134,23 @@ impl Encoder<'_> {
             others.iter().filter_map(|other| Some(&runs[*other].as_ref()?.cells)).collect();
         let encoded = codec::pages::encode(run, &others_cells, place, self.effort);
         codec::pages::gives(&encoded, run, &others_cells).then_some(())?;
+        let others_of_chunk = others.iter().map(|other| cells[*other].as_ref());
         let used: Vec<&NewCells> =
-            std::iter::once(own).chain(others.iter().filter_map(|other| cells[*other].as_ref())).collect();
+            std::iter::once(Some(own)).chain(others_of_chunk).collect::<Option<_>>()?;
         let bases = Bases::of(used.iter().map(|cells| cells.object))?;
-        let depth = used.iter().map(|cells| cells.depth).max()?;
-        let mut new: Vec<New> = used.iter().flat_map(|cells| cells.new.clone()).collect();
-        // A map of rows is for all columns.
-        let own_bytes = own.payload_bytes();
-        if own_bytes + encoded.payload.len() + Record::BYTES >= piece.bytes.len() {
+        let depth = used.iter().map(|cells| cells.depth).max().filter(|depth| *depth < MAX_DEPTH)?;
+        let mut links: Links =
+            used.iter().flat_map(|cells| cells.links.iter()).map(|(id, len)| (*id, *len)).collect();
+        links.insert(piece.object, piece.bytes.len() as u64);
+        fits(&links).then_some(())?;
+        // What other columns and runs need as well does not count.
+        if own.payload_bytes() + encoded.payload.len() + Record::BYTES >= piece.bytes.len() {
             return None;
         }
+        let needed: Vec<usize> = std::iter::once(at).chain(others).collect();
+        let take =
+            |at: usize| cells[at].as_mut().map(|cells| std::mem::take(&mut cells.new)).unwrap_or_default();
+        let mut new: Vec<New> = needed.into_iter().flat_map(take).collect();
         let len = piece.bytes.len() as u32;
         new.push(New { object: piece.object, len, encoded, base: Some((bases, depth)) });
         Some(Outcome { object: piece.object, new })
@@ -160,7 +170,10 @@ impl Encoder<'_> {
             (bytes.len() <= MAX_OBJECT_BYTES as usize).then_some(())?;
             let object = ObjectId::of(&bytes);
             if let Some(depth) = self.depth_of_known(&object) {
-                return Some(NewCells { object, depth, new: Vec::new() });
+                let mut links = Links::from([(object, bytes.len() as u64)]);
+                // One that is not in the index yet was counted when it was made.
+                self.add_links(&object, &mut links);
+                return Some(NewCells { object, depth, new: Vec::new(), bytes: 0, links });
             }
             if !run.is_understood {
                 return Some(self.bodies_of(piece.segment, object, &bytes));
@@ -179,8 +192,9 @@ impl Encoder<'_> {
             if let Some(by_rows) = by_rows.filter(|by_rows| by_rows.payload_bytes() < encoded.payload.len()) {
                 return Some(by_rows);
             }
+            let links = Links::from([(object, bytes.len() as u64)]);
             let new = New { object, len: bytes.len() as u32, encoded, base: None };
-            Some(NewCells { object, depth: 0, new: vec![new] })
+            Some(NewCells::of(new, 0, Vec::new(), links))
         };
         pieces.iter().zip(runs).map(cells).collect()
     }
@@ -197,15 +211,11 @@ impl Encoder<'_> {
     ) -> Option<NewCells> {
         let found = rows.of(piece.segment)?;
         let mut depth = 0;
-        let mut links = HashMap::new();
+        let mut links = Links::from([(object, len as u64)]);
         let maps = found.object.bases.iter().filter(|_| found.at != MapAt::Here);
         let below = found.formers.iter().flat_map(FormerRun::stored).chain(maps);
         for former in below {
-            let chain = self.store.chain(former).ok()?;
-            depth = depth.max(chain.top().record.depth);
-            links.extend(
-                chain.links().iter().map(|link| (link.record.object, u64::from(link.record.logical_len))),
-            );
+            depth = depth.max(self.add_links(former, &mut links)?);
         }
         let unpacked: Vec<&FormerRun> =
             found.formers.iter().filter(|former| self.depth_of_known(&former.object).is_none()).collect();
@@ -245,8 +255,9 @@ impl Encoder<'_> {
         // A map of sorted rows lies as deep as the cells may.
         let depth = depth + u8::from(found.at != MapAt::Here && !found.object.bases.is_empty());
         let base = Some((Bases::of(bases).filter(|bases| !bases.is_empty())?, depth));
-        new.push(New { object, len: len as u32, encoded, base });
-        Some(NewCells { object, depth: depth + 1, new })
+        links.extend(new.iter().map(|new| (new.object, u64::from(new.len))));
+        let cells = New { object, len: len as u32, encoded, base };
+        Some(NewCells::of(cells, depth + 1, new, links))
     }
 
     /// Bodies of pages, as a difference to those of the same run before.
@@ -259,9 +270,30 @@ impl Encoder<'_> {
         let encoded = codec::encode(bytes, Dtype::Bytes, 0, &with, self.effort);
         let base = base.and_then(|base| Some((base.ids(encoded.codec)?, base.depth)));
         let depth = base.map_or(0, |(_, depth)| depth + 1);
+        let mut links = Links::from([(object, bytes.len() as u64)]);
+        for below in base.iter().flat_map(|(bases, _)| bases.iter()) {
+            self.add_links(below, &mut links);
+        }
         let new = New { object, len: bytes.len() as u32, encoded, base };
-        NewCells { object, depth, new: vec![new] }
+        NewCells::of(new, depth, Vec::new(), links)
     }
+
+    /// Adds what an object of the store is decoded with.
+    fn add_links(&self, object: &ObjectId, links: &mut Links) -> Option<u8> {
+        let chain = self.store.chain(object).ok()?;
+        links.extend(
+            chain.links().iter().map(|link| (link.record.object, u64::from(link.record.logical_len))),
+        );
+        Some(chain.top().record.depth)
+    }
+}
+
+/// Objects that one is decoded with, itself among them, and their lengths.
+type Links = HashMap<ObjectId, u64>;
+
+/// Whether whoever decodes them all stays within what a chain may have.
+fn fits(links: &Links) -> bool {
+    links.len() <= MAX_LINKS && links.values().sum::<u64>() <= MAX_BYTES
 }
 
 /// The cells of the version before, cast where they have another layout.
@@ -284,14 +316,26 @@ fn former_cells(encoder: &Encoder<'_>, former: &FormerRun, physical: Physical) -
 #[derive(Clone)]
 struct NewCells {
     object: ObjectId,
+    /// How deep they lie.
     depth: u8,
+    /// What has to be stored: what they need, then themselves; nothing once a run has it.
     new: Vec<New>,
+    /// Bytes of their own payload.
+    bytes: usize,
+    links: Links,
 }
 
 impl NewCells {
+    /// Cells that lie at that depth, and the objects that have to be stored before them.
+    fn of(cells: New, depth: u8, mut below: Vec<New>, links: Links) -> NewCells {
+        let (object, bytes) = (cells.object, cells.encoded.payload.len());
+        below.push(cells);
+        NewCells { object, depth, new: below, bytes, links }
+    }
+
     /// Bytes that the cells themselves take, and nothing below them.
     fn payload_bytes(&self) -> usize {
-        self.new.last().map_or(0, |new| new.encoded.payload.len())
+        self.bytes
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::hash::{BuildHasher, Hasher};
 
-use foldhash::fast::FixedState;
+use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
 use super::values::Values;
@@ -11,16 +11,21 @@ use super::values::Values;
 pub struct Dictionary {
     values: Values,
     numbers: HashTable<u32>,
-    state: FixedState,
+    /// A secret of this process: values that all hash to one number can't be made.
+    state: RandomState,
 }
 
 impl Dictionary {
-    /// One that starts with these, which are all different.
+    /// One that starts with these; of those that are the same the first has the number.
     pub fn of(values: Values) -> Dictionary {
-        let state = FixedState::default();
+        let state = RandomState::default();
         let mut numbers = HashTable::with_capacity(values.len());
         for number in 0..values.len() {
             let hash = hash(&state, values.get(number));
+            let is_known = |known: &u32| values.get(*known as usize) == values.get(number);
+            if numbers.find(hash, is_known).is_some() {
+                continue;
+            }
             numbers.insert_unique(hash, number as u32, |number| hash_of(&state, &values, *number));
         }
         Dictionary { values, numbers, state }
@@ -53,11 +58,11 @@ impl Dictionary {
     }
 }
 
-fn hash_of(state: &FixedState, values: &Values, number: u32) -> u64 {
+fn hash_of(state: &RandomState, values: &Values, number: u32) -> u64 {
     hash(state, values.get(number as usize))
 }
 
-fn hash(state: &FixedState, value: &[u8]) -> u64 {
+fn hash(state: &RandomState, value: &[u8]) -> u64 {
     let mut hasher = state.build_hasher();
     hasher.write(value);
     hasher.finish()

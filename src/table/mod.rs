@@ -23,7 +23,7 @@ pub use hashes::add_hashes;
 pub use hybrid::{NumberRun, Shape};
 pub use order::{Direction, Ranks, extremes, sorted};
 pub use page::{Kind, Layout, Stretch, write};
-pub use row_map::{RowMap, RowRun};
+pub use row_map::{MAX_ROWS, RowMap, RowRun};
 pub use rows::Rows;
 pub use run::{Page, Run};
 pub use values::Values;

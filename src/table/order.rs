@@ -6,7 +6,7 @@ use crate::format::Physical;
 
 use super::cells::{Cells, Items};
 use super::dictionary::Dictionary;
-use super::row_map::{RowMap, RowRun};
+use super::row_map::{MAX_ROWS, RowMap, RowRun};
 use super::values::Values;
 
 /// How one column orders rows.
@@ -42,9 +42,11 @@ impl Direction {
 pub struct Ranks(Vec<Option<u32>>);
 
 impl Ranks {
-    /// Of the cells of a column; none where cells repeat in a row.
+    /// Of the cells of a column; none where cells repeat in a row, or rows are more than a map may have.
     pub fn of(runs: &[Cells]) -> Option<Ranks> {
         let Some(first) = runs.first() else { return Some(Ranks::default()) };
+        let rows: usize = runs.iter().map(|cells| cells.entries).sum();
+        (rows as u64 <= MAX_ROWS).then_some(())?;
         let mut dictionary = Dictionary::of(Values::none(first.physical));
         let mut ranks = Vec::new();
         for cells in runs {
@@ -137,9 +139,11 @@ fn real(a: f64, b: f64) -> Ordering {
     a.partial_cmp(&b).unwrap_or_else(|| a.is_nan().cmp(&b.is_nan()))
 }
 
-/// The map of rows that are sorted by these columns, the first one first; equal rows keep their order.
+/// The map of rows that are sorted by these columns, the first one first; equal rows keep their order. None where
+/// the columns don't fit each other, or rows are more than a map may have.
 pub fn sorted(keys: &[(Ranks, Direction)]) -> Option<RowMap> {
     let rows = keys.first()?.0.len();
+    (rows as u64 <= MAX_ROWS).then_some(())?;
     (keys.iter().all(|(ranks, _)| ranks.len() == rows)).then_some(())?;
     let mut order: Vec<u32> = (0..u32::try_from(rows).ok()?).collect();
     order.sort_by(|a, b| {

@@ -10,7 +10,7 @@ const RUNS: u8 = 0;
 const PACKED: u8 = 1;
 const PACKED_WITH_CHANGES: u8 = 2;
 /// Most rows in one map.
-const MAX_ROWS: u64 = 4 << 20;
+pub const MAX_ROWS: u64 = 4 << 20;
 
 /// Rows of a table, each copied from a row of another one, changed from it, or new.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -65,7 +65,10 @@ impl RowMap {
     pub fn part(&self, first: usize, rows: usize) -> RowMap {
         let (mut at, end) = (0, first + rows);
         let mut part = RowMap::default();
-        for run in &self.runs {
+        for run in self.runs.iter() {
+            if at >= end {
+                break;
+            }
             let next = at + run.rows as usize;
             let (start, stop) = (at.max(first), next.min(end));
             if start < stop {
@@ -100,7 +103,7 @@ impl RowMap {
         let most = self.runs.iter().filter_map(|run| Some(u64::from(run.from?) + u64::from(run.rows))).max();
         let bits = u64::BITS - most.unwrap_or(0).leading_zeros();
         let all_bits = bits + u32::from(form == PACKED_WITH_CHANGES);
-        if self.rows() * all_bits as usize / 8 + 6 >= by_run.len() {
+        if bits == 0 || self.rows() * all_bits as usize / 8 + 6 >= by_run.len() {
             return by_run;
         }
         let mut packed = vec![form, bits as u8];

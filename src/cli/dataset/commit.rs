@@ -29,6 +29,14 @@ pub struct Commit {
     json: bool,
 }
 
+/// Whether a path is neither on disk nor in the index, but is in HEAD.
+fn is_gone(repo: &Repo, path: &str) -> bool {
+    let lists = |arguments: [&str; 5]| git(repo, arguments).is_ok_and(|listed| !listed.is_empty());
+    !std::path::Path::new(path).exists()
+        && !lists(["ls-files", "-z", "--cached", "--", path])
+        && lists(["diff", "--cached", "--name-only", "--", path])
+}
+
 /// What happened to one file.
 struct FileChange {
     trailer: Trailer,
@@ -50,7 +58,11 @@ impl Commit {
         let repo = Repo::here()?;
         self.refuse_untracked(&repo)?;
         let paths = self.paths.iter().map(String::as_str);
-        git(&repo, ["add", "--"].into_iter().chain(paths.clone()))?;
+        // What git rm or git mv took away is staged already, and unknown to git add.
+        let added: Vec<&str> = paths.clone().filter(|path| !is_gone(&repo, path)).collect();
+        if !added.is_empty() {
+            git(&repo, ["add", "--"].into_iter().chain(added))?;
+        }
         let staged = ["diff", "--cached", "--name-only", "-z", "--no-renames", "--"];
         let staged = git(&repo, staged.into_iter().chain(paths.clone()))?;
         let staged: Vec<&str> = staged.split('\0').filter(|path| !path.is_empty()).collect();

@@ -209,6 +209,12 @@ impl Merged {
 
 /// Merges three tables into a new file, which is not there after conflicts.
 fn merged(tables: [Table; 3], key: &[String], out: &Path) -> Result<Merged, Failure> {
+    if let Some(packed) = tables.iter().find(|table| table.is_packed()) {
+        let told = format!("{}: packed text is not merged: it would come out in another way", packed.name());
+        return Err(
+            Failure::new(Kind::Refused, told).fix("unpack all three, merge them, and pack the result")
+        );
+    }
     let text = [Format::Csv, Format::Tsv, Format::JsonLines];
     let is_text = tables.iter().any(|table| text.contains(&table.kind()));
     let is_json = tables.iter().any(|table| table.kind() == Format::JsonLines);

@@ -123,6 +123,9 @@ pub(super) fn decode(payload: &[u8], bases: &[&[u8]], decoded_len: usize) -> Res
     let cells: Option<Vec<Cells>> = bases.iter().map(|base| Cells::decode(base)).collect();
     let cells = cells.ok_or(DecodeError::Invalid { what: "cells" })?;
     let (own, others) = cells.split_first().ok_or(DecodeError::NoBase)?;
+    if others.iter().any(|cells| cells.physical != own.physical) {
+        return Err(DecodeError::Invalid { what: "cells of another kind" });
+    }
     let mut out = Vec::with_capacity(decoded_len);
     let of_length = |found: usize, is_right: bool| match is_right {
         true => Ok(()),
@@ -186,11 +189,12 @@ fn rebuild(
             true => chunk.body(&parts, layout.as_ref(), &mut at, &numbers),
             false => chunk.whole(number),
         };
+        let made_len = made.as_ref().map_or(0, Vec::len);
         let body = match reader.byte("what is left over")? {
             AS_IS => made.ok_or(invalid("cells of a page"))?,
             mode => take_left_over(&mut reader, mode, made.unwrap_or_default())?,
         };
-        left = left.checked_sub(body.len()).ok_or(invalid("length of the pages"))?;
+        left = left.checked_sub(body.len().max(made_len)).ok_or(invalid("length of the pages"))?;
         take(&parts, last.as_ref().filter(|_| is_packed), &body)?;
         if layout.is_none() && is_understood {
             numbers = chunk.numbers_of(&parts, &body);

@@ -43,7 +43,7 @@ impl Columns {
                     Some(their) => merge.kept(base, at, their),
                     None => dropped_by_theirs.push((base, at)),
                 },
-                None => merge.added_by_ours(at, &theirs),
+                None => merge.added_by_ours(at, &theirs, scans),
             }
         }
         for at in 0..sides.theirs.schema().fields().len() {
@@ -105,7 +105,7 @@ impl Merge<'_> {
         }
     }
 
-    fn added_by_ours(&mut self, at: usize, theirs: &Pairs) {
+    fn added_by_ours(&mut self, at: usize, theirs: &Pairs, scans: &Scans) {
         let field = self.sides.ours.schema().field(at);
         let other = self.sides.theirs.schema();
         let added = |other: &usize| theirs.iter().all(|(_, after)| after != other);
@@ -114,6 +114,11 @@ impl Merge<'_> {
             let types = [field.data_type(), other.field(twin).data_type()].map(|dtype| Some(dtype.shown()));
             let [ours, theirs] = types;
             self.conflicts.push(Conflict::of_column("column-type", field.name(), [None, ours, theirs]));
+        } else if let Some(twin) = twin.filter(|twin| scans.ours.columns[at] != scans.theirs.columns[*twin]) {
+            // One name for two things, or one thing over other rows: there is no base that tells.
+            let fields = [field, other.field(twin)].map(|field| Some(field.data_type().shown()));
+            let [ours, theirs] = fields;
+            self.conflicts.push(Conflict::of_column("column-added", field.name(), [None, ours, theirs]));
         }
         self.fields.push(field.clone().with_nullable(true));
         self.columns.push(Column { base: None, ours: Some(at), theirs: twin });

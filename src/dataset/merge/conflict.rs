@@ -13,7 +13,7 @@ use serde::Serialize;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Conflict {
     /// `cell`; `deleted-by-ours`, `deleted-by-theirs` (and edited by the other); `added-twice`; `rows` (without a key);
-    /// `column-name`, `column-type`, `column-dropped`.
+    /// `column-name`, `column-type`, `column-added`, `column-dropped`.
     pub conflict: &'static str,
     /// The row's key, or which rows these are.
     pub key: Option<String>,

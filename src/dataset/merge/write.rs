@@ -189,7 +189,10 @@ impl<'a> Writer<'a> {
 
 fn properties(table: &Table, schema: &SchemaRef) -> WriterProperties {
     let known = schema.metadata().iter().map(|(key, value)| KeyValue::new(key.clone(), value.clone()));
-    let builder = WriterProperties::builder().set_key_value_metadata(Some(known.collect()));
+    // Days that are milliseconds in Arrow are days in Parquet.
+    let has_days = schema.fields().iter().any(|field| *field.data_type() == DataType::Date64);
+    let builder =
+        WriterProperties::builder().set_key_value_metadata(Some(known.collect())).set_coerce_types(has_days);
     let Some(metadata) = table.parquet().map(|parquet| parquet.metadata()) else { return builder.build() };
     let groups = metadata.row_groups();
     let rows = groups.iter().map(|group| group.num_rows().max(0) as usize).max().filter(|rows| *rows > 0);

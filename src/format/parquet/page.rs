@@ -9,6 +9,9 @@ use super::thrift::{Kind, Thrift};
 /// Bytes that are read at a time: a header has some tens, unless it repeats long values as statistics.
 pub(super) const WINDOW_BYTES: usize = 4 << 10;
 
+/// Most pages of a run, or of a file.
+pub(super) const MAX_PAGES: usize = 1 << 19;
+
 /// The parts of a page, which follow each other without a gap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PageParts<'a> {
@@ -32,6 +35,9 @@ pub struct PageParts<'a> {
 pub fn pages(mut bytes: &[u8]) -> Option<Vec<PageParts<'_>>> {
     let mut pages = Vec::new();
     while !bytes.is_empty() {
+        if pages.len() == MAX_PAGES {
+            return None;
+        }
         let header = header(bytes)?;
         let len = header.header.len() + header.body_bytes;
         pages.push(header.with_body(bytes.get(header.header.len()..len)?)?);
