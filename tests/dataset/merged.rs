@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, Float64Array, Int64Array, StringArray};
+use arrow_array::{ArrayRef, Float64Array, Int64Array, StringArray, TimestampMicrosecondArray};
 use git_sparse::dataset::merge::{Plan, Sides, WriteError, plan, write};
 use git_sparse::dataset::{Selection, Table, values};
 use git_sparse::progress::unwatched;
@@ -124,6 +124,29 @@ fn columns_are_merged() {
         );
         assert_eq!((&rows[3]["mine"], &rows[3]["yours"]), (&Value::from(8), &Value::from(0)));
     }
+}
+
+/// Two people who add a column of one name mean two things, unless its cells say the same.
+#[test]
+fn columns_of_one_name_are_a_conflict() {
+    let base = built(&BASE);
+    let ours = with(&BASE, "more", &[1, 2, 3, 4]);
+    for key in [&["id"][..], &[]] {
+        let found = decided(&base, &ours, &with(&BASE, "more", &[1, 2, 3, 5]), key).conflicts;
+        let told: Vec<_> =
+            found.iter().map(|conflict| (conflict.conflict, conflict.column.as_deref())).collect();
+        assert_eq!(told, [("column-added", Some("more"))]);
+        assert_eq!(written(&base, &ours, &with(&BASE, "more", &[1, 2, 3, 4]), key).len(), 4);
+    }
+}
+
+/// A time in a zone by name is shown as any other.
+#[test]
+fn times_have_zones() {
+    let times = TimestampMicrosecondArray::from(vec![1_700_000_000_000_000]).with_timezone("Europe/Berlin");
+    let bytes = parquet(vec![("at", Arc::new(times) as ArrayRef)], 5);
+    let shown = shown(&objects(&table(bytes, "x.parquet")));
+    assert!(shown[0].contains("2023-11-14T23:13:20+01:00"), "{shown:?}");
 }
 
 /// A column that one side dropped takes nothing with it that the other wrote into it; nor does another type.
