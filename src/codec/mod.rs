@@ -18,7 +18,7 @@ pub mod lossy;
 mod lowrank;
 mod measured;
 mod order;
-pub mod packed;
+mod packed;
 pub mod pages;
 mod payload;
 mod planes;

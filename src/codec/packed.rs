@@ -1,21 +1,14 @@
-//! Bytes that another program packed, from what they are when they are unpacked.
+//! Bytes that another program packed, from what they are when they are unpacked: read, and written no more (`pages`,
+//! `stream`).
 //!
 //! The object in a file is the packed one, which nothing can be compared with; its base is the unpacked one, which
 //! stands in no file, and may itself be a difference to another.
 //!
 //! Payload (docs/format.md, "Payloads"): how many bytes stand before what is packed; the packer.
 
-use super::payload::{Reader, put_count};
-use super::{Codec, DecodeError, Encoded};
+use super::DecodeError;
+use super::payload::Reader;
 use crate::packing::Packer;
-
-/// An object that begins with `head` bytes as they are, and goes on with what `packer` makes of the rest.
-pub fn encode(head: usize, packer: &Packer) -> Encoded {
-    let mut payload = Vec::new();
-    put_count(&mut payload, head);
-    payload.extend(packer.encode());
-    Encoded { codec: Codec::Packed, payload }
-}
 
 /// Decodes to `decoded_len` bytes; a packer may take some times as many more.
 pub(super) fn decode(payload: &[u8], unpacked: &[u8], decoded_len: usize) -> Result<Vec<u8>, DecodeError> {

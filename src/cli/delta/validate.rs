@@ -99,7 +99,7 @@ fn say(measured: &[Measured], verdict: &Verdict) {
     }
     let count = report::count(measured.len(), "tensor");
     report::say(&match (measured.is_empty(), verdict.passed, verdict.max == 0.0) {
-        (true, ..) => "FAILED: no tensor was measured".into(),
+        (true, ..) => "FAILED: no tensor was measured; of files without tensors, git sparse delta verify proves each byte".into(),
         (_, true, true) => format!("passed: {count}, every weight equal"),
         (_, passed, _) => format!(
             "{}: {count}, at most {:.3} % of a tensor's change is lost (limit {:.3} %)",
