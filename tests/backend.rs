@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::time::{Duration, SystemTime};
 
 use git_sparse::backend::{Area, Backend, Local, Memory, Name, Privacy, Taken};
 use git_sparse::id::{Oid, PackId};
@@ -140,6 +141,30 @@ fn a_renamed_file_has_its_new_name_only() {
         let missing = backend.rename(from, to).expect_err(kind);
         assert_eq!(missing.kind(), io::ErrorKind::NotFound, "{kind}: {missing}");
         assert_eq!(read(&*backend, to), b"the pack", "{kind}: a failed rename took the file with it");
+    }
+}
+
+/// gc leaves alone what is younger than a push may take: a file's age must be that of its last writing.
+#[test]
+fn a_file_knows_when_it_was_written() {
+    for (kind, backend, _dir) in backends() {
+        let name = Name::Pack(pack(1));
+        assert_eq!(backend.modified(name).expect(kind), None, "{kind}");
+        // Clocks of file systems and servers tick coarsely.
+        let slack = Duration::from_secs(2);
+        let mut last = SystemTime::UNIX_EPOCH;
+        for bytes in [b"the pack", b"THE PACK"] {
+            let before = SystemTime::now() - slack;
+            overwrite(&*backend, name, bytes);
+            let written = backend.modified(name).expect(kind).expect(kind);
+            assert!(written >= before && written <= SystemTime::now() + slack, "{kind}: {written:?}");
+            assert!(written >= last, "{kind}: it became older");
+            last = written;
+        }
+        let to = Name::Trash(9, pack(1));
+        backend.rename(name, to).expect(kind);
+        assert_eq!(backend.modified(name).expect(kind), None, "{kind}");
+        assert!(backend.modified(to).expect(kind).is_some(), "{kind}");
     }
 }
 

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::ops::Range;
+use std::time::SystemTime;
 
 use sha2::{Digest, Sha256};
 
@@ -137,6 +138,14 @@ impl<B: Backend> Backend for Held<B> {
         match self.file_of(name) {
             Some((_, file)) => Ok(Some(file.len())),
             None => self.artifact.len(name),
+        }
+    }
+
+    fn modified(&self, name: Name) -> io::Result<Option<SystemTime>> {
+        match self.file_of(name) {
+            // A file of the base is older than any artifact that is read with it.
+            Some(_) => Ok(Some(SystemTime::UNIX_EPOCH)),
+            None => self.artifact.modified(name),
         }
     }
 

@@ -9,6 +9,7 @@ use std::ops::Range;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
 
 use super::{Area, Backend, Name, Staged, Taken};
 
@@ -47,6 +48,17 @@ impl Local {
 
     fn path(&self, name: Name) -> PathBuf {
         self.root.join(name.to_string())
+    }
+
+    /// What the directory says of a file, if it is there.
+    fn metadata(&self, name: Name) -> io::Result<Option<fs::Metadata>> {
+        let path = self.path(name);
+        match fs::symlink_metadata(&path) {
+            Ok(found) if found.is_file() => Ok(Some(found)),
+            Ok(_) => Err(at(&path, "stat", io::Error::other("not a regular file"))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(at(&path, "stat", error)),
+        }
     }
 
     /// Makes `dir` and what is missing above it, each made durable in its parent.
@@ -120,13 +132,12 @@ impl Backend for Local {
     }
 
     fn len(&self, name: Name) -> io::Result<Option<u64>> {
-        let path = self.path(name);
-        match fs::symlink_metadata(&path) {
-            Ok(found) if found.is_file() => Ok(Some(found.len())),
-            Ok(_) => Err(at(&path, "stat", io::Error::other("not a regular file"))),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(at(&path, "stat", error)),
-        }
+        Ok(self.metadata(name)?.map(|found| found.len()))
+    }
+
+    fn modified(&self, name: Name) -> io::Result<Option<SystemTime>> {
+        let found = self.metadata(name)?.map(|found| found.modified());
+        found.transpose().map_err(|e| at(&self.path(name), "stat", e))
     }
 
     fn list(&self, area: Area) -> io::Result<Vec<Name>> {

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use crossbeam_skiplist::SkipMap;
 
@@ -11,16 +12,22 @@ use super::{Area, Backend, Name, Staged, Taken};
 /// Files in a map. A clone sees the same files.
 #[derive(Clone, Default)]
 pub struct Memory {
-    files: Arc<SkipMap<Name, Arc<Vec<u8>>>>,
+    files: Arc<SkipMap<Name, Kept>>,
+}
+
+#[derive(Clone)]
+struct Kept {
+    bytes: Arc<Vec<u8>>,
+    written: SystemTime,
 }
 
 struct StagedBytes<'a> {
     bytes: Vec<u8>,
-    files: &'a SkipMap<Name, Arc<Vec<u8>>>,
+    files: &'a SkipMap<Name, Kept>,
 }
 
 impl Memory {
-    fn file(&self, name: Name) -> io::Result<Arc<Vec<u8>>> {
+    fn file(&self, name: Name) -> io::Result<Kept> {
         let missing = || io::Error::new(io::ErrorKind::NotFound, format!("{name}: no such file in memory"));
         self.files.get(&name).map(|entry| entry.value().clone()).ok_or_else(missing)
     }
@@ -34,12 +41,16 @@ impl Backend for Memory {
     fn read(&self, name: Name, range: Range<u64>) -> io::Result<Vec<u8>> {
         let file = self.file(name)?;
         let short = || io::Error::new(io::ErrorKind::UnexpectedEof, format!("{name}: ends before {range:?}"));
-        let bytes = file.get(range.start as usize..range.end as usize).ok_or_else(short)?;
+        let bytes = file.bytes.get(range.start as usize..range.end as usize).ok_or_else(short)?;
         Ok(bytes.to_vec())
     }
 
     fn len(&self, name: Name) -> io::Result<Option<u64>> {
-        Ok(self.files.get(&name).map(|entry| entry.value().len() as u64))
+        Ok(self.files.get(&name).map(|entry| entry.value().bytes.len() as u64))
+    }
+
+    fn modified(&self, name: Name) -> io::Result<Option<SystemTime>> {
+        Ok(self.files.get(&name).map(|entry| entry.value().written))
     }
 
     fn list(&self, area: Area) -> io::Result<Vec<Name>> {
@@ -74,14 +85,14 @@ impl Write for StagedBytes<'_> {
 
 impl Staged for StagedBytes<'_> {
     fn publish(self: Box<Self>, name: Name, taken: Taken) -> io::Result<()> {
-        let present = self.files.get(&name).map(|entry| entry.value().clone());
+        let present = self.files.get(&name).map(|entry| entry.value().bytes.clone());
         let stays = present.is_some_and(|present| match taken {
             Taken::Keep => present.len() == self.bytes.len(),
             // The map takes the old file away before it puts the new one in: never for nothing.
             Taken::Replace => *present == self.bytes,
         });
         if !stays {
-            self.files.insert(name, Arc::new(self.bytes));
+            self.files.insert(name, Kept { bytes: Arc::new(self.bytes), written: SystemTime::now() });
         }
         Ok(())
     }

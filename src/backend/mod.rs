@@ -11,6 +11,7 @@ use std::io::{self, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::SystemTime;
 
 pub use local::{Local, Privacy};
 pub use memory::Memory;
@@ -66,6 +67,8 @@ pub trait Backend: Send + Sync {
     fn read(&self, name: Name, range: Range<u64>) -> io::Result<Vec<u8>>;
     /// Length in bytes, or `None` when there is no such file.
     fn len(&self, name: Name) -> io::Result<Option<u64>>;
+    /// When a file was written, by the clock of the place where it lies, or `None` when there is no such file.
+    fn modified(&self, name: Name) -> io::Result<Option<SystemTime>>;
     /// All names of an area, in no particular order. Files that are none of ours are passed over.
     fn list(&self, area: Area) -> io::Result<Vec<Name>>;
     /// Gives a file another name, durably.

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
 
 use git_sparse::backend::{Area, Backend, Name, Staged, Taken};
 
@@ -104,6 +105,10 @@ impl<B: Backend> Backend for Faulty<B> {
 
     fn len(&self, name: Name) -> io::Result<Option<u64>> {
         self.meet(false, || self.inner.len(name))
+    }
+
+    fn modified(&self, name: Name) -> io::Result<Option<SystemTime>> {
+        self.meet(false, || self.inner.modified(name))
     }
 
     fn list(&self, area: Area) -> io::Result<Vec<Name>> {
