@@ -83,6 +83,11 @@ id! {
     PackId
 }
 
+id! {
+    /// Names a lock: a hash of what is locked, chosen by whoever locks.
+    LockId
+}
+
 impl ObjectId {
     /// The id of the object whose decoded content is `bytes`.
     pub fn of(bytes: &[u8]) -> Self {

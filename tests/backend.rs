@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::time::{Duration, SystemTime};
 
 use git_sparse::backend::{Area, Backend, Local, Memory, Name, Privacy, Taken};
-use git_sparse::id::{Oid, PackId};
+use git_sparse::id::{LockId, Oid, PackId};
 
 use crate::support::samples::{names, overwrite, read};
 
@@ -25,10 +25,21 @@ fn pack(number: u8) -> PackId {
     PackId::from_bytes([number; 32])
 }
 
+fn lock() -> LockId {
+    LockId::from_bytes([4; 32])
+}
+
 /// A name of each kind.
-fn all_names() -> [Name; 5] {
+fn all_names() -> [Name; 6] {
     let recipe = Name::Recipe(Oid::of(b"file"));
-    [Name::Config, Name::Pack(pack(1)), recipe, Name::Trash(7, pack(2)), Name::Bad(pack(3))]
+    [
+        Name::Config,
+        Name::Pack(pack(1)),
+        recipe,
+        Name::Trash(7, pack(2)),
+        Name::Bad(pack(3)),
+        Name::Lock(lock()),
+    ]
 }
 
 /// What is published is what is read, under every kind of name; nothing else is there.
@@ -71,7 +82,7 @@ fn a_dropped_file_leaves_nothing() {
         let mut staged = backend.create().expect(kind);
         staged.write_all(b"half of a pack").expect(kind);
         drop(staged);
-        for area in [Area::Packs, Area::Recipes, Area::Trash, Area::Bad] {
+        for area in [Area::Packs, Area::Recipes, Area::Trash, Area::Bad, Area::Locks] {
             assert_eq!(names(&*backend, area), [], "{kind}: {area:?}");
         }
         let left = walk(dir.path());
@@ -115,6 +126,34 @@ fn publish(backend: &dyn Backend, name: Name, bytes: &[u8], taken: Taken) {
     staged.publish(name, taken).expect("its name");
 }
 
+/// A lock is held by one: of many who want a name, one gets it and all others are told so.
+#[test]
+fn a_name_is_given_to_the_first_who_asks() {
+    for (kind, backend, dir) in backends() {
+        let name = Name::Lock(lock());
+        let take = |bytes: &[u8]| {
+            let mut staged = backend.create()?;
+            staged.write_all(bytes)?;
+            staged.publish(name, Taken::Refuse)
+        };
+        take(b"mine").expect(kind);
+        for bytes in [b"yours".as_slice(), b"mine", b""] {
+            let error = take(bytes).expect_err(kind);
+            assert_eq!(error.kind(), io::ErrorKind::AlreadyExists, "{kind}: {error}");
+        }
+        assert_eq!(read(&*backend, name), b"mine", "{kind}");
+        backend.delete(name).expect(kind);
+        let got: usize = std::thread::scope(|scope| {
+            let tries: Vec<_> =
+                (0..8).map(|number| scope.spawn(move || take(&[number; 9]).is_ok())).collect();
+            tries.into_iter().map(|it| usize::from(it.join().expect(kind))).sum()
+        });
+        assert_eq!(got, 1, "{kind}: a name was given to {got}");
+        let files = walk(dir.path()).len();
+        assert!(files <= 1, "{kind}: {files} files where one is expected");
+    }
+}
+
 /// A listing has what is in its area, all of it, and nothing of another.
 #[test]
 fn a_list_has_its_area_and_no_other() {
@@ -123,10 +162,11 @@ fn a_list_has_its_area_and_no_other() {
         packs.iter().for_each(|name| overwrite(&*backend, *name, b"p"));
         all_names().iter().for_each(|name| overwrite(&*backend, *name, b"x"));
         assert_eq!(names(&*backend, Area::Packs), packs, "{kind}");
-        let [_, _, recipe, trash, bad] = all_names();
+        let [_, _, recipe, trash, bad, lock] = all_names();
         assert_eq!(names(&*backend, Area::Recipes), [recipe], "{kind}");
         assert_eq!(names(&*backend, Area::Trash), [trash], "{kind}");
         assert_eq!(names(&*backend, Area::Bad), [bad], "{kind}");
+        assert_eq!(names(&*backend, Area::Locks), [lock], "{kind}");
     }
 }
 
@@ -246,6 +286,7 @@ fn only_what_is_written_is_a_name() {
         format!("trash/-1/{id}"),
         format!("trash/99999999999999999999/{id}"),
         format!("bad/{id}x"),
+        format!("locks/ab/{id}"),
     ] {
         assert!(bad.parse::<Name>().is_err(), "{bad:?} passed");
     }

@@ -233,6 +233,11 @@ impl Staged for StagedFile<'_> {
         if taken == Taken::Keep && self.local.len(name)? == Some(len) {
             return sync_dir(dir);
         }
+        if taken == Taken::Refuse {
+            // The staged name goes when this is dropped.
+            take_name(&self.path, &target).map_err(|e| at(&target, "link to", e))?;
+            return sync_dir(dir);
+        }
         fs::rename(&self.path, &target).map_err(|e| at(&target, "rename to", e))?;
         self.published = true;
         sync_dir(dir)
@@ -244,6 +249,18 @@ impl Drop for StagedFile<'_> {
         if !self.published {
             let _ = fs::remove_file(&self.path);
         }
+    }
+}
+
+/// Gives a file a name that nobody has, of many who want it at once to one.
+fn take_name(path: &Path, target: &Path) -> io::Result<()> {
+    match fs::hard_link(path, target) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            // A file system without links.
+            use rustix::fs::{CWD, RenameFlags, renameat_with};
+            renameat_with(CWD, path, CWD, target, RenameFlags::NOREPLACE).map_err(io::Error::from)
+        }
+        done => done,
     }
 }
 

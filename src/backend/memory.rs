@@ -26,6 +26,12 @@ struct StagedBytes<'a> {
     files: &'a SkipMap<Name, Kept>,
 }
 
+impl Kept {
+    fn now(bytes: Vec<u8>) -> Kept {
+        Kept { bytes: Arc::new(bytes), written: SystemTime::now() }
+    }
+}
+
 impl Memory {
     fn file(&self, name: Name) -> io::Result<Kept> {
         let missing = || io::Error::new(io::ErrorKind::NotFound, format!("{name}: no such file in memory"));
@@ -85,14 +91,22 @@ impl Write for StagedBytes<'_> {
 
 impl Staged for StagedBytes<'_> {
     fn publish(self: Box<Self>, name: Name, taken: Taken) -> io::Result<()> {
+        if taken == Taken::Refuse {
+            let kept = Kept::now(self.bytes);
+            let entry = self.files.get_or_insert(name, kept.clone());
+            return match Arc::ptr_eq(&entry.value().bytes, &kept.bytes) {
+                true => Ok(()),
+                false => Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("{name}: it is taken"))),
+            };
+        }
         let present = self.files.get(&name).map(|entry| entry.value().bytes.clone());
         let stays = present.is_some_and(|present| match taken {
             Taken::Keep => present.len() == self.bytes.len(),
             // The map takes the old file away before it puts the new one in: never for nothing.
-            Taken::Replace => *present == self.bytes,
+            Taken::Replace | Taken::Refuse => *present == self.bytes,
         });
         if !stays {
-            self.files.insert(name, Kept { bytes: Arc::new(self.bytes), written: SystemTime::now() });
+            self.files.insert(name, Kept::now(self.bytes));
         }
         Ok(())
     }

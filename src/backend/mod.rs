@@ -16,7 +16,7 @@ use std::time::SystemTime;
 pub use local::{Local, Privacy};
 pub use memory::Memory;
 
-use crate::id::{Oid, PackId};
+use crate::id::{LockId, Oid, PackId};
 
 /// Name of a file in a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -31,6 +31,8 @@ pub enum Name {
     Trash(u64, PackId),
     /// `bad/<id>`: a damaged pack that fsck set aside.
     Bad(PackId),
+    /// `locks/<id>`: what somebody holds against others.
+    Lock(LockId),
 }
 
 /// A group of names that can be listed.
@@ -40,6 +42,7 @@ pub enum Area {
     Recipes,
     Trash,
     Bad,
+    Locks,
 }
 
 /// What to do when the name is taken.
@@ -49,6 +52,8 @@ pub enum Taken {
     Keep,
     /// The present file is known to be damaged.
     Replace,
+    /// The name is whoever's was first: `ErrorKind::AlreadyExists` for all others, of many at once.
+    Refuse,
 }
 
 /// A file that has no name yet; dropped unpublished, it leaves nothing behind.
@@ -97,6 +102,7 @@ impl fmt::Display for Name {
             Name::Recipe(oid) => write!(out, "recipes/{:.2}/{oid}", oid),
             Name::Trash(epoch, id) => write!(out, "trash/{epoch}/{id}"),
             Name::Bad(id) => write!(out, "bad/{id}"),
+            Name::Lock(id) => write!(out, "locks/{id}"),
         }
     }
 }
@@ -120,6 +126,7 @@ impl FromStr for Name {
                 Name::Trash(epoch.parse().map_err(|_| bad())?, id.parse().map_err(|_| bad())?)
             }
             ["bad", id] => Name::Bad(id.parse().map_err(|_| bad())?),
+            ["locks", id] => Name::Lock(id.parse().map_err(|_| bad())?),
             _ => return Err(bad()),
         };
         if name.to_string() != text {
@@ -137,6 +144,7 @@ impl Area {
             Area::Recipes => "recipes",
             Area::Trash => "trash",
             Area::Bad => "bad",
+            Area::Locks => "locks",
         }
     }
 }
