@@ -5,14 +5,15 @@ use std::path::PathBuf;
 use std::sync::mpsc;
 use std::thread;
 
-use lfs_agent::{Download, Failure as LfsFailure, Init, Operation, Progress, Transfer, Upload};
+use lfs_agent::{Action, Download, Failure as LfsFailure, Init, Operation, Progress, Transfer, Upload};
 
 use crate::daemon::client::Client;
 use crate::daemon::message::{Failure, Kind, RemotePlace, Reply, Request};
 use crate::daemon::place::Place;
+use crate::daemon::{reach, words};
 use crate::git::command::Git;
 use crate::id::Oid;
-use crate::locator::{self, LocatorError};
+use crate::locator;
 use crate::progress::Cancelled;
 
 /// One git-lfs process' transfers.
@@ -27,7 +28,10 @@ struct Session {
     repo: Option<PathBuf>,
     /// Where git-lfs can move a finished download from.
     into: PathBuf,
-    remote: RemotePlace,
+    /// For jobs without an action: a store that git-lfs knows nothing of.
+    standalone: Result<RemotePlace, Failure>,
+    /// The LFS server that git-lfs asked for jobs with an action.
+    lfs_url: Option<String>,
 }
 
 impl Agent {
@@ -38,15 +42,33 @@ impl Agent {
 
     fn open(&self, init: &Init) -> Result<Session, Failure> {
         let pushing = init.operation == Operation::Upload;
-        let directory =
-            locator::resolve(&self.git, &init.remote, pushing).map_err(|error| in_words(&error))?;
+        let place = locator::resolve(&self.git, &init.remote, pushing);
+        let standalone = match place {
+            Ok(place) => Ok(reach::store(&self.git, place)),
+            // An LFS server is asked, which names a place for each file.
+            Err(error) if error.is_no_locator() => Err(words::locator(&error)),
+            Err(error) => return Err(words::locator(&error)),
+        };
+        let lfs_url = locator::lfs_url(&self.git, &init.remote, pushing);
         let git_failed = |error: crate::git::command::GitError| Failure::new(Kind::Fatal, error.to_string());
         let into = self.git.lfs_dir().map_err(git_failed)?.join("tmp");
         fs::create_dir_all(&into)
             .map_err(|error| Failure::new(Kind::Fatal, format!("{}: {error}", into.display())))?;
         let repo = self.git.common_dir().ok();
         let client = Client::connect(&self.place)?;
-        Ok(Session { client, repo, into, remote: RemotePlace::Directory(directory) })
+        Ok(Session { client, repo, into, standalone, lfs_url })
+    }
+}
+
+impl Session {
+    /// Where a job's file goes to or comes from.
+    fn remote(&self, git: &Git, action: Option<&Action>) -> Result<RemotePlace, LfsFailure> {
+        match action {
+            Some(action) => reach::linked(git, self.lfs_url.as_deref(), &action.href)
+                .map(RemotePlace::Hub)
+                .map_err(to_lfs),
+            None => self.standalone.clone().map_err(to_lfs),
+        }
     }
 }
 
@@ -62,7 +84,7 @@ impl Transfer for Agent {
             oid: parse(job.oid.as_str())?,
             path: job.path.clone(),
             repo: session.repo.clone(),
-            remote: session.remote.clone(),
+            remote: session.remote(&self.git, job.action.as_ref())?,
         };
         call(&mut session.client, &request, progress).map(drop)
     }
@@ -73,7 +95,7 @@ impl Transfer for Agent {
             oid: parse(job.oid.as_str())?,
             into: session.into.clone(),
             repo: session.repo.clone(),
-            remote: session.remote.clone(),
+            remote: session.remote(&self.git, job.action.as_ref())?,
         };
         match call(&mut session.client, &request, progress)? {
             Reply::Downloaded { path } => Ok(path),
@@ -119,24 +141,4 @@ fn to_lfs(failure: Failure) -> LfsFailure {
         Kind::Remote | Kind::Corrupt | Kind::Interrupted | Kind::Fatal => 500,
     };
     LfsFailure::new(code, format!("git sparse: {failure}"))
-}
-
-pub fn in_words(error: &LocatorError) -> Failure {
-    let failure = |kind| Failure::new(kind, error.to_string());
-    match error {
-        LocatorError::Untrusted(text) => failure(Kind::Refused)
-            .fix(format!("if you know that place and want to use it: git sparse trust {text}")),
-        LocatorError::Unset => failure(Kind::Usage).fix("prepare the repository: git sparse init"),
-        LocatorError::Malformed(_) | LocatorError::Unsupported(_) => {
-            failure(Kind::Usage).fix("correct lfs.url in .lfsconfig: git sparse init --store sparse::origin")
-        }
-        LocatorError::NotLocal { .. } => failure(Kind::Usage)
-            .fix("name a directory that you can reach: git config lfs.url sparse::file:///PATH"),
-        LocatorError::NoRemote(_) => {
-            failure(Kind::NotFound).fix("git remote -v lists them, git remote add makes one")
-        }
-        LocatorError::NoRepository { .. } => {
-            failure(Kind::NotFound).fix("is its path right? see git remote -v")
-        }
-    }
 }

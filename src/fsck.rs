@@ -15,7 +15,6 @@ use crate::progress::Progress;
 use crate::recipe::Recipe;
 use crate::reconstruct::{ReconstructError, rehash};
 use crate::store::{Store, StoreError};
-use crate::sync::{self, Remote};
 
 /// How closely to look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,11 +63,14 @@ pub fn check(store: &Store, depth: Depth, progress: &Progress<'_>) -> Result<Rep
     Ok(report)
 }
 
+/// Brings the objects of a file from elsewhere into the store, and gives its recipe, not yet proven.
+pub type Refetch<'a> = dyn FnMut(Oid) -> Result<Recipe, String> + 'a;
+
 /// Mends what `report` found, with the help of a remote if there is one, then looks again.
 pub fn repair(
     store: &Store,
     report: &Report,
-    mut remote: Option<&mut Remote>,
+    refetch: Option<&mut Refetch<'_>>,
     progress: &Progress<'_>,
 ) -> Result<Report, StoreError> {
     for problem in &report.problems {
@@ -87,11 +89,11 @@ pub fn repair(
         }
     }
     let mut now = check(store, Depth::Full, progress)?;
-    if let Some(remote) = &mut remote {
+    if let Some(refetch) = refetch {
         for problem in now.problems.clone() {
             if let Problem::File { oid, .. } = problem {
                 // A remote that lacks it, or is damaged too, leaves the problem in the report.
-                let _ = refetch(store, remote, oid, progress);
+                let _ = refetch(oid).and_then(|recipe| restore(store, recipe, progress));
             }
         }
         now = check(store, Depth::Full, progress)?;
@@ -194,10 +196,8 @@ fn is_good(store: &Store, found: &Found) -> bool {
         && !store.get(&found.record.object).is_err_and(blames_this)
 }
 
-/// Fetches what a file lacks, proves it, and publishes its recipe again.
-fn refetch(store: &Store, remote: &mut Remote, oid: Oid, progress: &Progress<'_>) -> Result<(), String> {
-    remote.refresh().map_err(|error| error.to_string())?;
-    let (recipe, _) = sync::fetch(store, remote, oid, progress).map_err(|error| error.to_string())?;
+/// Proves a file whose objects were fetched, and publishes its recipe again.
+fn restore(store: &Store, recipe: Recipe, progress: &Progress<'_>) -> Result<(), String> {
     let found = rehash(store, &recipe, progress).map_err(|error| error.to_string())?;
     let proven = recipe.prove(found).map_err(|error| error.to_string())?;
     store.publish(&proven).map_err(|error| error.to_string())

@@ -11,6 +11,8 @@ pub mod id;
 
 pub mod progress;
 
+pub mod calendar;
+
 pub mod pipeline;
 
 pub mod heap;
@@ -54,8 +56,6 @@ pub mod store;
 
 pub mod git;
 
-pub mod locator;
-
 // Verbs.
 pub mod base;
 
@@ -66,6 +66,8 @@ pub mod reconstruct;
 pub mod ingest;
 
 pub mod sync;
+
+pub mod peer;
 
 pub mod census;
 
@@ -84,7 +86,11 @@ pub mod repack;
 // Edges.
 pub mod hub;
 
+pub mod locator;
+
 pub mod daemon;
+
+pub mod serve;
 
 pub mod agent;
 

@@ -34,14 +34,23 @@ pub enum LocatorError {
     Untrusted(String),
     #[error("no lfs.url is set for this repository")]
     Unset,
-    #[error(
-        "git remote {remote:?} is at {url:?}, not a local path: sparse::origin needs a path in this version"
-    )]
+    #[error("git remote {remote:?} is at {url:?}: sparse::origin needs a path or an ssh address")]
     NotLocal { remote: String, url: String },
     #[error("no remote named {0:?}")]
     NoRemote(String),
     #[error("git remote {remote:?}: no repository at {path}")]
     NoRepository { remote: String, path: String },
+}
+
+impl LocatorError {
+    /// Whether the repository names no store of ours, but perhaps a Git LFS server.
+    pub fn is_no_locator(&self) -> bool {
+        match self {
+            LocatorError::Unset => true,
+            LocatorError::Malformed(text) => !text.starts_with(SCHEME),
+            _ => false,
+        }
+    }
 }
 
 impl Locator {
@@ -71,17 +80,37 @@ impl fmt::Display for Locator {
     }
 }
 
-/// The directory of the store that this repository uses with `remote`.
-pub fn resolve(git: &Git, remote: &str, pushing: bool) -> Result<PathBuf, LocatorError> {
+/// Where a locator leads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    Directory(PathBuf),
+    /// A repository on another machine that ssh leads to.
+    Ssh(SshUrl),
+}
+
+/// The store that this repository uses with `remote`.
+pub fn resolve(git: &Git, remote: &str, pushing: bool) -> Result<Place, LocatorError> {
     let (text, from_repository) = configured(git, remote, pushing).ok_or(LocatorError::Unset)?;
     match Locator::parse(&text)? {
         Locator::Origin => beside_remote(git, remote, pushing),
-        Locator::Directory(path) if !from_repository => Ok(path),
+        Locator::Directory(path) if !from_repository => Ok(Place::Directory(path)),
         Locator::Directory(path) => {
             let trusted = git.settings().all(TRUST_KEY).any(|trusted| trusted == text);
-            if trusted { Ok(path) } else { Err(LocatorError::Untrusted(text)) }
+            if trusted { Ok(Place::Directory(path)) } else { Err(LocatorError::Untrusted(text)) }
         }
     }
+}
+
+/// The address of the Git LFS server that this repository uses with `remote`, if it is one over HTTP: what is configured,
+/// or what follows from the remote's own address.
+pub fn lfs_url(git: &Git, remote: &str, pushing: bool) -> Option<String> {
+    let is_http = |url: &String| url.starts_with("https://") || url.starts_with("http://");
+    if let Some((url, _)) = configured(git, remote, pushing) {
+        return Some(url.trim_end_matches('/').to_owned()).filter(is_http);
+    }
+    let url = remote_url(git, remote, pushing);
+    let url = url.trim_end_matches('/').trim_end_matches(".git");
+    Some(format!("{url}.git/info/lfs")).filter(is_http)
 }
 
 /// The locator in force, and whether only the repository's own `.lfsconfig` names it.
@@ -98,13 +127,20 @@ fn configured(git: &Git, remote: &str, pushing: bool) -> Option<(String, bool)> 
     user.or_else(|| first(&git.lfsconfig()).map(|text| (text, true)))
 }
 
-/// `<remote>/sparse` for a bare repository, `<remote>/.git/sparse` for one with a work tree.
-fn beside_remote(git: &Git, remote: &str, pushing: bool) -> Result<PathBuf, LocatorError> {
+fn remote_url(git: &Git, remote: &str, pushing: bool) -> String {
     let url = match pushing {
         true => git.run(&["remote", "get-url", "--push", "--", remote]).ok(),
         false => None,
     };
-    let url = url.or_else(|| git.run(&["ls-remote", "--get-url", "--", remote]).ok()).unwrap_or_default();
+    url.or_else(|| git.run(&["ls-remote", "--get-url", "--", remote]).ok()).unwrap_or_default()
+}
+
+/// `<remote>/sparse` for a bare repository, `<remote>/.git/sparse` for one with a work tree.
+fn beside_remote(git: &Git, remote: &str, pushing: bool) -> Result<Place, LocatorError> {
+    let url = remote_url(git, remote, pushing);
+    if let Some(url) = SshUrl::parse(&url) {
+        return Ok(Place::Ssh(url));
+    }
     let path = url.strip_prefix("file://").unwrap_or(&url);
     let not_local = || LocatorError::NotLocal { remote: remote.into(), url: url.clone() };
     if path.is_empty() || url.contains("://") && !url.starts_with("file://") {
@@ -116,12 +152,53 @@ fn beside_remote(git: &Git, remote: &str, pushing: bool) -> Result<PathBuf, Loca
     let found = [top.join(path), top.join(format!("{path}.git")), git.dir().join(path)];
     let repository = found.iter().find_map(|path| git_dir_at(path));
     match repository {
-        Some(dir) => Ok(dir.join("sparse")),
+        Some(dir) => Ok(Place::Directory(dir.join("sparse"))),
         None if path == remote && !path.contains(['/', ':']) && is_unknown() => {
             Err(LocatorError::NoRemote(remote.into()))
         }
         None if path.contains(':') => Err(not_local()),
         None => Err(LocatorError::NoRepository { remote: remote.into(), path: path.into() }),
+    }
+}
+
+/// A repository's address over ssh, in one of git's two spellings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SshUrl {
+    /// `user@host`, or `host`.
+    pub host: String,
+    pub port: Option<u16>,
+    /// From the user's home, unless it begins with a slash.
+    pub path: String,
+}
+
+impl SshUrl {
+    /// `ssh://[user@]host[:port]/path`, or `[user@]host:path`.
+    pub fn parse(url: &str) -> Option<SshUrl> {
+        let (authority, path) =
+            match ["ssh://", "git+ssh://"].iter().find_map(|scheme| url.strip_prefix(scheme)) {
+                Some(rest) => {
+                    let (authority, path) = rest.split_once('/')?;
+                    // `/~/x` is from the home, as git has it.
+                    (authority, path.strip_prefix("~/").map_or_else(|| format!("/{path}"), str::to_owned))
+                }
+                None => {
+                    let (authority, path) = url.split_once(':')?;
+                    let is_local = authority.contains('/') || url.contains("://");
+                    if is_local {
+                        return None;
+                    }
+                    (authority, path.strip_prefix("~/").unwrap_or(path).to_owned())
+                }
+            };
+        let (host, port) = match authority.rsplit_once(':') {
+            Some((host, port)) if url.contains("://") => (host, Some(port.parse().ok()?)),
+            _ => (authority, None),
+        };
+        // ssh would take a dash for an option (CVE-2017-1000117).
+        let is_host = |host: &str| !host.is_empty() && !host.starts_with('-');
+        let name = host.rsplit('@').next().unwrap_or_default();
+        let is_good = is_host(host) && is_host(name) && !path.is_empty() && !path.starts_with('-');
+        is_good.then(|| SshUrl { host: host.into(), port, path })
     }
 }
 
@@ -134,6 +211,31 @@ fn git_dir_at(path: &Path) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Where ssh leads is read as git reads it, and nothing in it may become an option.
+    #[test]
+    fn addresses_over_ssh_are_those_of_git() {
+        let url = |host: &str, port, path: &str| Some(SshUrl { host: host.into(), port, path: path.into() });
+        assert_eq!(SshUrl::parse("ssh://me@host:22/srv/a.git"), url("me@host", Some(22), "/srv/a.git"));
+        assert_eq!(SshUrl::parse("ssh://host/~/a.git"), url("host", None, "a.git"));
+        assert_eq!(SshUrl::parse("me@host:a.git"), url("me@host", None, "a.git"));
+        assert_eq!(SshUrl::parse("host:/srv/a:b.git"), url("host", None, "/srv/a:b.git"));
+        for bad in [
+            "/srv/a.git",
+            "./a:b",
+            "https://host/a",
+            "file:///a",
+            "ssh://-oProxyCommand=x/a",
+            "-x:a",
+            "me@-x:a",
+            "host:",
+            "ssh://host",
+            "ssh://host:x/a",
+            "host:-a",
+        ] {
+            assert_eq!(SshUrl::parse(bad), None, "{bad}");
+        }
+    }
 
     /// A locator comes from a stranger's repository: only exact forms may mean anything.
     #[test]

@@ -16,7 +16,7 @@ use crate::codec;
 use crate::id::{ObjectId, Oid, PackId};
 use crate::index::{Found, Index};
 use crate::pack::{self, Bases, PackError, PackWriter, Record};
-use crate::recipe::{MAX_RECIPE_BYTES, Recipe, RecipeError, Verified};
+use crate::recipe::{self, MAX_RECIPE_BYTES, Recipe, RecipeError, Verified};
 
 /// The version that `config` names; a store of another one is refused by name.
 pub const FORMAT_VERSION: u32 = 1;
@@ -77,6 +77,17 @@ impl Deref for Decoded {
     }
 }
 
+/// A shelf that several stores share.
+impl<S: Shelf> Shelf for Arc<S> {
+    fn base(&self, key: BaseKey, make: &mut Make<'_>) -> Result<Arc<Decoded>, StoreError> {
+        (**self).base(key, make)
+    }
+
+    fn clear(&self) {
+        (**self).clear();
+    }
+}
+
 /// A shelf that keeps nothing.
 pub struct NoShelf;
 
@@ -128,7 +139,12 @@ impl Store {
 
     /// A store over any backend, with an index that knows nothing yet.
     pub fn over(backend: Box<dyn Backend>, index: Index) -> Store {
-        Store { backend, index, shelf: Box::new(NoShelf) }
+        Store::with(backend, index, Box::new(NoShelf))
+    }
+
+    /// The same, which keeps decoded bases.
+    pub fn with(backend: Box<dyn Backend>, index: Index, shelf: Box<dyn Shelf>) -> Store {
+        Store { backend, index, shelf }
     }
 
     pub fn backend(&self) -> &dyn Backend {
@@ -356,6 +372,17 @@ impl Store {
     /// True when a recipe of this file is there.
     pub fn has(&self, oid: &Oid) -> Result<bool, StoreError> {
         Ok(self.backend.len(Name::Recipe(*oid))?.is_some())
+    }
+
+    /// A file's size in bytes, as its recipe begins with it; none when there is no recipe.
+    pub fn size(&self, oid: &Oid) -> Result<Option<u64>, StoreError> {
+        match self.backend.read(Name::Recipe(*oid), 0..recipe::HEADER_BYTES as u64) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            header => {
+                let size = Recipe::size_in(&header?, *oid);
+                size.map(Some).map_err(|error| StoreError::Recipe { oid: *oid, error })
+            }
+        }
     }
 
     /// The recipe of a file, if there is one.

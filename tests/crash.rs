@@ -14,7 +14,7 @@ use crate::support::faulty::{Fault, Faulty};
 use crate::support::random::Random;
 use crate::support::samples::{
     Sample, assert_clean, assert_gives_back, fetch, fresh, give_back, keep, keep_all, names, overwrite, read,
-    samples_of,
+    refetch, samples_of,
 };
 
 /// More calls than any verb makes here; a run that needs more never ends.
@@ -145,7 +145,9 @@ const REPAIR: Verb = Verb {
         let mut remote = Remote::new(there);
         let words = |error: git_sparse::store::StoreError| error.to_string();
         let found = fsck::check(&store, Depth::Full, &unwatched).map_err(words)?;
-        let left = fsck::repair(&store, &found, Some(&mut remote), &unwatched).map_err(words)?;
+        let left =
+            fsck::repair(&store, &found, Some(&mut |oid| refetch(&store, &mut remote, oid)), &unwatched)
+                .map_err(words)?;
         match left.problems[..] {
             [] => Ok(()),
             _ => Err(format!("left: {:?}", left.problems)),

@@ -16,7 +16,7 @@ use git_sparse::sync::{self, Remote};
 use crate::support::random::Random;
 use crate::support::samples::{
     Made, Sample, assert_clean, assert_gives_back, check, fetch, fresh, give_back, keep_all, make_pack,
-    make_recipe, names, open, overwrite, read, samples,
+    make_recipe, names, open, overwrite, read, refetch, samples,
 };
 
 /// Bytes of a trailer's footer and of one record in it (docs/format.md, "Packs").
@@ -453,7 +453,9 @@ fn fsck_finds_and_mends_every_kind_of_damage() {
         let found = check(&store);
         assert!(!found.problems.is_empty(), "{what}: fsck finds nothing");
         let mut remote = Remote::new(Box::new(whole.clone()));
-        let left = fsck::repair(&store, &found, Some(&mut remote), &unwatched).expect(what);
+        let left =
+            fsck::repair(&store, &found, Some(&mut |oid| refetch(&store, &mut remote, oid)), &unwatched)
+                .expect(what);
         assert_eq!(left.problems, [], "{what}: not mended");
         assert!(!left.repaired.is_empty(), "{what}: mended, and nobody is told");
         assert_gives_back(&fresh(disk.clone()), &files, what);

@@ -15,11 +15,12 @@ use clap::Args;
 use super::{report, watch};
 use crate::daemon::cache::reflink;
 use crate::daemon::client::Client;
-use crate::daemon::message::{Failure, Kind, RemotePlace, Reply, Request};
+use crate::daemon::message::{Failure, Kind, Reply, Request};
 use crate::daemon::place::Place;
+use crate::daemon::reach;
 use crate::git::command::Git;
 use crate::git::{History, Pointer};
-use crate::locator::{self, LocatorError};
+use crate::locator;
 
 /// Clone a repository and fill in its large files, each written once and never held in memory
 #[derive(Debug, Args)]
@@ -73,8 +74,8 @@ impl Clone {
 fn fill(dir: &Path) -> Result<(), Failure> {
     let git = Git::at(dir);
     let remotes = git.run(&["remote"]).unwrap_or_default();
-    let remote = locator::resolve(&git, remotes.lines().next().unwrap_or("origin"), false);
-    let is_ours = !matches!(remote, Err(LocatorError::Unset | LocatorError::Malformed(_)));
+    let name = remotes.lines().next().unwrap_or("origin");
+    let is_ours = !locator::resolve(&git, name, false).is_err_and(|error| error.is_no_locator());
     if is_ours {
         super::init::show_models_in_diffs(&git)?;
     }
@@ -93,7 +94,7 @@ fn fill(dir: &Path) -> Result<(), Failure> {
     if !is_ours {
         return pull_plainly(&git);
     }
-    let remote = remote.map_err(|error| crate::agent::in_words(&error))?;
+    let remote = reach::find(&git, name, false)?;
     let lfs = git.lfs_dir().map_err(fatal)?;
     let mut client = Client::connect(&Place::from_environment()?)?;
     let (mut filled, mut bytes) = (Vec::new(), 0);
@@ -107,7 +108,7 @@ fn fill(dir: &Path) -> Result<(), Failure> {
             oid: pointer.oid,
             into: lfs.join("tmp"),
             repo: Some(git_dir.clone()),
-            remote: RemotePlace::Directory(remote.clone()),
+            remote: remote.clone(),
         };
         fs::create_dir_all(lfs.join("tmp")).map_err(|error| failed(&lfs, &error))?;
         let Reply::Downloaded { path: rebuilt } = watch::call_with(&mut client, &request, path)? else {
@@ -140,7 +141,7 @@ fn refuse_taken(dir: &Path) -> Result<(), Failure> {
 
 /// Another LFS repository: its files are git-lfs' own affair.
 fn pull_plainly(git: &Git) -> Result<(), Failure> {
-    report::say("this repository does not use git sparse; git lfs pull fills in its files");
+    report::say("this repository names no store of git sparse; git lfs pull fills in its files");
     git.run(&["lfs", "pull"]).map(drop).map_err(|error| Failure::new(Kind::Remote, error.to_string()))
 }
 

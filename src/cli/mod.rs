@@ -24,9 +24,11 @@ mod prune;
 mod repo;
 mod report;
 mod savings;
+mod serve;
 mod show;
 mod status;
 mod textconv;
+mod token;
 mod trust;
 mod verify;
 mod watch;
@@ -70,6 +72,8 @@ enum Verb {
     Cache(cache::Cache),
     Doctor(doctor::Doctor),
     Daemon(daemon::Daemon),
+    Serve(serve::Serve),
+    Token(token::Token),
     #[command(hide = true)]
     LfsAgent(lfs_agent::LfsAgent),
     #[command(hide = true)]
@@ -122,6 +126,8 @@ fn dispatch(verb: Verb) -> Result<ExitCode, Failure> {
         Verb::Prune(args) => args.run(),
         Verb::Cache(args) => args.run(),
         Verb::Daemon(args) => args.run(),
+        Verb::Serve(args) => args.run(),
+        Verb::Token(args) => args.run(),
         Verb::LfsAgent(args) => args.run(),
         Verb::Textconv(args) => args.run(),
         Verb::KnownPointers(args) => args.run(),

@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use crate::daemon::message::{Failure, Kind, RemotePlace};
+use crate::daemon::reach;
 use crate::git::command::Git;
 use crate::git::{History, Pointer};
 use crate::id::Oid;
-use crate::locator;
 
 /// A git repository on disk.
 pub struct Repo {
@@ -128,8 +128,7 @@ impl Repo {
 
     /// The store that a git remote leads to.
     pub fn remote(&self, name: &str, pushing: bool) -> Result<RemotePlace, Failure> {
-        let found = locator::resolve(&self.git, name, pushing).map(RemotePlace::Directory);
-        found.map_err(|error| crate::agent::in_words(&error))
+        reach::find(&self.git, name, pushing)
     }
 
     /// The remote that a plain push would use.

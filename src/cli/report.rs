@@ -8,6 +8,7 @@ use comfy_table::{CellAlignment, ContentArrangement, Table};
 use serde::Serialize;
 use serde_json::ser::{Formatter, PrettyFormatter};
 
+use crate::calendar;
 use crate::daemon::message::Failure;
 
 /// Prints a failure and gives its exit code.
@@ -188,10 +189,8 @@ pub fn short(id: &impl std::fmt::Display) -> String {
 
 /// A point in time, in seconds since 1970, as ISO 8601 in UTC.
 pub fn date(seconds: i64) -> String {
-    let days = seconds.div_euclid(86_400);
-    let (year, month, day) = civil(days);
-    let rest = seconds.rem_euclid(86_400);
-    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}Z", rest / 3600, rest / 60 % 60)
+    let (date, time) = calendar::utc(seconds);
+    format!("{date}T{}Z", &time[..5])
 }
 
 /// Asks before something is deleted; off a terminal only `--yes` is consent.
@@ -206,20 +205,6 @@ pub fn confirmed(question: &str, yes: bool) -> bool {
     eprint!("{question} [y/N] ");
     let mut answer = String::new();
     io::stdin().read_line(&mut answer).is_ok() && matches!(answer.trim(), "y" | "Y" | "yes")
-}
-
-/// Year, month and day of a day counted from 1970-01-01 (Howard Hinnant, "chrono-compatible
-/// low-level date algorithms", `civil_from_days`).
-fn civil(days: i64) -> (i64, i64, i64) {
-    let shifted = days + 719_468;
-    let era = shifted.div_euclid(146_097);
-    let day_of_era = shifted.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_index = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_index + 2) / 5 + 1;
-    let month = if month_index < 10 { month_index + 3 } else { month_index - 9 };
-    (year_of_era + era * 400 + i64::from(month <= 2), month, day)
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use crate::fsck;
 use crate::gc;
 use crate::id::Oid;
 use crate::model::{TensorDiff, TensorSummary};
+use crate::peer::HubPlace;
 use crate::repack::Repacked;
 
 /// Largest message either side accepts.
@@ -108,6 +109,17 @@ pub enum Request {
 #[serde(rename_all = "kebab-case")]
 pub enum RemotePlace {
     Directory(PathBuf),
+    Hub(HubPlace),
+}
+
+impl RemotePlace {
+    /// What it is called, without anything secret; two places of one name are one remote.
+    pub fn name(&self) -> String {
+        match self {
+            RemotePlace::Directory(path) => path.display().to_string(),
+            RemotePlace::Hub(place) => place.name(),
+        }
+    }
 }
 
 /// What a daemon answers.

@@ -7,7 +7,9 @@ use std::path::Path;
 use super::message::{Failure, Kind};
 use crate::id::Oid;
 use crate::ingest::IngestError;
+use crate::locator::LocatorError;
 use crate::pack::PackError;
+use crate::peer::{LineError, PeerError};
 use crate::reconstruct::ReconstructError;
 use crate::store::StoreError;
 use crate::sync::SyncError;
@@ -78,6 +80,69 @@ pub fn sync(error: &SyncError) -> Failure {
         SyncError::Hole { .. } => Failure::new(Kind::Corrupt, error.to_string())
             .fix("push it again from a clone that has it: git lfs push --all REMOTE"),
         SyncError::Cancelled(_) => Failure::new(Kind::Fatal, error.to_string()),
+    }
+}
+
+pub fn peer(error: &PeerError) -> Failure {
+    let message = error.to_string();
+    match error {
+        PeerError::Here(inner) => store(inner),
+        PeerError::Line(inner) => line(inner),
+        PeerError::NoFile { .. } => Failure::new(Kind::NotFound, message)
+            .fix("push it from a clone that has it: git lfs push --all REMOTE"),
+        PeerError::Refused { status, .. } => of_status(*status, message),
+        PeerError::Answer { .. } => Failure::new(Kind::Remote, message)
+            .fix("try again; what came is kept, and only the rest is moved"),
+        PeerError::Wrong { .. } => Failure::new(Kind::Remote, message)
+            .fix("tell whoever runs the hub: git sparse fsck on its store says what is wrong"),
+        PeerError::Cancelled(_) => Failure::new(Kind::Fatal, message),
+    }
+}
+
+pub fn line(error: &LineError) -> Failure {
+    let message = error.to_string();
+    match error {
+        LineError::Unreachable { .. } => Failure::new(Kind::Remote, message)
+            .fix("check the network and git remote -v; what came is kept, and only the rest is moved"),
+        LineError::Status { status, .. } => of_status(*status, message),
+        LineError::Certificates { .. } => {
+            Failure::new(Kind::Usage, message).fix("name a PEM file: git config http.sslCAInfo FILE")
+        }
+        LineError::Cancelled(_) => Failure::new(Kind::Fatal, message),
+    }
+}
+
+/// What a hub's status means to whoever pushes or fetches.
+fn of_status(status: u16, message: String) -> Failure {
+    match status {
+        401 | 403 => {
+            Failure::new(Kind::Refused, message).fix("ask whoever runs the hub for the right to do that")
+        }
+        404 => Failure::new(Kind::NotFound, message).fix("check the address: git remote -v"),
+        507 => Failure::new(Kind::Remote, message).fix("nothing was lost; push again when the hub has room"),
+        422 => Failure::new(Kind::Corrupt, message).fix("check this store: git sparse fsck; then push again"),
+        _ => Failure::new(Kind::Remote, message).fix("try again; what was moved is kept"),
+    }
+}
+
+/// Why a repository leads to no store.
+pub fn locator(error: &LocatorError) -> Failure {
+    let failure = |kind| Failure::new(kind, error.to_string());
+    match error {
+        LocatorError::Untrusted(text) => failure(Kind::Refused)
+            .fix(format!("if you know that place and want to use it: git sparse trust {text}")),
+        LocatorError::Unset => failure(Kind::Usage).fix("prepare the repository: git sparse init"),
+        LocatorError::Malformed(_) | LocatorError::Unsupported(_) => {
+            failure(Kind::Usage).fix("correct lfs.url in .lfsconfig: git sparse init --store sparse::origin")
+        }
+        LocatorError::NotLocal { .. } => failure(Kind::Usage)
+            .fix("name a directory that you can reach, git config lfs.url sparse::file:///PATH; or, if the address is a hub's, no store: git config --unset lfs.url"),
+        LocatorError::NoRemote(_) => {
+            failure(Kind::NotFound).fix("git remote -v lists them, git remote add makes one")
+        }
+        LocatorError::NoRepository { .. } => {
+            failure(Kind::NotFound).fix("is its path right? see git remote -v")
+        }
     }
 }
 

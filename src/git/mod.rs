@@ -6,6 +6,7 @@
 pub mod blob;
 pub mod command;
 pub mod content;
+pub mod credential;
 pub mod history;
 pub mod lineage;
 pub mod pointer;

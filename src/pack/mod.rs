@@ -135,7 +135,12 @@ fn id_of(bytes: &[u8]) -> ObjectId {
     ObjectId::from_bytes(bytes.try_into().expect("because an id has 32 bytes"))
 }
 
+/// True when a payload is the one that its record tells of.
+pub fn matches(record: &Record, payload: &[u8]) -> bool {
+    checksum(payload) == record.checksum
+}
+
 /// First half of the BLAKE3 of a payload.
-fn checksum(payload: &[u8]) -> [u8; 16] {
+pub fn checksum(payload: &[u8]) -> [u8; 16] {
     blake3::hash(payload).as_bytes()[..16].try_into().expect("because a hash has 32 bytes")
 }

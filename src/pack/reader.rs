@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::{FOOT, FOOTER_BYTES, HEAD, ID_BYTES, Record, RecordError, checksum};
+use super::{FOOT, FOOTER_BYTES, HEAD, ID_BYTES, Record, RecordError, matches};
 use crate::backend::{Backend, Name};
 use crate::id::{ObjectId, PackId};
 
@@ -114,7 +114,7 @@ pub fn read_unchecked(backend: &dyn Backend, pack: PackId, record: &Record) -> R
 
 /// Checks a payload against its record.
 pub fn check_payload(pack: PackId, record: &Record, payload: &[u8]) -> Result<(), PackError> {
-    if checksum(payload) == record.checksum {
+    if matches(record, payload) {
         return Ok(());
     }
     let what =

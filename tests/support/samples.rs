@@ -120,6 +120,12 @@ pub fn assert_clean(store: &Store, when: &str) {
     assert!(report.problems.is_empty(), "{when}: {:#?}", report.problems);
 }
 
+/// Brings a file's objects from a remote, as fsck asks for it.
+pub fn refetch(store: &Store, remote: &mut Remote, oid: Oid) -> Result<Recipe, String> {
+    remote.refresh().map_err(|error| error.to_string())?;
+    sync::fetch(store, remote, oid, &unwatched).map(|(recipe, _)| recipe).map_err(|error| error.to_string())
+}
+
 /// Fetches a file, proves it and publishes it, as a download does.
 pub fn fetch(store: &Store, remote: &mut Remote, oid: Oid) -> Result<Vec<u8>, String> {
     let (recipe, _) = sync::fetch(store, remote, oid, &unwatched).map_err(|error| error.to_string())?;

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use crate::cli::repo::Repo;
 use crate::cli::watch;
 use crate::daemon::client::Client;
-use crate::daemon::message::{Failure, Kind, RemotePlace, Reply, Request};
+use crate::daemon::message::{Failure, Kind, Reply, Request};
 use crate::daemon::place::Place;
-use crate::daemon::{reading, words};
+use crate::daemon::{reach, reading, words};
 use crate::dataset::{CompareError, File, Table, TableError};
 use crate::format::{OpenFile, Source};
 use crate::git::Pointer;
@@ -17,7 +17,6 @@ use crate::git::command::{Git, GitError};
 use crate::git::content::{self, ContentError};
 use crate::git::pointer::{MAX_POINTER_BYTES, object_path};
 use crate::id::Oid;
-use crate::locator;
 
 /// Opens what `spec` names.
 pub fn open(spec: &str) -> Result<Table, Failure> {
@@ -118,14 +117,13 @@ fn kept(git: &Git, pointer: Pointer) -> Option<File> {
 fn fetch(git: &Git, pointer: Pointer) -> Result<Option<File>, Failure> {
     let remotes = git.run(&["remote"]).unwrap_or_default();
     let Some(remote) = remotes.lines().next() else { return Ok(None) };
-    let Ok(directory) = locator::resolve(git, remote, false) else { return Ok(None) };
+    let Ok(remote) = reach::find(git, remote, false) else { return Ok(None) };
     let failed = |error: GitError| Failure::new(Kind::Fatal, error.to_string());
     let (lfs, repo) = (git.lfs_dir().map_err(failed)?, git.common_dir().map_err(failed)?);
     let (into, place) = (lfs.join("tmp"), object_path(&lfs.join("objects"), pointer.oid));
     let wrong = |error: std::io::Error| words::file(&place, &error);
     fs::create_dir_all(&into).map_err(wrong)?;
     fs::create_dir_all(place.parent().expect("because it lies below objects")).map_err(wrong)?;
-    let remote = RemotePlace::Directory(directory);
     let request = Request::Download { oid: pointer.oid, into, repo: Some(repo), remote };
     let Reply::Downloaded { path } = watch::call(&request)? else { return Err(crate::cli::unexpected()) };
     fs::rename(&path, &place).map_err(wrong)?;

@@ -7,11 +7,13 @@ use std::path::{Path, PathBuf};
 use rustix::fs::Access;
 
 use super::{Check, State};
-use crate::agent::in_words;
 use crate::backend::{Local, Privacy};
 use crate::cli::repo::Repo;
-use crate::daemon::words;
-use crate::locator::{self, LocatorError};
+use crate::daemon::message::RemotePlace;
+use crate::daemon::{reach, words};
+use crate::locator::{self, LocatorError, Place};
+use crate::peer::{self, Line};
+use crate::progress::unwatched;
 use crate::store;
 
 /// How a store is, in words, and what to do about it. Never a command that `--fix` would run: whom to
@@ -22,17 +24,35 @@ type Finding = (State, String, String);
 pub fn check(repo: &Repo) -> Check {
     let name = repo.default_remote();
     let (state, found, advice) = match locator::resolve(&repo.git, &name, false) {
-        Ok(dir) => {
+        Ok(Place::Directory(dir)) => {
             let (state, found, advice) = store_at(&dir);
             (state, format!("{name}: {}{found}", dir.display()), advice)
         }
+        Ok(place @ Place::Ssh(_)) => answering(&name, &reach::store(&repo.git, place)),
+        Err(error) if error.is_no_locator() => match reach::find(&repo.git, &name, false) {
+            Ok(place) => answering(&name, &place),
+            Err(_) => nowhere(&error),
+        },
         Err(error) => nowhere(&error),
     };
     super::check("remote", state, found, None).advise(&advice)
 }
 
+/// Whether a hub lets us in.
+fn answering(name: &str, place: &RemotePlace) -> Finding {
+    let RemotePlace::Hub(hub) = place else { return (State::Ok, String::new(), String::new()) };
+    let greeted = Line::to(hub).and_then(|line| peer::greet(&line, &unwatched));
+    match greeted {
+        Ok(()) => (State::Ok, format!("{name}: {}", hub.name()), String::new()),
+        Err(error) => {
+            let failure = words::line(&error);
+            (State::Fail, format!("{name}: {}", failure.message), failure.fix.unwrap_or_default())
+        }
+    }
+}
+
 fn nowhere(error: &LocatorError) -> Finding {
-    let failure = in_words(error);
+    let failure = words::locator(error);
     let advice = failure.fix.unwrap_or_default();
     match error {
         LocatorError::Malformed(url) if !url.starts_with("sparse::") => {

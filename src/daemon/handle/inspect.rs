@@ -1,7 +1,6 @@
 //! Questions about what is stored: costs, differences, whether files come back.
 
 use std::ops::Range;
-use std::sync::PoisonError;
 
 use base64::prelude::{BASE64_STANDARD, Engine};
 
@@ -76,10 +75,13 @@ impl Handler {
         Ok(Reply::Verified { files: oids.iter().map(verdict).collect() })
     }
 
-    pub(super) fn remote_has(&self, oids: &[Oid], remote: &RemotePlace) -> Result<Reply, Failure> {
-        let remote = self.remote(remote);
-        let mut remote = remote.lock().unwrap_or_else(PoisonError::into_inner);
-        let has = crate::sync::has_all(&mut remote, oids).map_err(|error| words::sync(&error))?;
+    pub(super) fn remote_has(
+        &self,
+        oids: &[Oid],
+        remote: &RemotePlace,
+        progress: &Progress<'_>,
+    ) -> Result<Reply, Failure> {
+        let has = self.with_remote(remote, |far| far.has_all(oids, progress))?;
         Ok(Reply::RemoteHas { has })
     }
 

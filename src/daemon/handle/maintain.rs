@@ -1,6 +1,5 @@
 //! Care of the store and the cache: fsck, gc, repack, and what is kept rebuilt.
 
-use std::sync::PoisonError;
 use std::time::SystemTime;
 
 use super::Handler;
@@ -22,10 +21,12 @@ impl Handler {
     ) -> Result<Reply, Failure> {
         let mut report = fsck::check(&self.store, depth, progress).map_err(|error| words::store(&error))?;
         if repair && !report.problems.is_empty() {
-            let remote = remote.map(|place| self.remote(place));
-            let mut remote =
-                remote.as_ref().map(|remote| remote.lock().unwrap_or_else(PoisonError::into_inner));
-            report = fsck::repair(&self.store, &report, remote.as_deref_mut(), progress)
+            let mut refetch = |oid| {
+                let place = remote.ok_or("no remote was named")?;
+                let done = self.with_remote(place, |far| far.refetch(&self.store, oid, progress));
+                done.map_err(|failure| failure.message)
+            };
+            report = fsck::repair(&self.store, &report, Some(&mut refetch), progress)
                 .map_err(|error| words::store(&error))?;
         }
         Ok(Reply::Fsck { report })

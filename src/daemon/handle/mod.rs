@@ -1,6 +1,7 @@
 //! Does what a request asks. The one place that holds a `Store`.
 
 mod before;
+mod far;
 mod foresee;
 mod inspect;
 mod maintain;
@@ -26,7 +27,7 @@ use crate::id::Oid;
 use crate::progress::Progress;
 use crate::recipe::Recipe;
 use crate::store::Store;
-use crate::sync::Remote;
+use far::Far;
 
 /// Configuration key of the cap on rebuilt files, in bytes.
 const CACHE_KEY: &str = "gitsparse.cachesize";
@@ -37,7 +38,7 @@ const STALE: Duration = Duration::from_secs(3600);
 pub struct Handler {
     store: Store,
     cache: Cache,
-    remotes: Flights<RemotePlace, Mutex<Remote>>,
+    remotes: Flights<String, Mutex<Option<Far>>>,
     files: Flights<Oid, Mutex<()>>,
     ahead: Ahead,
     /// The history that was read last: all files of a push ask for the same one.
@@ -131,7 +132,9 @@ impl Handler {
             Request::Upload { oid, path, repo, remote } => {
                 self.upload(*oid, path, repo.as_deref(), remote, progress)
             }
-            Request::Download { oid, into, repo: _, remote } => self.download(*oid, into, remote, progress),
+            Request::Download { oid, into, repo, remote } => {
+                self.download(*oid, into, repo.as_deref(), remote, progress)
+            }
             Request::Rebuild { oid, path } => self.rebuild_to(*oid, path, progress),
             Request::Files { oids } => self.files_cost(oids),
             Request::Tensors { oid } => self.tensors(*oid),
@@ -139,7 +142,7 @@ impl Handler {
             Request::Diff { old, new } => self.diff(*old, *new, progress),
             Request::Read { oid, start, end } => self.read(*oid, *start..*end),
             Request::Verify { oids } => self.verify(oids, progress),
-            Request::RemoteHas { oids, remote } => self.remote_has(oids, remote),
+            Request::RemoteHas { oids, remote } => self.remote_has(oids, remote, progress),
             Request::Census => self.census(),
             Request::CacheList => Ok(self.cache_list()),
             Request::CachePrune { all } => Ok(self.cache_prune(*all)),
@@ -165,11 +168,18 @@ impl Handler {
         self.alone.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn remote(&self, place: &RemotePlace) -> Arc<Mutex<Remote>> {
-        self.remotes.get(place, || {
-            let RemotePlace::Directory(path) = place;
-            Mutex::new(Remote::new(Box::new(Local::new(path, Privacy::Shared))))
-        })
+    /// Does something with a remote. One at a time: of two files that share objects the second finds them here.
+    fn with_remote<T>(
+        &self,
+        place: &RemotePlace,
+        work: impl FnOnce(&mut Far) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let remote = self.remotes.get(&place.name(), || Mutex::new(None));
+        let mut remote = remote.lock().unwrap_or_else(PoisonError::into_inner);
+        if remote.as_ref().is_none_or(|far| !far.leads_to(place)) {
+            *remote = Some(Far::at(place)?);
+        }
+        work(remote.as_mut().expect("because it was just set"))
     }
 
     /// The history of a repository; empty when it can't be read, since it only helps to find bases.

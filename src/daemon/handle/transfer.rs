@@ -17,7 +17,6 @@ use crate::ingest::ingest;
 use crate::progress::Progress;
 use crate::recipe::Recipe;
 use crate::reconstruct::reconstruct;
-use crate::sync;
 
 impl Handler {
     pub(super) fn upload(
@@ -29,10 +28,7 @@ impl Handler {
         progress: &Progress<'_>,
     ) -> Result<Reply, Failure> {
         let stored = self.keep(oid, path, repo, progress)?;
-        let remote = self.remote(remote);
-        let mut remote = remote.lock().unwrap_or_else(PoisonError::into_inner);
-        let moved =
-            sync::push(&self.store, &mut remote, oid, &|_| progress(0)).map_err(|e| words::sync(&e))?;
+        let moved = self.with_remote(remote, |far| far.push(&self.store, oid, &|_| progress(0)))?;
         Ok(Reply::Uploaded { stored, sent: moved.bytes })
     }
 
@@ -79,6 +75,7 @@ impl Handler {
         &self,
         oid: Oid,
         into: &Path,
+        repo: Option<&Path>,
         remote: &RemotePlace,
         progress: &Progress<'_>,
     ) -> Result<Reply, Failure> {
@@ -90,7 +87,7 @@ impl Handler {
             return Ok(Reply::Downloaded { path });
         }
         let path = self.new_path(into, oid);
-        self.provide(oid, &path, remote, progress)?;
+        self.provide(oid, &path, repo, remote, progress)?;
         Ok(Reply::Downloaded { path })
     }
 
@@ -99,11 +96,12 @@ impl Handler {
         &self,
         oid: Oid,
         path: &Path,
+        repo: Option<&Path>,
         remote: &RemotePlace,
         progress: &Progress<'_>,
     ) -> Result<(), Failure> {
         if !self.cache.take(oid, path) {
-            self.rebuild_here(oid, path, remote, progress)?;
+            self.rebuild_here(oid, path, repo, remote, progress)?;
             self.cache.offer(oid, path);
         }
         Ok(())
@@ -114,6 +112,7 @@ impl Handler {
         &self,
         oid: Oid,
         path: &Path,
+        repo: Option<&Path>,
         remote: &RemotePlace,
         progress: &Progress<'_>,
     ) -> Result<(), Failure> {
@@ -124,12 +123,8 @@ impl Handler {
                 done => return done,
             }
         }
-        let remote = self.remote(remote);
-        let fetched = {
-            let mut remote = remote.lock().unwrap_or_else(PoisonError::into_inner);
-            sync::fetch(&self.store, &mut remote, oid, &|_| progress(0))
-        };
-        let (recipe, _) = fetched.map_err(|error| words::sync(&error))?;
+        let soon = || repo.and_then(|repo| self.revision_of(oid, repo)).into_iter().flatten().collect();
+        let recipe = self.with_remote(remote, |far| far.fetch(&self.store, oid, &soon, &|_| progress(0)))?;
         self.write_new(&recipe, path, progress)?;
         // `write_new` has just hashed the whole file.
         let proven = recipe.prove(oid).map_err(|error| Failure::new(Kind::Corrupt, error.to_string()))?;

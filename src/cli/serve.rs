@@ -1,0 +1,166 @@
+//! `git sparse serve`: the hub.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+use super::report;
+use crate::calendar;
+use crate::daemon::lock;
+use crate::daemon::message::{Failure, Kind};
+use crate::daemon::place::Place;
+use crate::daemon::words;
+use crate::git::command::Git;
+use crate::serve::{self, Config, Limits, May, ServeError, Tls};
+
+/// Serve repositories and their large files over HTTP, to git, plain git-lfs, and git sparse
+#[derive(Debug, Args)]
+pub struct Serve {
+    /// Directory with bare repositories, org/model.git; missing ones are made when they are pushed to
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    root: PathBuf,
+    /// Address to listen on; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8417")]
+    listen: SocketAddr,
+    /// What clients call this server, https://hub.example, where it is not the address above
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+    /// The file with tokens, which git sparse token writes [default: access.json in the root directory]
+    #[arg(long, value_name = "FILE")]
+    access: Option<PathBuf>,
+    /// What someone without a token may do in every repository
+    #[arg(long, value_name = "WHAT")]
+    anonymous: Option<Right>,
+    /// Certificate chain (PEM) for https
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// Its key (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// Listen beyond this machine without TLS, as behind a proxy that has it
+    #[arg(long)]
+    insecure: bool,
+    /// Rebuilt files, indexes, and uploads under way [default: hub in the user's cache directory]
+    #[arg(long, value_name = "DIR")]
+    cache: Option<PathBuf>,
+    /// GiB of rebuilt files that are kept for plain clients
+    #[arg(long, value_name = "GIB", default_value_t = 8)]
+    cache_size: u64,
+    /// The file with keys that links are signed by, the same for all servers of one hub
+    /// [default: link-keys in the root directory]
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
+    /// Most open connections
+    #[arg(long, value_name = "NUMBER", default_value_t = Limits::default().connections)]
+    connections: usize,
+    /// Requests a second that one client may make on the long run
+    #[arg(long, value_name = "NUMBER", default_value_t = Limits::default().rate)]
+    rate: u32,
+    /// Largest file that is taken, in GiB
+    #[arg(long, value_name = "GIB", default_value_t = Limits::default().file_bytes >> 30)]
+    file_size: u64,
+    /// Serve the one repository at PATH over standard input and output (what ssh starts)
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["listen", "access", "anonymous", "tls_cert"])]
+    stdio: Option<PathBuf>,
+}
+
+/// What one may do; each includes those before it.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum Right {
+    Read,
+    Write,
+    Admin,
+}
+
+impl From<Right> for May {
+    fn from(right: Right) -> May {
+        match right {
+            Right::Read => May::Read,
+            Right::Write => May::Write,
+            Right::Admin => May::Admin,
+        }
+    }
+}
+
+impl Serve {
+    pub fn run(self) -> Result<(), Failure> {
+        let place = Place::from_environment()?;
+        let cache = self.cache.clone().unwrap_or_else(|| place.cache.join("hub"));
+        if let Some(path) = &self.stdio {
+            let git = Git::at(path);
+            let git_dir = git.common_dir().map_err(|_| {
+                Failure::new(Kind::NotFound, format!("{}: no git repository", path.display()))
+                    .fix("check the path in the URL: git remote -v")
+            })?;
+            return serve::run_stdio(git_dir, &cache, Box::new(|_| {})).map_err(|error| in_words(&error));
+        }
+        let made = std::fs::create_dir_all(&cache).and_then(|()| std::fs::create_dir_all(&self.root));
+        made.map_err(|error| words::file(&cache, &error))?;
+        // Two servers with one cache would take each other's files away.
+        let _lock = lock::acquire(&cache, "another hub", Duration::ZERO)
+            .map_err(|failure| failure.fix("name another directory for this one: --cache DIR"))?;
+        let access = self.access.clone().unwrap_or_else(|| self.root.join("access.json"));
+        let told = access.display().to_string();
+        let ready = |url: &str, closed: bool| {
+            report::say(&format!("serving {} at {url}", self.root.display()));
+            if closed {
+                report::say(&format!(
+                    "nobody may do anything yet; make a token: git sparse token add NAME --may write --access {told}"
+                ));
+            }
+        };
+        serve::run(self.config(cache, access.clone())?, Box::new(log), ready)
+            .map_err(|error| in_words(&error))
+    }
+
+    fn config(&self, cache: PathBuf, access: PathBuf) -> Result<Config, Failure> {
+        let tls = self.tls_cert.clone().zip(self.tls_key.clone());
+        let url = self.url.as_deref().map(|url| url.trim_end_matches('/').to_owned());
+        if let Some(url) =
+            url.as_deref().filter(|url| !url.starts_with("https://") && !url.starts_with("http://"))
+        {
+            return Err(
+                Failure::new(Kind::Usage, format!("{url} is no address")).fix("--url https://hub.example")
+            );
+        }
+        Ok(Config {
+            listen: self.listen,
+            url,
+            root: self.root.clone(),
+            access,
+            anonymous: self.anonymous.map(May::from),
+            tls: tls.map(|(certificate, key)| Tls { certificate, key }),
+            insecure: self.insecure,
+            cache,
+            cache_bytes: self.cache_size << 30,
+            key: self.key.clone().unwrap_or_else(|| self.root.join("link-keys")),
+            limits: Limits {
+                connections: self.connections,
+                rate: self.rate,
+                file_bytes: self.file_size.saturating_mul(1 << 30),
+                ..Limits::default()
+            },
+        })
+    }
+}
+
+/// One line of the log, on standard error.
+fn log(line: &str) {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let (date, time) = calendar::utc(since.map_or(0, |since| since.as_secs() as i64));
+    eprintln!("{date}T{time}Z {line}");
+}
+
+fn in_words(error: &ServeError) -> Failure {
+    let failure = |kind| Failure::new(kind, error.to_string());
+    match error {
+        ServeError::Bare(_) => failure(Kind::Refused)
+            .fix("give it a certificate: --tls-cert FILE --tls-key FILE; or, behind a proxy that has TLS: --insecure"),
+        ServeError::Listen { .. } => failure(Kind::Fatal).fix("take another address: --listen ADDRESS"),
+        ServeError::Tls { .. } => failure(Kind::Usage).fix("name PEM files that this user may read"),
+        ServeError::Open(_) => failure(Kind::Usage).fix("mend that file, or take it away"),
+        ServeError::Io(_) => failure(Kind::Fatal),
+    }
+}

@@ -1,0 +1,87 @@
+//! The other side of a push or fetch: a store that is only storage, or a hub that answers questions.
+
+use std::collections::HashSet;
+
+use crate::backend::{Local, Privacy};
+use crate::daemon::message::{Failure, RemotePlace};
+use crate::daemon::words;
+use crate::id::Oid;
+use crate::peer::{self, HubPlace, Line};
+use crate::progress::Progress;
+use crate::recipe::Recipe;
+use crate::store::Store;
+use crate::sync::{self, Moved, Remote};
+
+/// A remote, and what is known of it.
+pub enum Far {
+    Store(Remote),
+    Hub { place: HubPlace, line: Line },
+}
+
+impl Far {
+    /// Nothing is asked yet.
+    pub fn at(place: &RemotePlace) -> Result<Far, Failure> {
+        Ok(match place {
+            RemotePlace::Directory(path) => {
+                Far::Store(Remote::new(Box::new(Local::new(path, Privacy::Shared))))
+            }
+            RemotePlace::Hub(place) => {
+                Far::Hub { place: place.clone(), line: Line::to(place).map_err(|error| words::line(&error))? }
+            }
+        })
+    }
+
+    /// Whether this leads to that place, with the rights that the place names now.
+    pub fn leads_to(&self, place: &RemotePlace) -> bool {
+        match (self, place) {
+            (Far::Store(_), RemotePlace::Directory(_)) => true,
+            (Far::Hub { place: known, .. }, RemotePlace::Hub(place)) => known == place,
+            _ => false,
+        }
+    }
+
+    pub fn push(&mut self, store: &Store, oid: Oid, progress: &Progress<'_>) -> Result<Moved, Failure> {
+        match self {
+            Far::Store(remote) => {
+                sync::push(store, remote, oid, progress).map_err(|error| words::sync(&error))
+            }
+            Far::Hub { line, .. } => {
+                peer::push(store, line, oid, progress).map_err(|error| words::peer(&error))
+            }
+        }
+    }
+
+    /// The objects of a file, into the store. `soon` are files that are wanted besides.
+    pub fn fetch(
+        &mut self,
+        store: &Store,
+        oid: Oid,
+        soon: &dyn Fn() -> HashSet<Oid>,
+        progress: &Progress<'_>,
+    ) -> Result<Recipe, Failure> {
+        let done = match self {
+            Far::Store(remote) => {
+                sync::fetch(store, remote, oid, progress).map_err(|error| words::sync(&error))
+            }
+            Far::Hub { line, .. } => {
+                peer::fetch(store, line, oid, &soon(), progress).map_err(|error| words::peer(&error))
+            }
+        };
+        done.map(|(recipe, _)| recipe)
+    }
+
+    /// The same after damage: what is known of the remote is asked again.
+    pub fn refetch(&mut self, store: &Store, oid: Oid, progress: &Progress<'_>) -> Result<Recipe, Failure> {
+        if let Far::Store(remote) = self {
+            remote.refresh().map_err(|error| words::sync(&error))?;
+        }
+        self.fetch(store, oid, &HashSet::new, progress)
+    }
+
+    pub fn has_all(&mut self, oids: &[Oid], progress: &Progress<'_>) -> Result<Vec<bool>, Failure> {
+        match self {
+            Far::Store(remote) => sync::has_all(remote, oids).map_err(|error| words::sync(&error)),
+            Far::Hub { line, .. } => peer::has_all(line, oids, progress).map_err(|error| words::peer(&error)),
+        }
+    }
+}

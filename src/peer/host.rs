@@ -1,0 +1,198 @@
+//! The side that keeps a repository's store and serves it to clients.
+//!
+//! What comes in is proven before anyone can rely on it: each object decodes to its id, each file to its SHA-256.
+
+use std::collections::{HashMap, HashSet};
+use std::io::{self, Read, Write};
+
+use super::KEPT_BYTES;
+use super::frame::{Frame, FrameError, FrameReader, Want, write_end, write_frame, write_unmade};
+use super::intake::Intake;
+use crate::chain::Chain;
+use crate::codec::{self, Effort};
+use crate::id::{ObjectId, Oid};
+use crate::index::Found;
+use crate::pack::{self, Record};
+use crate::progress::Progress;
+use crate::recipe::{Recipe, RecipeError};
+use crate::reconstruct::{ReconstructError, rehash};
+use crate::store::{self, Store, StoreError};
+
+/// Why a request was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    #[error("{0}")]
+    Frame(#[from] FrameError),
+    #[error("send: {0}")]
+    Send(io::Error),
+    /// One word for what is not there and what may not be known.
+    #[error("object {object} needs object {base}, which this repository does not have")]
+    NoBase { object: ObjectId, base: ObjectId },
+    #[error("object {object} is not what its id says{why}")]
+    WrongObject { object: ObjectId, why: String },
+    #[error("file {oid} needs object {object}, which this repository does not have")]
+    Hole { oid: Oid, object: ObjectId },
+    #[error("recipe of {oid}: {error}")]
+    Recipe { oid: Oid, error: RecipeError },
+    #[error("file {oid}: {error}")]
+    Rebuild { oid: Oid, error: Box<ReconstructError> },
+}
+
+impl HostError {
+    /// Whether what the client sent was wrong, and not something here.
+    pub fn is_the_clients(&self) -> bool {
+        match self {
+            HostError::Frame(_) | HostError::NoBase { .. } | HostError::WrongObject { .. } => true,
+            HostError::Hole { .. } | HostError::Recipe { .. } => true,
+            HostError::Rebuild { error, .. } => {
+                matches!(**error, ReconstructError::Hash(_) | ReconstructError::Length { .. })
+            }
+            HostError::Store(_) | HostError::Send(_) => false,
+        }
+    }
+}
+
+/// Which of these files are there.
+pub fn has(store: &Store, oids: &[Oid]) -> Result<Vec<bool>, StoreError> {
+    oids.iter().map(|oid| store.has(oid)).collect()
+}
+
+/// Which of these objects can't be relied on here.
+pub fn lacking(store: &Store, objects: &[ObjectId]) -> Result<Vec<bool>, StoreError> {
+    store.refresh()?;
+    Ok(objects.iter().map(|object| !store.holds_whole(object)).collect())
+}
+
+/// The records of these objects and of all that they are decoded with, bases first.
+pub fn records(store: &Store, objects: &[ObjectId], out: &mut dyn Write) -> Result<(), HostError> {
+    let mut found: HashMap<ObjectId, Found> = HashMap::new();
+    for object in objects {
+        if !found.contains_key(object) {
+            let chain = store.chain(object)?;
+            found.extend(chain.links().iter().map(|link| (link.record.object, *link)));
+        }
+    }
+    let mut found: Vec<_> = found.into_values().collect();
+    found.sort_by_key(|found| (found.record.depth, found.pack, found.record.offset));
+    for found in found {
+        write_frame(out, &found.record, None).map_err(HostError::Send)?;
+    }
+    write_end(out).map_err(HostError::Send)
+}
+
+/// Sends objects, in the order of the wants.
+pub fn give(store: &Store, wants: &[Want], out: &mut dyn Write) -> Result<(), HostError> {
+    for want in wants {
+        if want.whole_below > 0 {
+            match whole(store, want)? {
+                Some((record, payload)) => write_frame(out, &record, Some(&payload)),
+                None => write_unmade(out, &want.object),
+            }
+        } else {
+            let found = store.find(&want.object)?;
+            let payload = pack::read_payload(store.backend(), found.pack, &found.record);
+            write_frame(out, &found.record, Some(&payload.map_err(StoreError::Pack)?))
+        }
+        .map_err(HostError::Send)?;
+    }
+    write_end(out).map_err(HostError::Send)
+}
+
+/// The object without a base, if that is as short as wanted.
+fn whole(store: &Store, want: &Want) -> Result<Option<(Record, Vec<u8>)>, StoreError> {
+    let bytes = store.get(&want.object)?;
+    let encoded = codec::encode(&bytes, want.dtype, want.row_len, &[], Effort::Push);
+    if encoded.payload.len() as u64 >= want.whole_below {
+        return Ok(None);
+    }
+    let record = store::record_for(want.object, None, encoded.codec, bytes.len() as u32);
+    let (payload_len, checksum) = (encoded.payload.len() as u32, pack::checksum(&encoded.payload));
+    Ok(Some((Record { payload_len, checksum, ..record }, encoded.payload)))
+}
+
+/// Takes objects in. Returns how many payload bytes were new.
+///
+/// An object's bases are in the store, or came before it within the first `KEPT_BYTES` of this stream.
+pub fn take(store: &Store, from: impl Read, progress: &Progress<'_>) -> Result<u64, HostError> {
+    store::check_config(store.backend())?;
+    let (mut intake, mut kept, mut stored) = (Intake::into(store), Kept::default(), 0);
+    let mut reader = FrameReader::new(from);
+    while let Some(frame) = reader.next_frame()? {
+        let Frame::Object(record, payload) = frame else {
+            return Err(FrameError::Malformed("a record without its payload".into()).into());
+        };
+        if kept.seen.contains(&record.object) || store.holds_whole(&record.object) {
+            continue;
+        }
+        let bytes = proven(store, &kept, &record, &payload)?;
+        stored += payload.len() as u64;
+        intake.add(record, &payload, |_| Ok::<_, HostError>(bytes.clone()))?;
+        kept.keep(record.object, bytes);
+        progress(0).map_err(|_| HostError::Send(io::ErrorKind::BrokenPipe.into()))?;
+    }
+    intake.finish()?;
+    Ok(stored)
+}
+
+/// What came in one stream.
+#[derive(Default)]
+struct Kept {
+    seen: HashSet<ObjectId>,
+    bytes: HashMap<ObjectId, Vec<u8>>,
+    total: u64,
+}
+
+impl Kept {
+    fn keep(&mut self, object: ObjectId, bytes: Vec<u8>) {
+        self.seen.insert(object);
+        self.total += bytes.len() as u64;
+        if self.total <= KEPT_BYTES {
+            self.bytes.insert(object, bytes);
+        }
+    }
+}
+
+/// The bytes of an object, which hash to its id.
+fn proven(store: &Store, kept: &Kept, record: &Record, payload: &[u8]) -> Result<Vec<u8>, HostError> {
+    let object = record.object;
+    let mut held = Vec::new();
+    for base in record.bases.iter() {
+        if !kept.bytes.contains_key(base) {
+            if !store.holds_whole(base) {
+                return Err(HostError::NoBase { object, base: *base });
+            }
+            held.push((*base, store.get_base(base)?));
+        }
+    }
+    let bytes_of = |base: &ObjectId| match kept.bytes.get(base) {
+        Some(bytes) => bytes.as_slice(),
+        None => held.iter().find(|(id, _)| id == base).map_or(&[][..], |(_, bytes)| bytes),
+    };
+    let bases: Vec<&[u8]> = record.bases.iter().map(bytes_of).collect();
+    let wrong = |why: String| HostError::WrongObject { object, why };
+    let bytes = codec::decode(record.codec, payload, &bases, record.logical_len as usize)
+        .map_err(|error| wrong(format!(": {error}")))?;
+    match ObjectId::of(&bytes) == object {
+        true => Ok(bytes),
+        false => Err(wrong(String::new())),
+    }
+}
+
+/// Makes a file exist, after it was rebuilt and hashed.
+pub fn accept(store: &Store, oid: Oid, recipe: &[u8], progress: &Progress<'_>) -> Result<(), HostError> {
+    let wrong = |error| HostError::Recipe { oid, error };
+    let recipe = Recipe::decode(recipe, oid).map_err(wrong)?;
+    store::check_config(store.backend())?;
+    let lost = recipe.parts.iter().find(|part| !Chain::is_whole(&part.object, |object| store.probe(object)));
+    if let Some(part) = lost {
+        return Err(HostError::Hole { oid, object: part.object });
+    }
+    let found = rehash(store, &recipe, progress).map_err(|error| match error {
+        ReconstructError::Store(error) => HostError::Store(error),
+        error => HostError::Rebuild { oid, error: Box::new(error) },
+    })?;
+    let proven = recipe.prove(found).map_err(|error| HostError::Recipe { oid, error })?;
+    Ok(store.publish(&proven)?)
+}

@@ -1,0 +1,61 @@
+//! What an operator decides.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::access::May;
+
+/// How a hub is run.
+pub struct Config {
+    pub listen: SocketAddr,
+    /// `https://hub.example`, without a slash at the end: what links begin with. Never taken from a request.
+    pub url: Option<String>,
+    /// Directory with bare repositories; their stores lie in them.
+    pub root: PathBuf,
+    /// The file with tokens; none is read where there is none.
+    pub access: PathBuf,
+    /// What someone without a token may do.
+    pub anonymous: Option<May>,
+    pub tls: Option<Tls>,
+    /// Listen beyond this machine without TLS, as behind a proxy that has it.
+    pub insecure: bool,
+    /// Rebuilt files, indexes, and uploads that are under way.
+    pub cache: PathBuf,
+    /// Bytes of rebuilt files that are kept.
+    pub cache_bytes: u64,
+    /// The file with the keys that links are signed by; made if it is missing.
+    pub key: PathBuf,
+    pub limits: Limits,
+}
+
+/// Certificate chain and key, as PEM files.
+pub struct Tls {
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+}
+
+/// What one server and one client may take.
+pub struct Limits {
+    pub connections: usize,
+    /// Requests a second that one client may make on the long run, and ten times as many at once.
+    pub rate: u32,
+    /// Largest file that is taken.
+    pub file_bytes: u64,
+    /// Requests at a time that read or write a store.
+    pub workers: usize,
+    /// How long links are good.
+    pub link_life: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            connections: 1024,
+            rate: 500,
+            file_bytes: 1 << 40,
+            workers: 16,
+            link_life: Duration::from_secs(3600),
+        }
+    }
+}

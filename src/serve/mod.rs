@@ -1,0 +1,31 @@
+//! The hub: repositories over HTTP, for git, for plain git-lfs, and for transfer `sparse`.
+//!
+//! One request is one function of `Hub`; what they share is small enough to be told here: repositories (`repos`), who
+//! may do what (`access`), links that are signed (`signature`), and files that were rebuilt (`rebuilt`). Whatever reads
+//! or writes a store runs on a thread of its own; the runtime's threads only move bytes.
+
+mod access;
+mod basic;
+mod batch;
+mod bodies;
+mod config;
+mod git;
+mod listen;
+mod locks;
+mod metrics;
+mod rate;
+mod rebuilt;
+mod replies;
+mod repos;
+mod route;
+mod router;
+mod signature;
+mod sparse;
+mod stdio;
+mod upload;
+
+pub use access::{Access, AccessError, May, Rule, Token};
+pub use config::{Config, Limits, Tls};
+pub use listen::{ServeError, run};
+pub use repos::RepoName;
+pub use stdio::run as run_stdio;

@@ -1,0 +1,184 @@
+//! The repositories of a hub, and their stores.
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::str::FromStr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use lru::LruCache;
+
+use crate::backend::{Local, Privacy};
+use crate::daemon::place::boot_id;
+use crate::daemon::shelf::Recent;
+use crate::index::Index;
+use crate::store::Store;
+
+/// Stores that are kept open; each has an index of its own.
+const OPEN: usize = 16;
+const MAX_SEGMENTS: usize = 4;
+const MAX_SEGMENT_BYTES: usize = 100;
+
+/// `org/model`: up to four plain segments.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct RepoName(String);
+
+/// A text that names no repository.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{0:?} is no name of a repository: expected up to {MAX_SEGMENTS} parts of letters, digits, '.', '_' and '-'"
+)]
+pub struct ParseNameError(String);
+
+impl FromStr for RepoName {
+    type Err = ParseNameError;
+
+    /// Takes `org/model` and `org/model.git` for the same.
+    fn from_str(text: &str) -> Result<RepoName, ParseNameError> {
+        let name = text.strip_suffix(".git").unwrap_or(text);
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        let is_segment = |segment: &str| {
+            (1..=MAX_SEGMENT_BYTES).contains(&segment.len())
+                && segment.bytes().all(is_plain)
+                && !segment.starts_with(['.', '-'])
+                && !segment.ends_with(".git")
+                && !segment.ends_with(".lock")
+        };
+        let segments = name.split('/').count();
+        match segments <= MAX_SEGMENTS && name.split('/').all(is_segment) {
+            true => Ok(RepoName(name.into())),
+            false => Err(ParseNameError(text.chars().take(200).collect())),
+        }
+    }
+}
+
+impl fmt::Display for RepoName {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.0)
+    }
+}
+
+impl RepoName {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A repository that is open.
+pub struct Repo {
+    pub git_dir: PathBuf,
+    pub store: Store,
+}
+
+impl Repo {
+    /// A single repository, wherever it lies, with an index that lives as long as it is open.
+    pub fn alone(git_dir: PathBuf) -> Repo {
+        Repo::over(git_dir, Index::in_memory(), Arc::default())
+    }
+
+    fn over(git_dir: PathBuf, index: Index, shelf: Arc<Recent>) -> Repo {
+        let backend = Local::new(git_dir.join("sparse"), Privacy::Shared);
+        Repo { git_dir, store: Store::with(Box::new(backend), index, Box::new(shelf)) }
+    }
+}
+
+/// All repositories below a directory.
+pub struct Repos {
+    root: PathBuf,
+    indexes: PathBuf,
+    open: Mutex<LruCache<RepoName, Arc<Repo>>>,
+    shelf: Arc<Recent>,
+}
+
+impl Repos {
+    /// The repositories below `root`; indexes of their stores are kept below `cache`.
+    pub fn new(root: &Path, cache: &Path) -> Repos {
+        Repos {
+            root: root.to_owned(),
+            indexes: cache.join("indexes"),
+            open: Mutex::new(LruCache::unbounded()),
+            shelf: Arc::default(),
+        }
+    }
+
+    /// The repository of this name, if there is one. May read disks: not for the runtime's threads.
+    pub fn find(&self, name: &RepoName) -> Option<Arc<Repo>> {
+        let git_dir = self.git_dir(name)?;
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(repo) = open.get(name).filter(|repo| repo.git_dir == git_dir) {
+            return Some(repo.clone());
+        }
+        // Who still uses one keeps it here: an index that is open must not be opened again.
+        while open.len() >= OPEN && open.peek_lru().is_some_and(|(_, repo)| Arc::strong_count(repo) == 1) {
+            open.pop_lru();
+        }
+        let place = blake3::hash(git_dir.as_os_str().as_encoded_bytes()).to_hex();
+        let index = Index::open(&self.indexes.join(&place.as_str()[..32]), &boot_id());
+        let repo = Arc::new(Repo::over(git_dir, index, self.shelf.clone()));
+        open.put(name.clone(), repo.clone());
+        Some(repo)
+    }
+
+    /// Makes an empty bare repository; it is no error if there is one.
+    pub fn create(&self, name: &RepoName) -> io::Result<()> {
+        if self.git_dir(name).is_some() {
+            return Ok(());
+        }
+        let path = self.root.join(format!("{name}.git"));
+        fs::create_dir_all(&path)?;
+        let done = Command::new("git")
+            .args(["init", "--quiet", "--bare", "--initial-branch=main"])
+            .arg(&path)
+            .output()?;
+        match done.status.success() {
+            true => Ok(()),
+            false => Err(io::Error::other(String::from_utf8_lossy(&done.stderr).into_owned())),
+        }
+    }
+
+    /// Where the repository lies: `<name>.git`, or `<name>` if that is a bare one.
+    fn git_dir(&self, name: &RepoName) -> Option<PathBuf> {
+        let candidates = [self.root.join(format!("{name}.git")), self.root.join(name.as_str())];
+        let is_bare = |dir: &PathBuf| dir.join("objects").is_dir() && dir.join("HEAD").is_file();
+        candidates.into_iter().find(is_bare)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Names come from URLs and become paths: none may lead out of the hub's directory, or to files of git.
+    #[test]
+    fn only_plain_names_are_repositories() {
+        for good in ["model", "org/model", "org/model.git", "a/b/c/d", "org/v1.2_x-y"] {
+            assert!(good.parse::<RepoName>().is_ok(), "{good} was refused");
+        }
+        let long = "x".repeat(101);
+        for bad in [
+            "",
+            "/",
+            "a//b",
+            "..",
+            "a/..",
+            "a/../b",
+            ".git",
+            "a/.hidden",
+            "-x",
+            "a b",
+            "a%2e",
+            "a/b/c/d/e",
+            "a.git/b",
+            "a.lock",
+            "é",
+            "a\0",
+            "a\\b",
+            &long,
+        ] {
+            assert!(bad.parse::<RepoName>().is_err(), "{bad:?} passed");
+        }
+        assert_eq!("org/model.git".parse::<RepoName>().unwrap(), "org/model".parse().unwrap());
+    }
+}

@@ -1,0 +1,164 @@
+//! Transfer `basic`, up: a whole file, hashed while it comes, then stored and proven before anyone hears that it is.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Read, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use hyper::body::Bytes;
+use hyper::{StatusCode, header};
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+
+use super::access::May;
+use super::basic::full;
+use super::bodies::{BodyReader, pipe};
+use super::replies::{Refusal, Reply, empty, json, stream};
+use super::repos::Repo;
+use super::router::{Asked, HEARTBEAT, Hub, run};
+use super::signature::Purpose;
+use crate::base::Hints;
+use crate::codec::Effort;
+use crate::format::OpenFile;
+use crate::id::Oid;
+use crate::ingest::ingest;
+use crate::store;
+
+const COPY_BYTES: usize = 256 << 10;
+
+/// A file that is being received; gone when it is dropped.
+struct Received(PathBuf);
+
+impl Drop for Received {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+#[derive(Deserialize)]
+struct Uploaded {
+    oid: String,
+    size: u64,
+}
+
+impl Asked {
+    /// Storing may take longer than clients wait in silence (30 seconds). So after a while the answer begins, and goes
+    /// on with blanks until the file is stored. Whether it was is what `verify` says, which clients ask next.
+    pub(super) async fn upload(mut self, oid: Oid) -> Result<Reply, Refusal> {
+        let size = self.query("size").and_then(|size| size.parse().ok());
+        let size: u64 = size.ok_or_else(|| Refusal::bad("the link has no size"))?;
+        if !self.proves(Purpose::Put, &oid.to_string(), size) {
+            return Err(Refusal::new(StatusCode::FORBIDDEN, "this link is not good, or not any more"));
+        }
+        let announced = self.header(header::CONTENT_LENGTH).and_then(|len| len.parse::<u64>().ok());
+        if announced.is_some_and(|announced| announced != size) {
+            return Err(Refusal::bad(format!("expected {size} bytes")));
+        }
+        let repo = self.open().await?;
+        let (hub, body) = (self.hub.clone(), BodyReader::new(self.take_body()?, size));
+        let received = run(move || hub.receive(body, oid, size)).await??;
+        let hub = self.hub.clone();
+        let mut job = tokio::task::spawn_blocking(move || hub.keep(&repo, &received, oid));
+        if let Ok(done) = tokio::time::timeout(HEARTBEAT, &mut job).await {
+            done.map_err(Refusal::internal)??;
+            return Ok(empty(StatusCode::OK));
+        }
+        let (pieces, sent) = pipe();
+        let hub = self.hub.clone();
+        tokio::spawn(async move {
+            while tokio::time::timeout(HEARTBEAT, &mut job).await.map(drop).is_err() {
+                // Who hangs up is not waited for, and the file is stored all the same.
+                let _ = pieces.send(Bytes::from_static(b" ")).await;
+            }
+            let _ = pieces.finish().await;
+            hub.tell(&format!("file {oid}: stored after its client was told to wait"));
+        });
+        Ok(stream(sent))
+    }
+
+    /// Whether a file that was uploaded is stored.
+    pub(super) async fn verify(mut self) -> Result<Reply, Refusal> {
+        self.accepts_lfs()?;
+        let file: Uploaded = self.body().await?;
+        let oid: Oid = file.oid.parse().map_err(|error| Refusal::bad(format!("{error}")))?;
+        if !self.proves(Purpose::Verify, &file.oid, file.size) {
+            self.need(May::Read)?;
+        }
+        let repo = self.open().await?;
+        let found = run(move || repo.store.size(&oid)).await?.map_err(Refusal::internal)?;
+        match found {
+            Some(size) if size == file.size => Ok(json(StatusCode::OK, &serde_json::json!({}))),
+            Some(size) => {
+                let words = format!("the hub has this file with {size} bytes, not {}", file.size);
+                Err(Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, words))
+            }
+            None => {
+                let words = "the hub could not store this file; its log says why. Push again";
+                Err(Refusal::new(StatusCode::NOT_FOUND, words))
+            }
+        }
+    }
+}
+
+impl Hub {
+    /// Writes the body to a file, which has then the right hash.
+    fn receive(&self, mut body: BodyReader, oid: Oid, size: u64) -> Result<Received, Refusal> {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let received = Received(self.uploads.join(format!("{number}-{oid}")));
+        let file = OpenOptions::new().write(true).create_new(true).open(&received.0);
+        let mut file = file.map_err(|error| full(&error))?;
+        let mut hasher = Sha256::new();
+        let mut buffer = vec![0; COPY_BYTES];
+        let mut total = 0;
+        loop {
+            let count = match body.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
+                    return Err(Refusal::bad(format!("expected {size} bytes, and more came")));
+                }
+                Err(error) => return Err(Refusal::bad(format!("the upload broke off: {error}"))),
+            };
+            hasher.update(&buffer[..count]);
+            file.write_all(&buffer[..count]).map_err(|error| full(&error))?;
+            total += count as u64;
+        }
+        self.metrics.received_bytes.fetch_add(total, Ordering::Relaxed);
+        let found = Oid::from_bytes(hasher.finalize().into());
+        // Never 422 nor 401: one makes a push succeed without the file, the other makes clients try for ever.
+        match found == oid && total == size {
+            true => Ok(received),
+            false => {
+                Err(Refusal::bad(format!("expected {size} bytes of {oid}, received {total} of {found}")))
+            }
+        }
+    }
+
+    /// Stores a received file as deltas, durably.
+    fn keep(&self, repo: &Arc<Repo>, received: &Received, oid: Oid) -> Result<(), Refusal> {
+        let _turn = tokio::runtime::Handle::current().block_on(self.worker());
+        if repo.store.has(&oid).map_err(Refusal::internal)? {
+            return Ok(());
+        }
+        store::check_config(repo.store.backend()).map_err(Refusal::internal)?;
+        let source = OpenFile::open(&received.0).map_err(Refusal::internal)?;
+        let done = ingest(&repo.store, &source, oid, &Hints::default(), Effort::Push, &|_| Ok(()));
+        done.map(drop).map_err(|error| {
+            self.tell(&format!("file {oid}: not stored: {error}"));
+            match is_full(&error) {
+                true => full(&io::ErrorKind::StorageFull.into()),
+                false => Refusal::internal(error),
+            }
+        })
+    }
+}
+
+/// Whether the disk had no room.
+fn is_full(error: &(dyn std::error::Error + 'static)) -> bool {
+    let io = error.downcast_ref::<io::Error>().map(io::Error::kind);
+    io.is_some_and(|kind| matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
+        || error.to_string().contains("No space left on device")
+        || error.source().is_some_and(is_full)
+}
