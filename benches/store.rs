@@ -27,6 +27,8 @@ const ROW: usize = 4096;
 const OBJECT: usize = 4 << 20;
 /// Weights of the file that is ingested: 256 MiB of bf16.
 const FILE: usize = 128 << 20;
+/// Of the weights of a family's fine-tunes; some more are equal after rounding.
+const EQUAL_SHARE: f32 = 0.58;
 
 fn main() {
     // As the program does.
@@ -35,6 +37,10 @@ fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     if let Some(at) = arguments.iter().position(|argument| argument == "write") {
         return write_pair(Path::new(&arguments[at + 1]));
+    }
+    // `cargo bench --bench store -- family DIR` writes a base and three fine-tunes for benches/hub.sh.
+    if let Some(at) = arguments.iter().position(|argument| argument == "family") {
+        return write_family(Path::new(&arguments[at + 1]));
     }
     // `cargo bench --bench store -- codecs` prints that table alone.
     let tables: [(&str, fn()); 3] = [
@@ -244,6 +250,30 @@ fn write_pair(dir: &Path) {
         let path = dir.join(name).with_extension("safetensors");
         std::fs::write(&path, safetensors(&bf16(weights)))
             .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    }
+}
+
+/// A base of 128 MiB and three fine-tunes of it, in which as many weights stay equal as in the real ones of
+/// benches/pairs (63 %).
+fn write_family(dir: &Path) {
+    let Pair { base, .. } = Pair::new(FILE / 2, 0.0);
+    let write = |name: &str, weights: &[f32]| {
+        let path = dir.join(name).with_extension("safetensors");
+        std::fs::write(&path, safetensors(&bf16(weights)))
+            .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    };
+    write("base", &base);
+    for (seed, name) in [(1, "tuned-1"), (2, "tuned-2"), (3, "tuned-3")] {
+        let mut random = Random(seed);
+        let tuned: Vec<f32> = base
+            .iter()
+            .map(
+                |weight| {
+                    if random.uniform() < EQUAL_SHARE { *weight } else { weight + 4e-4 * random.normal() }
+                },
+            )
+            .collect();
+        write(name, &tuned);
     }
 }
 

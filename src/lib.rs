@@ -67,6 +67,8 @@ pub mod ingest;
 
 pub mod sync;
 
+pub mod web;
+
 pub mod peer;
 
 pub mod census;

@@ -167,9 +167,12 @@ fn only_the_daemon_is_async() {
 }
 
 fn asynchronous(source: &Source) -> Vec<String> {
-    offences(source, &["src/daemon/", "src/serve/"], "tokio stands only under src/daemon/ and src/serve/", |word| {
-        word.name == "tokio"
-    })
+    offences(
+        source,
+        &["src/daemon/", "src/serve/"],
+        "tokio stands only under src/daemon/ and src/serve/",
+        |word| word.name == "tokio",
+    )
 }
 
 /// `unsafe` stands in few files, each with a reason that a reviewer has seen.

@@ -7,13 +7,15 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::report;
+use crate::backend::{Backend, Local, Privacy};
 use crate::calendar;
 use crate::daemon::lock;
 use crate::daemon::message::{Failure, Kind};
 use crate::daemon::place::Place;
 use crate::daemon::words;
 use crate::git::command::Git;
-use crate::serve::{self, Config, Limits, May, ServeError, Tls};
+use crate::locator::Locator;
+use crate::serve::{self, Config, Limits, May, RepoName, ServeError, Stores, Tls};
 
 /// Serve repositories and their large files over HTTP, to git, plain git-lfs, and git sparse
 #[derive(Debug, Args)]
@@ -21,6 +23,10 @@ pub struct Serve {
     /// Directory with bare repositories, org/model.git; missing ones are made when they are pushed to
     #[arg(long, value_name = "DIR", default_value = ".")]
     root: PathBuf,
+    /// Where stores are kept, each below its repository's name: sparse::file:///PATH
+    /// [default: in the repositories]
+    #[arg(long, value_name = "LOCATOR")]
+    store: Option<String>,
     /// Address to listen on; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8417")]
     listen: SocketAddr,
@@ -129,6 +135,7 @@ impl Serve {
             listen: self.listen,
             url,
             root: self.root.clone(),
+            stores: self.store.as_deref().map(stores).transpose()?,
             access,
             anonymous: self.anonymous.map(May::from),
             tls: tls.map(|(certificate, key)| Tls { certificate, key }),
@@ -143,6 +150,17 @@ impl Serve {
                 ..Limits::default()
             },
         })
+    }
+}
+
+/// The stores below a locator.
+fn stores(text: &str) -> Result<Stores, Failure> {
+    let usage = |message: String| Failure::new(Kind::Usage, message).fix("--store sparse::file:///PATH");
+    match Locator::parse(text).map_err(|error| usage(error.to_string()))? {
+        Locator::Directory(path) => Ok(Box::new(move |name: &RepoName| -> Box<dyn Backend> {
+            Box::new(Local::new(path.join(name.as_str()), Privacy::Shared))
+        })),
+        Locator::Origin => Err(usage("in the repositories is where stores are without --store".into())),
     }
 }
 

@@ -12,10 +12,11 @@ use std::time::Duration;
 use rustix::process::{Pid, test_kill_process};
 use sha2::{Digest, Sha256};
 
-use super::http::{Answer, Client, HttpError, pause};
+use super::http::{Answer, Client, HttpError};
 use super::listing::Listed;
 use crate::git::blob::BlobHasher;
 use crate::progress::{Cancelled, Progress};
+use crate::web;
 
 /// Bytes that are read at a time.
 const PIECE_BYTES: usize = 256 << 10;
@@ -195,7 +196,7 @@ impl<'a> Coming<'a> {
                 let (path, at) = (path.to_owned(), self.len);
                 return Err(DownloadError::Broken { path, at, size, why: why.to_string() });
             }
-            pause(PAUSE * (1 << broken), progress)?;
+            web::pause(PAUSE * (1 << broken), progress)?;
         }
         Ok(())
     }

@@ -1,25 +1,21 @@
 //! Requests to a hub: redirects, retries, and the token, which no other host may see.
 
-use std::io::{self, Read};
-use std::thread;
+use std::io::Read;
 use std::time::Duration;
 
 use ureq::Agent;
 use ureq::http::{Response, Uri};
-use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
+use ureq::tls::TlsConfig;
 
 use crate::progress::{Cancelled, Progress};
+use crate::web;
 
-/// Waits before a request is sent again, the last time after about eight seconds.
-const PAUSES_MS: [u64; 5] = [250, 500, 1000, 2000, 4000];
 /// Longest wait that a hub may ask for; who is told to wait longer does it without us.
 const MAX_WAIT_S: u64 = 120;
 const MAX_REDIRECTS: usize = 10;
 const CONNECT: Duration = Duration::from_secs(10);
 /// For the head of an answer, and for each piece of its body.
 const SILENCE: Duration = Duration::from_secs(30);
-/// Pieces in which a wait looks whether it is still wanted.
-const NAP: Duration = Duration::from_millis(50);
 
 /// A hub and who asks it.
 #[derive(Clone)]
@@ -136,7 +132,7 @@ impl Client {
         }
         let mut tls = TlsConfig::builder();
         if let Some(pem) = &hub.certificates {
-            tls = tls.root_certs(trusted(pem)?);
+            tls = tls.root_certs(web::trusted(pem).ok_or(HttpError::Certificates("SSL_CERT_FILE"))?);
         }
         let config = Agent::config_builder()
             .user_agent(concat!("git-sparse/", env!("CARGO_PKG_VERSION")))
@@ -172,7 +168,7 @@ impl Client {
     }
 
     fn ask(&self, url: &str, want: Want, progress: &Progress<'_>) -> Result<Answer, HttpError> {
-        for pause_ms in PAUSES_MS {
+        for pause_ms in web::PAUSES_MS {
             let wait = match self.follow(url, want) {
                 Ok(answer) if !answer.may_pass() => return accepted(answer, url, want),
                 Ok(answer) => match answer.wait_s() {
@@ -182,7 +178,7 @@ impl Client {
                 Err((_, error)) if may_pass(&error) => Duration::from_millis(pause_ms),
                 Err((at, error)) => return Err(unreachable(&at, error)),
             };
-            pause(wait, progress)?;
+            web::pause(wait, progress)?;
         }
         let answer = self.follow(url, want).map_err(|(at, error)| unreachable(&at, error))?;
         accepted(answer, url, want)
@@ -230,30 +226,14 @@ enum Failed {
 }
 
 fn may_pass(error: &Failed) -> bool {
-    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, TimedOut, UnexpectedEof};
-    match error {
-        Failed::Sent(ureq::Error::Io(error)) => {
-            matches!(
-                error.kind(),
-                BrokenPipe | ConnectionAborted | ConnectionReset | TimedOut | UnexpectedEof
-            )
-        }
-        Failed::Sent(ureq::Error::Timeout(what)) => *what != ureq::Timeout::Connect,
-        _ => false,
-    }
+    matches!(error, Failed::Sent(error) if web::may_pass(error))
 }
 
 fn unreachable(url: &str, error: Failed) -> HttpError {
     match error {
         Failed::Led(error) => error,
         Failed::Sent(error) => {
-            let why = match error {
-                ureq::Error::HostNotFound => "no host has this name".into(),
-                ureq::Error::Timeout(_) => "it did not answer in time".into(),
-                ureq::Error::Io(error) => error.to_string(),
-                error => error.to_string(),
-            };
-            HttpError::Unreachable { host: origin(url).unwrap_or_default(), why }
+            HttpError::Unreachable { host: origin(url).unwrap_or_default(), why: web::in_words(&error) }
         }
     }
 }
@@ -266,31 +246,6 @@ fn accepted(answer: Answer, url: &str, want: Want) -> Result<Answer, HttpError> 
         Want::Body(_) => matches!(answer.status(), 200 | 206 | 416),
     };
     if good { Ok(answer) } else { Err(answer.failure(url)) }
-}
-
-/// Waits, as long as that is wanted.
-pub(super) fn pause(wait: Duration, progress: &Progress<'_>) -> Result<(), Cancelled> {
-    let mut left = wait;
-    while !left.is_zero() {
-        progress(0)?;
-        let nap = left.min(NAP);
-        thread::sleep(nap);
-        left -= nap;
-    }
-    progress(0)
-}
-
-fn trusted(pem: &[u8]) -> Result<RootCerts, HttpError> {
-    let certificates: Vec<_> = parse_pem(pem)
-        .filter_map(|item| match item {
-            Ok(PemItem::Certificate(certificate)) => Some(certificate),
-            _ => None,
-        })
-        .collect();
-    match certificates.is_empty() {
-        true => Err(HttpError::Certificates("SSL_CERT_FILE")),
-        false => Ok(RootCerts::new_with_certs(&certificates)),
-    }
 }
 
 /// Scheme, host and port.

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::MAX_IDS;
 use super::frame::{Frame, FrameError, FrameReader, Want, write_end, write_frame, write_ids};
 use super::intake::Intake;
-use super::line::{Line, LineError, rest};
+use super::line::{Line, LineError};
 use super::plan::{Plan, requests};
 use crate::codec;
 use crate::id::{ObjectId, Oid};
@@ -19,6 +19,7 @@ use crate::progress::{Cancelled, Progress};
 use crate::recipe::{MAX_RECIPE_BYTES, Recipe};
 use crate::store::{Store, StoreError};
 use crate::sync::Moved;
+use crate::web;
 
 /// Times that a stream may break before anything came by it.
 const ATTEMPTS: u32 = 5;
@@ -101,7 +102,7 @@ pub fn fetch(
                 if failures == ATTEMPTS {
                     return Err(answer(error));
                 }
-                rest(PAUSE * failures, progress)?;
+                web::pause(PAUSE * failures, progress)?;
             }
             Err(error) => return Err(error),
         }

@@ -90,7 +90,7 @@ pub fn write_ids<'a>(ids: impl IntoIterator<Item = &'a [u8; 32]>) -> Vec<u8> {
 }
 
 fn check_count(len: usize, each: usize) -> Result<(), FrameError> {
-    match len % each == 0 && len / each <= MAX_IDS {
+    match len.is_multiple_of(each) && len / each <= MAX_IDS {
         true => Ok(()),
         false => Err(malformed("its length is not that of a list, or of one that is too long")),
     }

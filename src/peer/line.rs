@@ -1,21 +1,19 @@
 //! Requests to a hub, over HTTP or ssh: tried again where that can help, in one connection where that serves.
 
 use std::fmt;
-use std::io::{self, Read};
+use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::thread;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use ureq::Agent;
 use ureq::http::Response;
-use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
+use ureq::tls::{RootCerts, TlsConfig};
 
 use super::ssh::{NoResolver, SshConnector, SshPlace};
 use crate::progress::{Cancelled, Progress};
+use crate::web;
 
-/// Waits before a request is sent again.
-const PAUSES_MS: [u64; 5] = [250, 500, 1000, 2000, 4000];
 /// Longest wait that a hub may ask for.
 const MAX_WAIT_S: u64 = 60;
 const CONNECT: Duration = Duration::from_secs(20);
@@ -145,7 +143,7 @@ impl Line {
 
     /// Every request may be sent twice: what it asks for is there then, or is stored already.
     fn ask(&self, path: &str, ask: Ask<'_>, progress: &Progress<'_>) -> Result<impl Read + use<>, LineError> {
-        let mut pauses = PAUSES_MS.iter();
+        let mut pauses = web::PAUSES_MS.iter();
         loop {
             progress(0)?;
             let asked = self.once(path, ask);
@@ -158,17 +156,13 @@ impl Line {
                     wait_of(&answer).unwrap_or(pause)
                 }
                 (Ok(answer), _) => return Err(self.refused(answer)),
-                (Err(error), Some(pause)) if may_pass(&error) => pause,
+                (Err(error), Some(pause)) if web::may_pass(&error) => pause,
                 (Err(error), _) => {
-                    let why = match error {
-                        ureq::Error::HostNotFound => "no host has this name".into(),
-                        ureq::Error::Timeout(_) => "it did not answer in time".into(),
-                        error => error.to_string(),
-                    };
+                    let why = web::in_words(&error);
                     return Err(LineError::Unreachable { hub: self.name.clone(), why });
                 }
             };
-            rest(wait, progress)?;
+            web::pause(wait, progress)?;
         }
     }
 
@@ -228,46 +222,10 @@ fn config(certificates: Option<&Path>) -> Result<ureq::config::Config, LineError
 fn trusted(file: &Path) -> Result<RootCerts, LineError> {
     let wrong = |why: String| LineError::Certificates { place: file.display().to_string(), why };
     let pem = std::fs::read(file).map_err(|error| wrong(error.to_string()))?;
-    let certificates: Vec<_> = parse_pem(&pem)
-        .filter_map(|item| match item {
-            Ok(PemItem::Certificate(certificate)) => Some(certificate),
-            _ => None,
-        })
-        .collect();
-    match certificates.is_empty() {
-        true => Err(wrong("no certificate is in it".into())),
-        false => Ok(RootCerts::new_with_certs(&certificates)),
-    }
+    web::trusted(&pem).ok_or_else(|| wrong("no certificate is in it".into()))
 }
 
 fn wait_of(answer: &Response<ureq::Body>) -> Option<Duration> {
     let seconds: u64 = answer.headers().get("retry-after")?.to_str().ok()?.parse().ok()?;
     Some(Duration::from_secs(seconds.min(MAX_WAIT_S)))
-}
-
-fn may_pass(error: &ureq::Error) -> bool {
-    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, TimedOut, UnexpectedEof};
-    match error {
-        ureq::Error::Io(error) => {
-            matches!(
-                error.kind(),
-                BrokenPipe | ConnectionAborted | ConnectionReset | TimedOut | UnexpectedEof
-            )
-        }
-        ureq::Error::Timeout(what) => *what != ureq::Timeout::Connect,
-        _ => false,
-    }
-}
-
-/// Waits, as long as that is wanted.
-pub(super) fn rest(wait: Duration, progress: &Progress<'_>) -> Result<(), Cancelled> {
-    const NAP: Duration = Duration::from_millis(50);
-    let mut left = wait;
-    while !left.is_zero() {
-        progress(0)?;
-        let nap = left.min(NAP);
-        thread::sleep(nap);
-        left -= nap;
-    }
-    progress(0)
 }

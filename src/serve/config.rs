@@ -5,14 +5,18 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::access::May;
+use super::repos::RepoName;
+use crate::backend::Backend;
 
 /// How a hub is run.
 pub struct Config {
     pub listen: SocketAddr,
     /// `https://hub.example`, without a slash at the end: what links begin with. Never taken from a request.
     pub url: Option<String>,
-    /// Directory with bare repositories; their stores lie in them.
+    /// Directory with bare repositories.
     pub root: PathBuf,
+    /// Where the store of each repository is; in the repository if this says nothing.
+    pub stores: Option<Stores>,
     /// The file with tokens; none is read where there is none.
     pub access: PathBuf,
     /// What someone without a token may do.
@@ -28,6 +32,9 @@ pub struct Config {
     pub key: PathBuf,
     pub limits: Limits,
 }
+
+/// Gives the storage of a repository's store.
+pub type Stores = Box<dyn Fn(&RepoName) -> Box<dyn Backend> + Send + Sync>;
 
 /// Certificate chain and key, as PEM files.
 pub struct Tls {

@@ -40,7 +40,7 @@ impl Asked {
         let mut command = Command::new("git");
         command.arg("http-backend").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         self.environment(&mut command, service);
-        command.env("GIT_PROJECT_ROOT", &repo.git_dir);
+        command.env("GIT_PROJECT_ROOT", repo.git_dir.as_ref().ok_or_else(Refusal::not_found)?);
         let mut body = BodyReader::new(self.take_body()?, MAX_BODY_BYTES);
         let (pieces, sent) = pipe();
         let mut sender = Sender::new(pieces);

@@ -115,7 +115,8 @@ impl Asked {
         // Looked for in this repository alone, whatever the id.
         let lock = lock.await?.map_err(Refusal::internal)?.ok_or_else(no_lock)?;
         let is_ours = lock.owner.name == self.name();
-        if !is_ours && !(force && self.may == Some(May::Admin)) {
+        let may_break = force && self.may == Some(May::Admin);
+        if !is_ours && !may_break {
             let words = format!(
                 "{} has locked this file; only an administrator can break that: --force",
                 lock.owner.name

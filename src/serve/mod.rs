@@ -25,7 +25,7 @@ mod stdio;
 mod upload;
 
 pub use access::{Access, AccessError, May, Rule, Token};
-pub use config::{Config, Limits, Tls};
+pub use config::{Config, Limits, Stores, Tls};
 pub use listen::{ServeError, run};
 pub use repos::RepoName;
 pub use stdio::run as run_stdio;

@@ -10,7 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use lru::LruCache;
 
-use crate::backend::{Local, Privacy};
+use super::config::Stores;
+use crate::backend::{Backend, Local, Privacy};
 use crate::daemon::place::boot_id;
 use crate::daemon::shelf::Recent;
 use crate::index::Index;
@@ -68,35 +69,39 @@ impl RepoName {
 
 /// A repository that is open.
 pub struct Repo {
-    pub git_dir: PathBuf,
+    /// None where only large files are served.
+    pub git_dir: Option<PathBuf>,
     pub store: Store,
 }
 
 impl Repo {
     /// A single repository, wherever it lies, with an index that lives as long as it is open.
     pub fn alone(git_dir: PathBuf) -> Repo {
-        Repo::over(git_dir, Index::in_memory(), Arc::default())
+        let store = Store::with(beside(&git_dir), Index::in_memory(), Box::<Recent>::default());
+        Repo { git_dir: Some(git_dir), store }
     }
+}
 
-    fn over(git_dir: PathBuf, index: Index, shelf: Arc<Recent>) -> Repo {
-        let backend = Local::new(git_dir.join("sparse"), Privacy::Shared);
-        Repo { git_dir, store: Store::with(Box::new(backend), index, Box::new(shelf)) }
-    }
+/// The storage of a store in its repository.
+fn beside(git_dir: &Path) -> Box<dyn Backend> {
+    Box::new(Local::new(git_dir.join("sparse"), Privacy::Shared))
 }
 
 /// All repositories below a directory.
 pub struct Repos {
     root: PathBuf,
+    stores: Option<Stores>,
     indexes: PathBuf,
     open: Mutex<LruCache<RepoName, Arc<Repo>>>,
     shelf: Arc<Recent>,
 }
 
 impl Repos {
-    /// The repositories below `root`; indexes of their stores are kept below `cache`.
-    pub fn new(root: &Path, cache: &Path) -> Repos {
+    /// The repositories below `root`, with their stores in them or where `stores` says; indexes are kept below `cache`.
+    pub fn new(root: &Path, stores: Option<Stores>, cache: &Path) -> Repos {
         Repos {
             root: root.to_owned(),
+            stores,
             indexes: cache.join("indexes"),
             open: Mutex::new(LruCache::unbounded()),
             shelf: Arc::default(),
@@ -104,8 +109,15 @@ impl Repos {
     }
 
     /// The repository of this name, if there is one. May read disks: not for the runtime's threads.
+    ///
+    /// Where stores lie elsewhere, every name has one, which may be empty: who may use it is the gate's affair.
     pub fn find(&self, name: &RepoName) -> Option<Arc<Repo>> {
-        let git_dir = self.git_dir(name)?;
+        let git_dir = self.git_dir(name);
+        let backend = match (&git_dir, &self.stores) {
+            (_, Some(stores)) => stores(name),
+            (Some(git_dir), None) => beside(git_dir),
+            (None, None) => return None,
+        };
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(repo) = open.get(name).filter(|repo| repo.git_dir == git_dir) {
             return Some(repo.clone());
@@ -114,9 +126,10 @@ impl Repos {
         while open.len() >= OPEN && open.peek_lru().is_some_and(|(_, repo)| Arc::strong_count(repo) == 1) {
             open.pop_lru();
         }
-        let place = blake3::hash(git_dir.as_os_str().as_encoded_bytes()).to_hex();
+        let place = blake3::hash(backend.place().as_bytes()).to_hex();
         let index = Index::open(&self.indexes.join(&place.as_str()[..32]), &boot_id());
-        let repo = Arc::new(Repo::over(git_dir, index, self.shelf.clone()));
+        let store = Store::with(backend, index, Box::new(self.shelf.clone()));
+        let repo = Arc::new(Repo { git_dir, store });
         open.put(name.clone(), repo.clone());
         Some(repo)
     }

@@ -77,7 +77,7 @@ impl Hub {
         let files = config.cache.join("files");
         let rebuilt = Rebuilt::new(files.clone(), config.cache_bytes).map_err(at(&files))?;
         Ok(Hub {
-            repos: Repos::new(&config.root, &config.cache),
+            repos: Repos::new(&config.root, config.stores, &config.cache),
             gate: Gate::new(&config.access, config.anonymous)?,
             keys: Keys::open(&config.key).map_err(at(&config.key))?,
             rebuilt: Arc::new(rebuilt),

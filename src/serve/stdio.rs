@@ -24,6 +24,7 @@ pub fn run(git_dir: PathBuf, cache: &Path, log: Log) -> Result<(), ServeError> {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             url: None,
             root: PathBuf::new(),
+            stores: None,
             access: cache.join("none"),
             anonymous: None,
             tls: None,
