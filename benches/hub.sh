@@ -4,7 +4,7 @@
 # Needs: root (network namespaces, tc), cargo, git, git-lfs, curl, iproute2. About ten minutes and 6 GB of disk.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-cargo build --quiet --release -p git-sparse
+cargo build --quiet --release --bins --benches -p git-sparse
 lab=$(mktemp -d)
 finish() {
     jobs -p | xargs -r kill 2>/dev/null || true

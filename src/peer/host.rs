@@ -8,7 +8,6 @@ use std::io::{self, Read, Write};
 use super::KEPT_BYTES;
 use super::frame::{Frame, FrameError, FrameReader, Want, write_end, write_frame, write_unmade};
 use super::intake::Intake;
-use crate::chain::Chain;
 use crate::codec::{self, Effort};
 use crate::id::{ObjectId, Oid};
 use crate::index::Found;
@@ -160,7 +159,7 @@ fn proven(store: &Store, kept: &Kept, record: &Record, payload: &[u8]) -> Result
     let mut held = Vec::new();
     for base in record.bases.iter() {
         if !kept.bytes.contains_key(base) {
-            if !store.holds_whole(base) {
+            if !holds(store, base)? {
                 return Err(HostError::NoBase { object, base: *base });
             }
             held.push((*base, store.get_base(base)?));
@@ -180,14 +179,24 @@ fn proven(store: &Store, kept: &Kept, record: &Record, payload: &[u8]) -> Result
     }
 }
 
+/// Whether an object can be relied on, which may have come by another server of the hub.
+fn holds(store: &Store, object: &ObjectId) -> Result<bool, StoreError> {
+    if store.holds_whole(object) {
+        return Ok(true);
+    }
+    store.refresh()?;
+    Ok(store.holds_whole(object))
+}
+
 /// Makes a file exist, after it was rebuilt and hashed.
 pub fn accept(store: &Store, oid: Oid, recipe: &[u8], progress: &Progress<'_>) -> Result<(), HostError> {
     let wrong = |error| HostError::Recipe { oid, error };
     let recipe = Recipe::decode(recipe, oid).map_err(wrong)?;
     store::check_config(store.backend())?;
-    let lost = recipe.parts.iter().find(|part| !Chain::is_whole(&part.object, |object| store.probe(object)));
-    if let Some(part) = lost {
-        return Err(HostError::Hole { oid, object: part.object });
+    for part in &recipe.parts {
+        if !holds(store, &part.object)? {
+            return Err(HostError::Hole { oid, object: part.object });
+        }
     }
     let found = rehash(store, &recipe, progress).map_err(|error| match error {
         ReconstructError::Store(error) => HostError::Store(error),

@@ -5,7 +5,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
@@ -168,12 +168,12 @@ pub struct Gate {
     path: PathBuf,
     /// For whoever has no token, beside what the file says.
     anonymous: Option<May>,
-    read: Mutex<(Option<SystemTime>, Access)>,
+    read: Mutex<(Option<SystemTime>, Arc<Access>)>,
 }
 
 impl Gate {
     pub fn new(path: &Path, anonymous: Option<May>) -> Result<Gate, AccessError> {
-        let read = (modified(path), Access::read(path)?);
+        let read = (modified(path), Arc::new(Access::read(path)?));
         Ok(Gate { path: path.to_owned(), anonymous, read: Mutex::new(read) })
     }
 
@@ -200,13 +200,13 @@ impl Gate {
     }
 
     /// A file that can't be read any more changes nothing, so that a slip of an editor locks nobody out or in.
-    fn current(&self) -> Access {
+    fn current(&self) -> Arc<Access> {
         let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
         let modified = modified(&self.path);
         if modified != read.0
             && let Ok(access) = Access::read(&self.path)
         {
-            *read = (modified, access);
+            *read = (modified, Arc::new(access));
         }
         read.1.clone()
     }

@@ -2,17 +2,21 @@
 
 use std::io::{self, Read, Write};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http_body_util::BodyExt;
 use hyper::body::{Body, Bytes, Frame, Incoming};
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::timeout;
 
 /// A body that neither comes nor goes for so long is given up.
 const SILENCE: Duration = Duration::from_secs(60);
+/// And one that comes slower than this after so long: who drips holds what others wait for.
+const LEAST_BYTES_PER_SECOND: u64 = 1 << 10;
 /// Pieces that a sender may be ahead of the network.
 const AHEAD: usize = 4;
 /// Small writes are sent together up to this.
@@ -25,11 +29,14 @@ pub struct BodyReader {
     runtime: Handle,
     /// Bytes that may still come.
     allowed: u64,
+    start: Instant,
+    came: u64,
 }
 
 impl BodyReader {
     pub fn new(body: Incoming, most: u64) -> BodyReader {
-        BodyReader { body, rest: Bytes::new(), runtime: Handle::current(), allowed: most }
+        let runtime = Handle::current();
+        BodyReader { body, rest: Bytes::new(), runtime, allowed: most, start: Instant::now(), came: 0 }
     }
 
     /// The next piece; none at the end.
@@ -41,6 +48,11 @@ impl BodyReader {
             let Some(frame) = frame else { return Ok(None) };
             let frame = frame.map_err(|error| io::Error::new(io::ErrorKind::ConnectionReset, error))?;
             if let Ok(bytes) = frame.into_data() {
+                self.came += bytes.len() as u64;
+                let took = self.start.elapsed();
+                if took > SILENCE && self.came / took.as_secs() < LEAST_BYTES_PER_SECOND {
+                    return Err(io::Error::new(io::ErrorKind::TimedOut, "the client sends too slowly"));
+                }
                 return Ok(Some(bytes));
             }
         }
@@ -123,17 +135,53 @@ pub struct Sender {
     to: Pieces,
     runtime: Handle,
     gathered: Vec<u8>,
+    turn: Option<Turn>,
+}
+
+/// The right to work, of which there are a few. It is given back while the thread waits for its client.
+struct Turn {
+    workers: Arc<Semaphore>,
+    held: Option<OwnedSemaphorePermit>,
 }
 
 impl Sender {
     pub fn new(to: Pieces) -> Sender {
-        Sender { to, runtime: Handle::current(), gathered: Vec::new() }
+        Sender { to, runtime: Handle::current(), gathered: Vec::new(), turn: None }
+    }
+
+    /// One that works by turns with others; waits for its first.
+    pub fn by_turns(to: Pieces, workers: &Arc<Semaphore>) -> Sender {
+        let mut sender = Sender::new(to);
+        sender.turn = Some(Turn { workers: workers.clone(), held: None });
+        sender.take_turn();
+        sender
+    }
+
+    fn take_turn(&mut self) {
+        if let Some(turn) = &mut self.turn {
+            turn.held = self.runtime.block_on(turn.workers.clone().acquire_owned()).ok();
+        }
+    }
+
+    fn pass(&mut self, piece: Piece) -> io::Result<()> {
+        match self.to.0.try_send(piece) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Closed(_)) => Err(io::ErrorKind::BrokenPipe.into()),
+            Err(TrySendError::Full(piece)) => {
+                if let Some(turn) = &mut self.turn {
+                    turn.held = None;
+                }
+                self.runtime.block_on(self.to.pass(piece))?;
+                self.take_turn();
+                Ok(())
+            }
+        }
     }
 
     /// Ends the body as a whole one.
     pub fn finish(mut self) -> io::Result<()> {
         self.flush()?;
-        self.runtime.block_on(self.to.pass(Piece::End))
+        self.pass(Piece::End)
     }
 }
 
@@ -149,7 +197,7 @@ impl Write for Sender {
     fn flush(&mut self) -> io::Result<()> {
         match std::mem::take(&mut self.gathered) {
             empty if empty.is_empty() => Ok(()),
-            piece => self.runtime.block_on(self.to.send(piece.into())),
+            piece => self.pass(Piece::Bytes(piece.into())),
         }
     }
 }

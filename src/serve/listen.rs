@@ -52,7 +52,11 @@ pub fn run(config: Config, log: Log, ready: impl FnOnce(&str, bool)) -> Result<(
         return Err(ServeError::Bare(config.listen));
     }
     let tls = config.tls.as_ref().map(acceptor).transpose()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        // One that writes an answer waits for its client: no client may make others wait.
+        .max_blocking_threads(config.limits.connections.saturating_mul(2).max(64))
+        .build()?;
     let served = runtime.block_on(async move {
         let listen = config.listen;
         let listener =

@@ -9,6 +9,8 @@ use crate::peer;
 /// What is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Route {
+    /// What this is, for whoever looks with a browser.
+    Front,
     /// Whether the server is well.
     Health,
     Metrics,
@@ -47,6 +49,7 @@ const GIT: [&str; 3] = ["/info/refs", "/git-upload-pack", "/git-receive-pack"];
 /// Reads a path; none where it means nothing here.
 pub fn route(path: &str) -> Option<Route> {
     match path {
+        "/" => return Some(Route::Front),
         "/healthz" => return Some(Route::Health),
         "/metrics" => return Some(Route::Metrics),
         _ => {}

@@ -35,7 +35,8 @@ pub struct Hub {
     /// Where uploads lie until they are stored.
     pub uploads: std::path::PathBuf,
     rate: Rate,
-    workers: Semaphore,
+    /// How many threads may read or write stores.
+    pub workers: Arc<Semaphore>,
     /// The one repository of a hub that speaks to one client, whatever name is asked for.
     only: Option<Arc<Repo>>,
     log: Log,
@@ -85,7 +86,7 @@ impl Hub {
             url,
             uploads,
             rate: Rate::new(config.limits.rate),
-            workers: Semaphore::new(config.limits.workers),
+            workers: Arc::new(Semaphore::new(config.limits.workers)),
             limits: config.limits,
             only: None,
             log,
@@ -132,7 +133,12 @@ impl Hub {
             return (Refusal::new(StatusCode::TOO_MANY_REQUESTS, words).reply(), who);
         }
         let reply = match route {
+            // Whoever looks at a page must not be made to ask what only they may.
+            _ if request.headers().contains_key(header::ORIGIN) => {
+                Refusal::new(StatusCode::FORBIDDEN, "this is not for web pages").reply()
+            }
             None => Refusal::not_found().reply(),
+            Some(Route::Front) => text(StatusCode::OK, self.front()),
             Some(Route::Health) => text(StatusCode::OK, "ok\n"),
             Some(Route::Metrics) if may == Some(May::Admin) => text(StatusCode::OK, self.metrics.text()),
             Some(Route::Metrics) => Refusal::unauthorized().reply(),
@@ -146,6 +152,17 @@ impl Hub {
             }
         };
         (reply, who)
+    }
+
+    /// What this is; not which repositories there are.
+    fn front(&self) -> String {
+        let url = &self.url;
+        format!(
+            "git-sparse hub {}\n\n  git clone {url}/org/model\n  git push {url}/org/model.git main\n\n\
+             git and git-lfs are enough; with git sparse installed, only what changed is moved.\n\
+             git asks for a user name (any) and a password (a token of this hub).\n",
+            crate::VERSION
+        )
     }
 
     /// A line for whoever runs the server.

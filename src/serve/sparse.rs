@@ -83,11 +83,8 @@ impl Asked {
         let (pieces, sent) = pipe();
         let (hub, repo) = (self.hub.clone(), self.repo.clone());
         tokio::task::spawn_blocking(move || {
-            let mut sender = Sender::new(pieces);
-            let turn = tokio::runtime::Handle::current().block_on(hub.worker());
-            let done = write(&mut sender);
-            drop(turn);
-            match done {
+            let mut sender = Sender::by_turns(pieces, &hub.workers);
+            match write(&mut sender) {
                 Ok(()) => drop(sender.finish()),
                 Err(HostError::Send(_)) => {}
                 Err(error) => hub.tell(&format!("{repo}: an answer broke off: {error}")),
