@@ -44,7 +44,7 @@ impl Agent {
         let pushing = init.operation == Operation::Upload;
         let place = locator::resolve(&self.git, &init.remote, pushing);
         let standalone = match place {
-            Ok(place) => Ok(reach::store(&self.git, place)),
+            Ok(place) => Ok(reach::store(&self.git, place)?),
             // An LFS server is asked, which names a place for each file.
             Err(error) if error.is_no_locator() => Err(words::locator(&error)),
             Err(error) => return Err(words::locator(&error)),

@@ -34,7 +34,7 @@ pub enum LocatorError {
     Untrusted(String),
     #[error("no lfs.url is set for this repository")]
     Unset,
-    #[error("git remote {remote:?} is at {url:?}: sparse::origin needs a path or an ssh address")]
+    #[error("git remote {remote:?} is at {url:?}: sparse::origin needs a path, or an address of ssh or http")]
     NotLocal { remote: String, url: String },
     #[error("no remote named {0:?}")]
     NoRemote(String),
@@ -86,6 +86,8 @@ pub enum Place {
     Directory(PathBuf),
     /// A repository on another machine that ssh leads to.
     Ssh(SshUrl),
+    /// A Git LFS server, which must be a hub.
+    Web(String),
 }
 
 /// The store that this repository uses with `remote`.
@@ -108,9 +110,14 @@ pub fn lfs_url(git: &Git, remote: &str, pushing: bool) -> Option<String> {
     if let Some((url, _)) = configured(git, remote, pushing) {
         return Some(url.trim_end_matches('/').to_owned()).filter(is_http);
     }
-    let url = remote_url(git, remote, pushing);
+    lfs_url_of(&remote_url(git, remote, pushing))
+}
+
+/// The address at which git-lfs looks for the large files of a repository over HTTP.
+pub fn lfs_url_of(url: &str) -> Option<String> {
+    let is_http = url.starts_with("https://") || url.starts_with("http://");
     let url = url.trim_end_matches('/').trim_end_matches(".git");
-    Some(format!("{url}.git/info/lfs")).filter(is_http)
+    is_http.then(|| format!("{url}.git/info/lfs"))
 }
 
 /// The locator in force, and whether only the repository's own `.lfsconfig` names it.
@@ -127,7 +134,8 @@ fn configured(git: &Git, remote: &str, pushing: bool) -> Option<(String, bool)> 
     user.or_else(|| first(&git.lfsconfig()).map(|text| (text, true)))
 }
 
-fn remote_url(git: &Git, remote: &str, pushing: bool) -> String {
+/// The address of a git remote.
+pub fn remote_url(git: &Git, remote: &str, pushing: bool) -> String {
     let url = match pushing {
         true => git.run(&["remote", "get-url", "--push", "--", remote]).ok(),
         false => None,
@@ -138,6 +146,9 @@ fn remote_url(git: &Git, remote: &str, pushing: bool) -> String {
 /// `<remote>/sparse` for a bare repository, `<remote>/.git/sparse` for one with a work tree.
 fn beside_remote(git: &Git, remote: &str, pushing: bool) -> Result<Place, LocatorError> {
     let url = remote_url(git, remote, pushing);
+    if let Some(url) = lfs_url_of(&url) {
+        return Ok(Place::Web(url));
+    }
     if let Some(url) = SshUrl::parse(&url) {
         return Ok(Place::Ssh(url));
     }

@@ -8,7 +8,7 @@ use clap::Args;
 use super::report::{count, say};
 use crate::daemon::message::{Failure, Kind};
 use crate::git::command::Git;
-use crate::locator::{Locator, TRUST_KEY};
+use crate::locator::{self, Locator, TRUST_KEY};
 
 /// Prepare this repository: .lfsconfig names the store, .gitattributes the files
 #[derive(Debug, Args)]
@@ -57,11 +57,17 @@ impl Init {
             Failure::new(Kind::Fatal, "this is not a git repository with a work tree").fix("git init")
         })?;
         let present = git.lfsconfig().get("lfs.url").map(str::to_owned).filter(|_| self.store.is_none());
+        let server = server_of(&git).filter(|_| self.store.is_none() && present.is_none());
         let locator = self.store.or(present.clone()).unwrap_or_else(|| Locator::Origin.to_string());
         let locator =
             Locator::parse(&locator).map_err(|error| Failure::new(Kind::Usage, error.to_string()))?;
         let is_new = present.is_none() || self.allow_pointers;
         match present {
+            None if server.is_some() => say(&format!(
+                ".lfsconfig: no lfs.url is needed, since {} is a server: a hub moves only what changed for whoever has \
+                 git sparse, and whole files for others",
+                server.unwrap_or_default()
+            )),
             Some(url) => say(&format!(".lfsconfig: lfs.url = {url}, as it was; --store changes it")),
             None => set(&git, &top, "lfs.url", &locator.to_string())?,
         }
@@ -84,10 +90,19 @@ impl Init {
             say(&format!("next, here and wherever this is cloned: git sparse trust {locator}"));
         }
         if is_new || added > 0 {
-            say("next: git add .lfsconfig .gitattributes, then your files; git push sends what changed");
+            let files =
+                if top.join(".lfsconfig").exists() { ".lfsconfig .gitattributes" } else { ".gitattributes" };
+            say(&format!("next: git add {files}, then your files; git push sends what changed"));
         }
         Ok(())
     }
+}
+
+/// The address of the remote, if it is on the web.
+fn server_of(git: &Git) -> Option<String> {
+    let remotes = git.run(&["remote"]).ok()?;
+    let url = locator::remote_url(git, remotes.lines().next()?, true);
+    locator::lfs_url_of(&url).map(|_| url)
 }
 
 /// Has `git diff` show models and tables as text and `git merge` merge tables, in this clone.

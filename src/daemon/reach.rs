@@ -20,7 +20,7 @@ const PROGRAM_KEY: &str = "gitsparse.sshprogram";
 /// What a repository's remote leads to: a store that its locator names, or a hub that is its Git LFS server.
 pub fn find(git: &Git, remote: &str, pushing: bool) -> Result<RemotePlace, Failure> {
     match locator::resolve(git, remote, pushing) {
-        Ok(place) => Ok(store(git, place)),
+        Ok(place) => store(git, place),
         Err(error) => {
             let url = locator::lfs_url(git, remote, pushing).filter(|_| error.is_no_locator());
             let hub = url.map(|url| hub(git, &url)).transpose()?.flatten();
@@ -30,9 +30,13 @@ pub fn find(git: &Git, remote: &str, pushing: bool) -> Result<RemotePlace, Failu
 }
 
 /// A store that a locator leads to.
-pub fn store(git: &Git, place: Place) -> RemotePlace {
-    match place {
+pub fn store(git: &Git, place: Place) -> Result<RemotePlace, Failure> {
+    Ok(match place {
         Place::Directory(path) => RemotePlace::Directory(path),
+        Place::Web(url) => hub(git, &url)?.ok_or_else(|| {
+            Failure::new(Kind::NotFound, format!("the server at {url} is no hub of git sparse"))
+                .fix("take lfs.url out of .lfsconfig: git-lfs then asks that server for whole files")
+        })?,
         Place::Ssh(SshUrl { host, port, path }) => RemotePlace::Hub(HubPlace::Ssh(SshPlace {
             host,
             port,
@@ -41,7 +45,7 @@ pub fn store(git: &Git, place: Place) -> RemotePlace {
             program: git.config(PROGRAM_KEY).unwrap_or_else(|| "git-sparse".into()),
             agent: env::var("SSH_AUTH_SOCK").ok(),
         })),
-    }
+    })
 }
 
 /// The ssh command in force, in git's own order.

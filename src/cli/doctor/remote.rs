@@ -28,7 +28,12 @@ pub fn check(repo: &Repo) -> Check {
             let (state, found, advice) = store_at(&dir);
             (state, format!("{name}: {}{found}", dir.display()), advice)
         }
-        Ok(place @ Place::Ssh(_)) => answering(&name, &reach::store(&repo.git, place)),
+        Ok(place) => match reach::store(&repo.git, place) {
+            Ok(place) => answering(&name, &place),
+            Err(failure) => {
+                (State::Fail, format!("{name}: {}", failure.message), failure.fix.unwrap_or_default())
+            }
+        },
         Err(error) if error.is_no_locator() => match reach::find(&repo.git, &name, false) {
             Ok(place) => answering(&name, &place),
             Err(_) => nowhere(&error),
