@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::time::{Duration, SystemTime};
 
-use git_sparse::backend::{Area, Backend, Local, Memory, Name, Privacy, Taken};
+use git_sparse::backend::{Area, Backend, Local, Memory, Name, Privacy, Run, Taken, clock};
 use git_sparse::id::{LockId, Oid, PackId};
 
 use crate::support::samples::{names, overwrite, read};
@@ -30,7 +30,8 @@ fn lock() -> LockId {
 }
 
 /// A name of each kind.
-fn all_names() -> [Name; 6] {
+fn all_names() -> [Name; 9] {
+    let run = Run { epoch: 7, id: 0xab };
     let recipe = Name::Recipe(Oid::of(b"file"));
     [
         Name::Config,
@@ -39,6 +40,9 @@ fn all_names() -> [Name; 6] {
         Name::Trash(7, pack(2)),
         Name::Bad(pack(3)),
         Name::Lock(lock()),
+        Name::Removed(run, pack(2)),
+        Name::Forgotten(run, Oid::of(b"file")),
+        Name::Clock,
     ]
 }
 
@@ -162,9 +166,9 @@ fn a_list_has_its_area_and_no_other() {
         packs.iter().for_each(|name| overwrite(&*backend, *name, b"p"));
         all_names().iter().for_each(|name| overwrite(&*backend, *name, b"x"));
         assert_eq!(names(&*backend, Area::Packs), packs, "{kind}");
-        let [_, _, recipe, trash, bad, lock] = all_names();
+        let [_, _, recipe, trash, bad, lock, removed, forgotten, _] = all_names();
         assert_eq!(names(&*backend, Area::Recipes), [recipe], "{kind}");
-        assert_eq!(names(&*backend, Area::Trash), [trash], "{kind}");
+        assert_eq!(names(&*backend, Area::Trash), [trash, removed, forgotten], "{kind}");
         assert_eq!(names(&*backend, Area::Bad), [bad], "{kind}");
         assert_eq!(names(&*backend, Area::Locks), [lock], "{kind}");
     }
@@ -205,6 +209,38 @@ fn a_file_knows_when_it_was_written() {
         backend.rename(name, to).expect(kind);
         assert_eq!(backend.modified(name).expect(kind), None, "{kind}");
         assert!(backend.modified(to).expect(kind).is_some(), "{kind}");
+    }
+}
+
+/// A push that relies on a file makes it younger, by writing the same bytes again. Where a gc moves it at the same
+/// time, its age must tell.
+#[test]
+fn the_same_bytes_again_make_a_file_younger_and_a_rename_keeps_its_age() {
+    for (kind, backend, _dir) in backends() {
+        let (name, to) =
+            (Name::Recipe(Oid::of(b"file")), Name::Forgotten(Run { epoch: 7, id: 1 }, Oid::of(b"file")));
+        overwrite(&*backend, name, b"the recipe");
+        let first = backend.modified(name).expect(kind).expect(kind);
+        std::thread::sleep(Duration::from_millis(1100));
+        overwrite(&*backend, name, b"the recipe");
+        let second = backend.modified(name).expect(kind).expect(kind);
+        assert!(second > first, "{kind}: it is as old as before");
+        backend.rename(name, to).expect(kind);
+        let moved = backend.modified(to).expect(kind).expect(kind);
+        assert!(moved == second || !backend.renames_keep_age(), "{kind}: {second:?} became {moved:?}");
+    }
+}
+
+/// All ages are told by one clock, which never goes back behind what was just written.
+#[test]
+fn the_clock_is_that_of_the_place() {
+    for (kind, backend, _dir) in backends() {
+        let name = Name::Pack(pack(1));
+        overwrite(&*backend, name, b"the pack");
+        let now = clock(&*backend).expect(kind);
+        assert!(now >= backend.modified(name).expect(kind).expect(kind), "{kind}");
+        std::thread::sleep(Duration::from_millis(1100));
+        assert!(clock(&*backend).expect(kind) > now, "{kind}: it stands still");
     }
 }
 
@@ -286,6 +322,10 @@ fn only_what_is_written_is_a_name() {
         format!("trash/-1/{id}"),
         format!("trash/99999999999999999999/{id}"),
         format!("bad/{id}x"),
+        format!("trash/7-ab/{id}"),
+        format!("trash/07-000000ab/{id}"),
+        format!("trash/7-000000AB/{id}"),
+        format!("trash/7-000000ab/{id}.recipe.recipe"),
         format!("locks/ab/{id}"),
     ] {
         assert!(bad.parse::<Name>().is_err(), "{bad:?} passed");

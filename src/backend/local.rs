@@ -165,7 +165,7 @@ impl Backend for Local {
             Err(_) => Ok(()),
             Ok(()) => {
                 let dir = path.parent().expect("because every name has a folder");
-                if let Name::Trash(..) = name {
+                if let Name::Trash(..) | Name::Removed(..) | Name::Forgotten(..) = name {
                     // Only an emptied epoch goes away; a full one refuses, which is right.
                     let _ = fs::remove_dir(dir);
                     return Ok(());

@@ -3,7 +3,8 @@
 use std::io::{self, Write};
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
 
 use crossbeam_skiplist::SkipMap;
 
@@ -18,7 +19,8 @@ pub struct Memory {
 #[derive(Clone)]
 struct Kept {
     bytes: Arc<Vec<u8>>,
-    written: SystemTime,
+    /// Nanoseconds since 1970.
+    written: Arc<AtomicU64>,
 }
 
 struct StagedBytes<'a> {
@@ -28,7 +30,7 @@ struct StagedBytes<'a> {
 
 impl Kept {
     fn now(bytes: Vec<u8>) -> Kept {
-        Kept { bytes: Arc::new(bytes), written: SystemTime::now() }
+        Kept { bytes: Arc::new(bytes), written: Arc::new(AtomicU64::new(nanoseconds())) }
     }
 }
 
@@ -56,7 +58,8 @@ impl Backend for Memory {
     }
 
     fn modified(&self, name: Name) -> io::Result<Option<SystemTime>> {
-        Ok(self.files.get(&name).map(|entry| entry.value().written))
+        let written = self.files.get(&name).map(|entry| entry.value().written.load(Ordering::Relaxed));
+        Ok(written.map(|nanoseconds| SystemTime::UNIX_EPOCH + Duration::from_nanos(nanoseconds)))
     }
 
     fn list(&self, area: Area) -> io::Result<Vec<Name>> {
@@ -99,15 +102,19 @@ impl Staged for StagedBytes<'_> {
                 false => Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("{name}: it is taken"))),
             };
         }
-        let present = self.files.get(&name).map(|entry| entry.value().bytes.clone());
-        let stays = present.is_some_and(|present| match taken {
-            Taken::Keep => present.len() == self.bytes.len(),
+        match self.files.get(&name).map(|entry| entry.value().clone()) {
+            Some(present) if taken == Taken::Keep && present.bytes.len() == self.bytes.len() => {}
             // The map takes the old file away before it puts the new one in: never for nothing.
-            Taken::Replace | Taken::Refuse => *present == self.bytes,
-        });
-        if !stays {
-            self.files.insert(name, Kept::now(self.bytes));
+            Some(present) if *present.bytes == self.bytes => {
+                present.written.store(nanoseconds(), Ordering::Relaxed);
+            }
+            _ => drop(self.files.insert(name, Kept::now(self.bytes))),
         }
         Ok(())
     }
+}
+
+/// Since 1970.
+fn nanoseconds() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
 }

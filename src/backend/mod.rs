@@ -13,13 +13,16 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::SystemTime;
 
+use serde::{Deserialize, Serialize};
+
 pub use local::{Local, Privacy};
 pub use memory::Memory;
 
 use crate::id::{LockId, Oid, PackId};
 
 /// Name of a file in a store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub enum Name {
     /// `config`: the format version.
     Config,
@@ -33,6 +36,22 @@ pub enum Name {
     Bad(PackId),
     /// `locks/<id>`: what somebody holds against others.
     Lock(LockId),
+    /// `trash/<epoch>-<run>/<id>`: a pack that a gc of a remote took away.
+    Removed(Run, PackId),
+    /// `trash/<epoch>-<run>/<oid>.recipe`: a file that a gc of a remote forgot.
+    Forgotten(Run, Oid),
+    /// `clock`: an empty file, written anew by whoever has to know what time it is there.
+    Clock,
+}
+
+/// One gc of a remote. Two of them, at the same second or not, share no name in the trash, so what one of
+/// them decided about a name there is never true of a file that another put under it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Run {
+    /// When it began, in seconds since 1970, by the clock of the remote.
+    pub epoch: u64,
+    /// Drawn at random.
+    pub id: u32,
 }
 
 /// A group of names that can be listed.
@@ -76,12 +95,17 @@ pub trait Backend: Send + Sync {
     fn modified(&self, name: Name) -> io::Result<Option<SystemTime>>;
     /// All names of an area, in no particular order. Files that are none of ours are passed over.
     fn list(&self, area: Area) -> io::Result<Vec<Name>>;
-    /// Gives a file another name, durably.
+    /// Gives a file another name, durably. A file of that name is replaced.
     fn rename(&self, from: Name, to: Name) -> io::Result<()>;
     /// Removes a file; it is no error when it is gone already.
     fn delete(&self, name: Name) -> io::Result<()>;
     /// Where this is, for messages.
     fn place(&self) -> String;
+
+    /// Whether a file that is renamed stays as old as it was. Where a rename is a copy it is written anew.
+    fn renames_keep_age(&self) -> bool {
+        true
+    }
 
     /// The file with this name, where others on this machine can reach it.
     fn file(&self, _name: Name) -> Option<PathBuf> {
@@ -94,6 +118,16 @@ pub trait Backend: Send + Sync {
     }
 }
 
+impl Name {
+    /// The pack that lies in the trash under this name.
+    pub fn pack_in_trash(&self) -> Option<PackId> {
+        match self {
+            Name::Trash(_, pack) | Name::Removed(_, pack) => Some(*pack),
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Display for Name {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -103,7 +137,30 @@ impl fmt::Display for Name {
             Name::Trash(epoch, id) => write!(out, "trash/{epoch}/{id}"),
             Name::Bad(id) => write!(out, "bad/{id}"),
             Name::Lock(id) => write!(out, "locks/{id}"),
+            Name::Removed(run, id) => write!(out, "trash/{run}/{id}"),
+            Name::Forgotten(run, oid) => write!(out, "trash/{run}/{oid}.recipe"),
+            Name::Clock => write!(out, "clock"),
         }
+    }
+}
+
+impl fmt::Display for Run {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}-{:08x}", self.epoch, self.id)
+    }
+}
+
+impl From<Name> for String {
+    fn from(name: Name) -> String {
+        name.to_string()
+    }
+}
+
+impl TryFrom<String> for Name {
+    type Error = ParseNameError;
+
+    fn try_from(text: String) -> Result<Name, ParseNameError> {
+        text.parse()
     }
 }
 
@@ -122,6 +179,8 @@ impl FromStr for Name {
             ["config"] => Name::Config,
             ["packs", _, id] => Name::Pack(id.parse().map_err(|_| bad())?),
             ["recipes", _, oid] => Name::Recipe(oid.parse().map_err(|_| bad())?),
+            ["clock"] => Name::Clock,
+            ["trash", run, id] if run.contains('-') => in_trash(run, id).ok_or_else(bad)?,
             ["trash", epoch, id] => {
                 Name::Trash(epoch.parse().map_err(|_| bad())?, id.parse().map_err(|_| bad())?)
             }
@@ -134,6 +193,25 @@ impl FromStr for Name {
         }
         Ok(name)
     }
+}
+
+/// What a gc of a remote put into the trash.
+fn in_trash(run: &str, id: &str) -> Option<Name> {
+    let (epoch, number) = run.split_once('-')?;
+    let run = Run { epoch: epoch.parse().ok()?, id: u32::from_str_radix(number, 16).ok()? };
+    Some(match id.strip_suffix(".recipe") {
+        Some(oid) => Name::Forgotten(run, oid.parse().ok()?),
+        None => Name::Removed(run, id.parse().ok()?),
+    })
+}
+
+/// What time it is where the store lies.
+///
+/// Clocks of machines differ, so the age of a file is told by the one clock that dates them all.
+pub fn clock(backend: &dyn Backend) -> io::Result<SystemTime> {
+    backend.create()?.publish(Name::Clock, Taken::Replace)?;
+    let lost = || io::Error::other(format!("{}: a file that was just written is not there", backend.place()));
+    backend.modified(Name::Clock)?.ok_or_else(lost)
 }
 
 impl Area {
