@@ -459,10 +459,32 @@ fn decode_payload(found: &Found, payload: &[u8], bases: &[&[u8]]) -> Result<Vec<
 
 /// Reads a recipe from any backend.
 pub fn read_recipe(backend: &dyn Backend, oid: &Oid) -> Result<Option<Recipe>, StoreError> {
-    let name = Name::Recipe(*oid);
-    let Some(len) = backend.len(name)? else { return Ok(None) };
-    let bytes = backend.read(name, 0..len.min(MAX_RECIPE_BYTES))?;
+    read_recipe_at(backend, Name::Recipe(*oid), oid)
+}
+
+/// The same of a recipe that lies under another name: in the trash.
+pub fn read_recipe_at(backend: &dyn Backend, name: Name, oid: &Oid) -> Result<Option<Recipe>, StoreError> {
+    let Some(bytes) = recipe_bytes(backend, name)? else { return Ok(None) };
     Recipe::decode(&bytes, *oid).map(Some).map_err(|error| StoreError::Recipe { oid: *oid, error })
+}
+
+fn recipe_bytes(backend: &dyn Backend, name: Name) -> io::Result<Option<Vec<u8>>> {
+    let Some(len) = backend.len(name)? else { return Ok(None) };
+    match backend.read(name, 0..len.min(MAX_RECIPE_BYTES)) {
+        // Between both calls a gc took it away.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        bytes => bytes.map(Some),
+    }
+}
+
+/// Publishes a recipe once more as it is, from the trash or from where it lies, so that its age starts
+/// anew; false where there is none.
+pub fn freshen_recipe(backend: &dyn Backend, from: Name, oid: Oid) -> io::Result<bool> {
+    let Some(bytes) = recipe_bytes(backend, from)? else { return Ok(false) };
+    let mut staged = backend.create()?;
+    staged.write_all(&bytes)?;
+    staged.publish(Name::Recipe(oid), Taken::Replace)?;
+    Ok(true)
 }
 
 /// Writes a recipe to any backend.

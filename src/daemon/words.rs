@@ -79,6 +79,9 @@ pub fn sync(error: &SyncError) -> Failure {
             .fix("push it from a clone that has it: git lfs push --all REMOTE"),
         SyncError::Hole { .. } => Failure::new(Kind::Corrupt, error.to_string())
             .fix("push it again from a clone that has it: git lfs push --all REMOTE"),
+        SyncError::Unsettled { .. } => Failure::new(Kind::Remote, error.to_string()).fix(
+            "somebody runs git sparse gc --remote there with a short --grace: push again when it is done",
+        ),
         SyncError::Cancelled(_) => Failure::new(Kind::Fatal, error.to_string()),
     }
 }

@@ -9,7 +9,10 @@ mod reader;
 mod writer;
 
 pub use bases::{Bases, MAX_BASES};
-pub use reader::{PackError, check_payload, read_payload, read_trailer, read_unchecked, salvage_trailer};
+pub use reader::{
+    PackError, check_payload, check_written, read_payload, read_payload_at, read_trailer, read_trailer_at,
+    read_unchecked, salvage_trailer,
+};
 pub use writer::PackWriter;
 
 use crate::codec::Codec;

@@ -26,9 +26,13 @@ impl PackError {
 
 /// The records of a pack, after its trailer was found to hash to its id.
 pub fn read_trailer(backend: &dyn Backend, pack: PackId) -> Result<Vec<Record>, PackError> {
+    read_trailer_at(backend, Name::Pack(pack), pack)
+}
+
+/// The same of a pack that lies under another name: in the trash.
+pub fn read_trailer_at(backend: &dyn Backend, name: Name, pack: PackId) -> Result<Vec<Record>, PackError> {
     let io = |error| PackError::Io { pack, error };
     let damaged = |what: String| PackError::Damaged { pack, what };
-    let name = Name::Pack(pack);
     let missing = || io(io::Error::new(io::ErrorKind::NotFound, "no such file"));
     let len = backend.len(name).map_err(io)?.ok_or_else(missing)?;
     let least = (HEAD.len() + FOOTER_BYTES) as u64;
@@ -99,16 +103,44 @@ impl Lists {
 
 /// The payload of one record, after its checksum was found right.
 pub fn read_payload(backend: &dyn Backend, pack: PackId, record: &Record) -> Result<Vec<u8>, PackError> {
-    let payload = read_unchecked(backend, pack, record)?;
+    read_payload_at(backend, Name::Pack(pack), pack, record)
+}
+
+/// The same of a pack that lies under another name: in the trash.
+pub fn read_payload_at(
+    backend: &dyn Backend,
+    name: Name,
+    pack: PackId,
+    record: &Record,
+) -> Result<Vec<u8>, PackError> {
+    let payload = read_range(backend, name, pack, record)?;
     check_payload(pack, record, &payload)?;
     Ok(payload)
 }
 
+/// Reads a pack back from where it was written, to the last byte.
+pub fn check_written(backend: &dyn Backend, pack: PackId, written: &[Record]) -> Result<(), PackError> {
+    let records = read_trailer(backend, pack)?;
+    if records != written {
+        return Err(PackError::Damaged { pack, what: "it reads back differently".into() });
+    }
+    records.iter().try_for_each(|record| read_payload(backend, pack, record).map(drop))
+}
+
 /// Reads the payload of one record, for a caller who checks what it decodes to.
 pub fn read_unchecked(backend: &dyn Backend, pack: PackId, record: &Record) -> Result<Vec<u8>, PackError> {
+    read_range(backend, Name::Pack(pack), pack, record)
+}
+
+fn read_range(
+    backend: &dyn Backend,
+    name: Name,
+    pack: PackId,
+    record: &Record,
+) -> Result<Vec<u8>, PackError> {
     let end = record.offset.checked_add(u64::from(record.payload_len));
     let end = end.ok_or_else(|| PackError::Damaged { pack, what: "offset out of range".into() })?;
-    let read = backend.read(Name::Pack(pack), record.offset..end);
+    let read = backend.read(name, record.offset..end);
     read.map_err(|error| PackError::Io { pack, error })
 }
 
