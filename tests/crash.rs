@@ -115,6 +115,27 @@ const GC: Verb = Verb {
     at_the_remote: false,
 };
 
+const GC_REMOTE: Verb = Verb {
+    name: "gc of a remote",
+    setup: |scene| {
+        keep_all(&fresh(scene.there.clone()), &scene.files);
+        for dead in [0, 2, 3] {
+            scene.there.delete(Name::Recipe(scene.files[dead].oid)).expect("a recipe that goes");
+        }
+    },
+    run: |_, there, _, _| {
+        let rules = gc::remote::Rules { grace: 0, reached: None, forget: None };
+        for id in [1, 2] {
+            let plan = gc::remote::plan(&*there, rules, &unwatched).map_err(|error| error.to_string())?;
+            let done = gc::remote::carry_out(&*there, &plan, rules, id, &unwatched);
+            done.map_err(|error| error.to_string())?;
+        }
+        Ok(())
+    },
+    after: &[1],
+    at_the_remote: true,
+};
+
 const REPACK: Verb = Verb {
     name: "repack",
     setup: |scene| keep_all(&fresh(scene.here.clone()), &scene.files),
@@ -157,7 +178,7 @@ const REPAIR: Verb = Verb {
     at_the_remote: false,
 };
 
-const VERBS: [Verb; 6] = [INGEST, PUSH, FETCH, GC, REPACK, REPAIR];
+const VERBS: [Verb; 7] = [INGEST, PUSH, FETCH, GC, GC_REMOTE, REPACK, REPAIR];
 
 impl Scene {
     fn new(verb: &Verb, seed: u64) -> Scene {

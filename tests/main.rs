@@ -18,6 +18,8 @@ mod text;
 
 mod origin;
 
+mod collecting;
+
 mod crash;
 
 mod damage;

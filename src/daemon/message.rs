@@ -88,6 +88,16 @@ pub enum Request {
         dry_run: bool,
         grace_seconds: u64,
     },
+    /// The same at a remote, to which others may push at any time.
+    GcRemote {
+        remote: RemotePlace,
+        /// What can still be asked for; nobody knows where there is none.
+        reached: Option<Reached>,
+        /// Forget files that are not reached.
+        forget: bool,
+        dry_run: bool,
+        grace_seconds: u64,
+    },
     Repack,
     /// The whole store: every file it holds.
     Census,
@@ -122,6 +132,15 @@ impl RemotePlace {
     }
 }
 
+/// The history whose files stay at a remote: what these objects reach in a repository.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reached {
+    /// Its directory with objects and refs.
+    pub repo: PathBuf,
+    /// As hexadecimal.
+    pub tips: Vec<String>,
+}
+
 /// What a daemon answers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -149,6 +168,7 @@ pub enum Reply {
     RemoteHas { has: Vec<bool> },
     Fsck { report: fsck::Report },
     Gc { plan: gc::Plan },
+    GcRemote { plan: gc::remote::Plan },
     Repacked { done: Repacked },
     Census { files: Vec<FileCost>, total: Total, damaged: Vec<Oid>, pack_bytes: u64 },
     Cache { files: Vec<CachedFile>, limit: u64 },

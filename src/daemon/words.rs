@@ -65,6 +65,12 @@ pub fn reconstruct(oid: Oid, error: &ReconstructError) -> Failure {
     }
 }
 
+/// A remote that is a server: whatever is done to its store is done there.
+pub fn no_storage(name: &str) -> Failure {
+    Failure::new(Kind::Refused, format!("{name} is a server, which takes care of its store itself"))
+        .fix("ask whoever runs it to collect there")
+}
+
 pub fn sync(error: &SyncError) -> Failure {
     match error {
         SyncError::Here(inner) => store(inner),

@@ -1,7 +1,10 @@
 //! Takes away what no file needs: plan first, then move to the trash, then, after a grace time, delete.
 //!
 //! Liveness comes from recipes and packs, never from the index. Nothing else may write meanwhile:
-//! the daemon runs gc alone.
+//! the daemon runs gc alone. A store elsewhere, which nobody has alone, is `remote`'s affair.
+
+mod packs;
+pub mod remote;
 
 use std::collections::{HashMap, HashSet};
 

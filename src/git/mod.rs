@@ -10,6 +10,7 @@ pub mod credential;
 pub mod history;
 pub mod lineage;
 pub mod pointer;
+pub mod reach;
 pub mod settings;
 
 pub use history::{History, HistoryError, Tips, Version};

@@ -13,7 +13,7 @@ use crate::id::{ObjectId, Oid};
 use crate::index::Found;
 use crate::pack::{self, Record};
 use crate::progress::Progress;
-use crate::recipe::{Recipe, RecipeError};
+use crate::recipe::{Part, Recipe, RecipeError};
 use crate::reconstruct::{ReconstructError, rehash};
 use crate::store::{self, Store, StoreError};
 
@@ -203,5 +203,12 @@ pub fn accept(store: &Store, oid: Oid, recipe: &[u8], progress: &Progress<'_>) -
         error => HostError::Rebuild { oid, error: Box::new(error) },
     })?;
     let proven = recipe.prove(found).map_err(|error| HostError::Recipe { oid, error })?;
-    Ok(store.publish(&proven)?)
+    store.publish(&proven)?;
+    // A gc of this store by another process moves packs first and reads recipes then: whoever publishes looks again
+    // after that (docs/architecture.md, "Collecting a remote").
+    let gone = |part: &&Part| store.chain(&part.object).is_err();
+    match proven.recipe().parts.iter().find(gone) {
+        Some(part) => Err(HostError::Hole { oid, object: part.object }),
+        None => Ok(()),
+    }
 }

@@ -11,3 +11,5 @@ pub mod random;
 pub mod repo;
 
 pub mod samples;
+
+pub mod turns;

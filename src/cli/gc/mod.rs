@@ -1,9 +1,12 @@
 //! `git sparse gc` and `repack`: take away what no file needs, and store the rest better.
 
+mod refs;
+mod remote;
+
 use clap::Args;
 
-use super::report::{self, bytes, count};
-use super::watch;
+use crate::cli::report::{self, bytes, count};
+use crate::cli::{unexpected, watch};
 use crate::daemon::message::{Failure, Kind, Reply, Request};
 use crate::gc::Plan;
 use crate::repack::Repacked;
@@ -17,6 +20,12 @@ pub struct Gc {
     /// Days that packs stay in the trash
     #[arg(long, value_name = "DAYS", default_value_t = DEFAULT_GRACE_DAYS)]
     grace: u64,
+    /// Collect in the store of a remote instead [default: the one a push would use]
+    #[arg(long, value_name = "NAME", num_args = 0..=1)]
+    remote: Option<Option<String>>,
+    /// Also forget files that no ref of the remote reaches, nor one here, and that are older than --grace
+    #[arg(long, requires = "remote")]
+    forget_unreachable: bool,
     /// Don't ask
     #[arg(long)]
     yes: bool,
@@ -37,6 +46,9 @@ const DEFAULT_GRACE_DAYS: u64 = 14;
 
 impl Gc {
     pub fn run(self) -> Result<(), Failure> {
+        if let Some(name) = &self.remote {
+            return self.run_at(name.as_deref());
+        }
         let plan = self.call(true)?;
         if !self.json {
             words(&plan, self.grace).iter().for_each(|line| report::say(line));
@@ -71,7 +83,7 @@ impl Gc {
         let grace_seconds = self.grace.saturating_mul(86_400);
         match watch::call(&Request::Gc { dry_run, grace_seconds })? {
             Reply::Gc { plan } => Ok(plan),
-            _ => Err(super::unexpected()),
+            _ => Err(unexpected()),
         }
     }
 }
@@ -79,7 +91,7 @@ impl Gc {
 impl Repack {
     pub fn run(self) -> Result<(), Failure> {
         let Reply::Repacked { done } = watch::call(&Request::Repack)? else {
-            return Err(super::unexpected());
+            return Err(unexpected());
         };
         if self.json {
             report::json("repack", &done);
@@ -180,7 +192,14 @@ mod tests {
     /// The command that is offered does what was asked for: another grace time would delete more, or less.
     #[test]
     fn the_next_command_keeps_the_grace_time() {
-        let gc = |grace| Gc { dry_run: false, grace, yes: false, json: false };
+        let gc = |grace| Gc {
+            dry_run: false,
+            grace,
+            remote: None,
+            forget_unreachable: false,
+            yes: false,
+            json: false,
+        };
         assert_eq!(gc(DEFAULT_GRACE_DAYS).consent(), "git sparse gc --yes");
         assert_eq!(gc(0).consent(), "git sparse gc --grace 0 --yes");
     }

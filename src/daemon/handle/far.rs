@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use crate::backend::{Local, Privacy};
+use crate::backend::{Backend, Local, Privacy};
 use crate::daemon::message::{Failure, RemotePlace};
 use crate::daemon::words;
 use crate::id::Oid;
@@ -18,13 +18,19 @@ pub enum Far {
     Hub { place: HubPlace, line: Line },
 }
 
+/// What holds the files of a store that is only storage.
+pub fn storage(place: &RemotePlace) -> Result<Box<dyn Backend>, Failure> {
+    match place {
+        RemotePlace::Directory(path) => Ok(Box::new(Local::new(path, Privacy::Shared))),
+        RemotePlace::Hub(place) => Err(words::no_storage(&place.name())),
+    }
+}
+
 impl Far {
     /// Nothing is asked yet.
     pub fn at(place: &RemotePlace) -> Result<Far, Failure> {
         Ok(match place {
-            RemotePlace::Directory(path) => {
-                Far::Store(Remote::new(Box::new(Local::new(path, Privacy::Shared))))
-            }
+            RemotePlace::Directory(_) => Far::Store(Remote::new(storage(place)?)),
             RemotePlace::Hub(place) => {
                 Far::Hub { place: place.clone(), line: Line::to(place).map_err(|error| words::line(&error))? }
             }

@@ -3,13 +3,17 @@
 use std::time::SystemTime;
 
 use super::Handler;
-use crate::daemon::message::{Failure, Kind, RemotePlace, Reply};
+use crate::backend::Name;
+use crate::daemon::message::{Failure, Kind, Reached, RemotePlace, Reply};
 use crate::daemon::words;
 use crate::fsck;
 use crate::gc;
+use crate::git::reach;
 use crate::id::Oid;
 use crate::progress::Progress;
 use crate::repack::{RepackError, repack};
+use crate::store;
+use crate::sync;
 
 impl Handler {
     pub(super) fn fsck(
@@ -44,6 +48,43 @@ impl Handler {
             gc::carry_out(&self.store, &plan, now).map_err(|error| words::store(&error))?;
         }
         Ok(Reply::Gc { plan })
+    }
+
+    /// Collects at a remote. Others may be at it, also this daemon's own pushes: that is the protocol's affair.
+    pub(super) fn gc_remote(
+        &self,
+        remote: &RemotePlace,
+        reached: Option<&Reached>,
+        forget: bool,
+        dry_run: bool,
+        grace: u64,
+        progress: &Progress<'_>,
+    ) -> Result<Reply, Failure> {
+        let backend = super::far::storage(remote)?;
+        let there = |error| sync::SyncError::There { place: backend.place(), error: Box::new(error) };
+        let config = backend.len(Name::Config).map_err(|error| words::sync(&there(error.into())))?;
+        if config.is_none() {
+            // Nobody pushed anything yet.
+            return Ok(Reply::GcRemote { plan: gc::remote::Plan::default() });
+        }
+        store::check_config(&*backend).map_err(|error| words::sync(&there(error)))?;
+        let oids = reached.map(|reached| reach::oids(&reached.repo, &reached.tips)).transpose();
+        let oids = oids.map_err(|error| {
+            Failure::new(Kind::Refused, format!("what can still be asked for is not known: {error}"))
+                .fix("run it in a clone with all of the history: git fetch --unshallow, or a new git clone")
+        })?;
+        let is_reached = |oid: &Oid| oids.as_ref().is_some_and(|oids| oids.contains(oid));
+        let rules = gc::remote::Rules {
+            grace,
+            reached: if oids.is_some() { Some(&is_reached) } else { None },
+            forget: forget.then_some(grace),
+        };
+        let plan = gc::remote::plan(&*backend, rules, progress).map_err(|error| refused(&error))?;
+        if !dry_run {
+            let id = getrandom::u32().map_err(|error| Failure::new(Kind::Fatal, error.to_string()))?;
+            gc::remote::carry_out(&*backend, &plan, rules, id, progress).map_err(|error| refused(&error))?;
+        }
+        Ok(Reply::GcRemote { plan })
     }
 
     pub(super) fn repack(&self, progress: &Progress<'_>) -> Result<Reply, Failure> {
@@ -83,6 +124,17 @@ impl Handler {
         }
         self.cache.pin(oid, pinned).map_err(failed)?;
         Ok(self.cache_list())
+    }
+}
+
+fn refused(error: &sync::SyncError) -> Failure {
+    let failure = words::sync(error);
+    match failure.kind {
+        Kind::Corrupt | Kind::NotFound => {
+            let message = format!("gc refused, since the remote is not whole: {}", failure.message);
+            Failure { message, ..failure }
+        }
+        _ => failure,
     }
 }
 

@@ -155,6 +155,9 @@ impl Handler {
         match request {
             Request::Fsck { depth, repair, remote } => self.fsck(*depth, *repair, remote.as_ref(), progress),
             Request::Gc { dry_run, grace_seconds } => self.gc(*dry_run, *grace_seconds),
+            Request::GcRemote { remote, reached, forget, dry_run, grace_seconds } => {
+                self.gc_remote(remote, reached.as_ref(), *forget, *dry_run, *grace_seconds, progress)
+            }
             Request::Repack => self.repack(progress),
             _ => Err(Failure::new(Kind::Usage, "this request is for a daemon, and there is none")),
         }
