@@ -9,6 +9,9 @@ use crate::id::Oid;
 /// A pointer is shorter than this.
 pub const MAX_POINTER_BYTES: usize = 1024;
 const VERSION_LINE: &str = "version https://git-lfs.github.com/spec/v1";
+/// What stood there before git-lfs had its name; git-lfs still reads both (`lfs/pointer.go`, `v1Aliases`).
+const OLD_VERSION_LINES: [&str; 2] =
+    ["version http://git-media.io/v/2", "version https://hawser.github.com/spec/v1"];
 
 /// The file that a pointer stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,7 +28,8 @@ impl Pointer {
         }
         let text = std::str::from_utf8(blob).ok()?;
         let mut lines = text.lines();
-        if lines.next()? != VERSION_LINE {
+        let version = lines.next()?;
+        if version != VERSION_LINE && !OLD_VERSION_LINES.contains(&version) {
             return None;
         }
         let (mut oid, mut size) = (None, None);
@@ -70,6 +74,8 @@ mod tests {
         let pointer = Pointer { oid: Oid::of(b"x"), size: 1 };
         let text = pointer.to_string();
         assert_eq!(Pointer::parse(text.as_bytes()), Some(pointer));
+        let old = text.replace(VERSION_LINE, OLD_VERSION_LINES[1]);
+        assert_eq!(Pointer::parse(old.as_bytes()), Some(pointer), "a pointer of an old repository");
         let oid = pointer.oid;
         for bad in [
             String::new(),
