@@ -4,6 +4,7 @@
 //! calls a unit of content (BLAKE3 of its decoded bytes); a `PackId` names a pack file.
 
 use std::fmt;
+use std::io;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -100,6 +101,20 @@ impl Oid {
     pub fn of(bytes: &[u8]) -> Self {
         use sha2::{Digest, Sha256};
         Self(Sha256::digest(bytes).into())
+    }
+
+    /// The oid of what is left to read.
+    pub fn of_reader(mut reader: impl io::Read) -> io::Result<Self> {
+        use sha2::{Digest, Sha256};
+        let (mut hasher, mut buffer) = (Sha256::new(), vec![0; 1 << 18]);
+        loop {
+            match reader.read(&mut buffer) {
+                Ok(0) => return Ok(Self(hasher.finalize().into())),
+                Ok(count) => hasher.update(&buffer[..count]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
     }
 }
 

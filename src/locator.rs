@@ -93,13 +93,29 @@ pub enum Place {
 /// The store that this repository uses with `remote`.
 pub fn resolve(git: &Git, remote: &str, pushing: bool) -> Result<Place, LocatorError> {
     let (text, from_repository) = configured(git, remote, pushing).ok_or(LocatorError::Unset)?;
-    match Locator::parse(&text)? {
+    let locator = Locator::parse(&text)?;
+    if from_repository && !is_trusted(git, &locator) {
+        return Err(LocatorError::Untrusted(text));
+    }
+    resolve_named(git, &locator, remote, pushing)
+}
+
+/// Whether a repository may name this place.
+pub fn is_trusted(git: &Git, locator: &Locator) -> bool {
+    let text = locator.to_string();
+    *locator == Locator::Origin || git.settings().all(TRUST_KEY).any(|trusted| trusted == text)
+}
+
+/// The store that the user names, whatever the repository says.
+pub fn resolve_named(
+    git: &Git,
+    locator: &Locator,
+    remote: &str,
+    pushing: bool,
+) -> Result<Place, LocatorError> {
+    match locator {
         Locator::Origin => beside_remote(git, remote, pushing),
-        Locator::Directory(path) if !from_repository => Ok(Place::Directory(path)),
-        Locator::Directory(path) => {
-            let trusted = git.settings().all(TRUST_KEY).any(|trusted| trusted == text);
-            if trusted { Ok(Place::Directory(path)) } else { Err(LocatorError::Untrusted(text)) }
-        }
+        Locator::Directory(path) => Ok(Place::Directory(path.clone())),
     }
 }
 
@@ -120,10 +136,10 @@ pub fn lfs_url_of(url: &str) -> Option<String> {
     is_http.then(|| format!("{url}.git/info/lfs"))
 }
 
-/// The locator in force, and whether only the repository's own `.lfsconfig` names it.
+/// The `lfs.url` in force, locator or not, and whether only the repository's own `.lfsconfig` names it.
 ///
 /// The order is git-lfs' own: the user's configuration before the repository's file.
-fn configured(git: &Git, remote: &str, pushing: bool) -> Option<(String, bool)> {
+pub fn configured(git: &Git, remote: &str, pushing: bool) -> Option<(String, bool)> {
     let mut keys = Vec::new();
     if pushing {
         keys.extend([format!("remote.{remote}.lfspushurl"), "lfs.pushurl".to_owned()]);

@@ -25,7 +25,7 @@ fn json(repo: &Repo<'_>, arguments: &[&str]) -> Value {
     let told = repo.git(&[&["sparse"], arguments, &["--json"]].concat());
     let document: Value = serde_json::from_str(&told).unwrap_or_else(|error| panic!("{error}: {told}"));
     let verb = match arguments[0] {
-        group @ ("daemon" | "delta") => format!("{group}-{}", arguments[1]),
+        group @ ("daemon" | "delta" | "migrate") => format!("{group}-{}", arguments[1]),
         verb => verb.to_owned(),
     };
     assert_eq!(document["schema"], format!("git-sparse/{verb}/1"));
@@ -96,7 +96,9 @@ fn every_json_key_is_documented() {
     let home = Home::new(Mode::Daemon);
     let repo = published(&home);
     repo.git(&["sparse", "cache", "pin", "model/model.safetensors"]);
-    let verbs: [&[&str]; 24] = [
+    let other = format!("file://{}", home.path("other.git").display());
+    home.git(&home.path(""), &["init", "--quiet", "--bare", "other.git"]);
+    let verbs: [&[&str]; 27] = [
         &["status"],
         &["log", "model/model.safetensors"],
         &["show", "model/model.safetensors"],
@@ -110,6 +112,9 @@ fn every_json_key_is_documented() {
         &["repack"],
         &["gc", "--dry-run"],
         &["prune", "--dry-run"],
+        &["migrate", "in", "--dry-run"],
+        &["migrate", "in"],
+        &["migrate", "out", "--to", &other],
         &["cache", "ls"],
         &["doctor"],
         &["daemon", "status"],

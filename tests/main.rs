@@ -37,3 +37,5 @@ mod adapter;
 mod delta;
 
 mod dataset;
+
+mod migrate;

@@ -8,7 +8,7 @@ use clap::Args;
 use super::report::{count, say};
 use crate::daemon::message::{Failure, Kind};
 use crate::git::command::Git;
-use crate::locator::{self, Locator, TRUST_KEY};
+use crate::locator::{self, Locator};
 
 /// Prepare this repository: .lfsconfig names the store, .gitattributes the files
 #[derive(Debug, Args)]
@@ -36,7 +36,7 @@ const MODELS: [&str; 11] = [
     "*.h5",
     "*.msgpack",
 ];
-const TABLES: [&str; 6] = ["*.parquet", "*.arrow", "*.feather", "*.jsonl", "*.jsonl.gz", "*.jsonl.zst"];
+pub const TABLES: [&str; 6] = ["*.parquet", "*.arrow", "*.feather", "*.jsonl", "*.jsonl.gz", "*.jsonl.zst"];
 const OTHERS: [&str; 1] = ["*.tar"];
 const ATTRIBUTES: &str = "filter=lfs diff=sparse merge=lfs -text";
 /// Tables are merged by rows and cells.
@@ -84,9 +84,7 @@ impl Init {
                 say(&format!(".gitattributes: {} added for model and data files", count(added, "pattern")))
             }
         }
-        if locator != Locator::Origin
-            && !git.settings().all(TRUST_KEY).any(|known| known == locator.to_string())
-        {
+        if !locator::is_trusted(&git, &locator) {
             say(&format!("next, here and wherever this is cloned: git sparse trust {locator}"));
         }
         if is_new || added > 0 {

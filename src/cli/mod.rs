@@ -19,6 +19,7 @@ mod install;
 mod interrupt;
 mod lfs_agent;
 mod log;
+mod migrate;
 mod model;
 mod prune;
 mod repo;
@@ -67,6 +68,7 @@ enum Verb {
     Gc(gc::Gc),
     Repack(gc::Repack),
     Prune(prune::Prune),
+    Migrate(migrate::Migrate),
     Delta(delta::Delta),
     Dataset(dataset::Dataset),
     Cache(cache::Cache),
@@ -124,6 +126,7 @@ fn dispatch(verb: Verb) -> Result<ExitCode, Failure> {
         Verb::Gc(args) => args.run(),
         Verb::Repack(args) => args.run(),
         Verb::Prune(args) => args.run(),
+        Verb::Migrate(args) => args.run(),
         Verb::Cache(args) => args.run(),
         Verb::Daemon(args) => args.run(),
         Verb::Serve(args) => args.run(),

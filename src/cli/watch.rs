@@ -37,8 +37,27 @@ pub fn here<T>(what: &str, work: impl FnOnce(&Progress<'_>) -> T) -> T {
     })
 }
 
+/// The same as one step of work that takes several requests: `bar` shows them all. Ctrl-C ends it.
+pub fn call_within(
+    client: &mut Client,
+    request: &Request,
+    bar: &Bar,
+    size_bytes: u64,
+) -> Result<Reply, Failure> {
+    let interrupted = interrupt::flag();
+    let end = bar.done.load(Ordering::Relaxed).saturating_add(size_bytes);
+    let done = client.call(request, &|bytes| {
+        // Files that come along, and what is read twice, are not in the whole.
+        let left = end.saturating_sub(bar.done.load(Ordering::Relaxed));
+        bar.add(bytes.min(left));
+        if interrupted.load(Ordering::Relaxed) { Err(Cancelled) } else { Ok(()) }
+    });
+    bar.reach(end);
+    done
+}
+
 /// Bytes done so far.
-struct Bar {
+pub struct Bar {
     done: AtomicU64,
     start: Instant,
     bar: ProgressBar,
@@ -57,8 +76,35 @@ impl Bar {
         Bar { done: AtomicU64::new(0), start: Instant::now(), bar, visible }
     }
 
+    /// A bar that knows where it ends, and so when.
+    pub fn of(what: &str, total_bytes: u64) -> Bar {
+        let bar = Bar::new(what);
+        bar.bar.set_length(total_bytes);
+        bar.bar.set_style(
+            ProgressStyle::with_template("{msg} {bytes} of {total_bytes} ({bytes_per_sec}, {eta} left)")
+                .expect("because the template is fixed"),
+        );
+        bar
+    }
+
+    /// Takes it off the terminal, before a result is printed.
+    pub fn clear(&self) {
+        self.bar.finish_and_clear();
+    }
+
+    /// Runs what writes to the terminal itself.
+    pub fn aside<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.bar.suspend(work)
+    }
+
+    /// So many bytes are done in all.
+    pub fn reach(&self, bytes: u64) {
+        let done = self.done.load(Ordering::Relaxed);
+        self.add(bytes.saturating_sub(done));
+    }
+
     fn add(&self, bytes: u64) {
-        let total = self.done.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        let total = self.done.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
         if self.visible && self.start.elapsed() > PATIENCE {
             if self.bar.is_hidden() {
                 self.bar.set_draw_target(indicatif::ProgressDrawTarget::stderr());

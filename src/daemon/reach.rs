@@ -75,7 +75,7 @@ pub fn linked(git: &Git, lfs_url: Option<&str>, href: &str) -> Result<HubPlace, 
 }
 
 /// The hub at this Git LFS address, as the user's own credentials open it; none where the server is no hub.
-fn hub(git: &Git, lfs_url: &str) -> Result<Option<RemotePlace>, Failure> {
+pub fn hub(git: &Git, lfs_url: &str) -> Result<Option<RemotePlace>, Failure> {
     let url = format!("{lfs_url}/sparse/{}", peer::VERSION);
     let (bare, own) = split_user(&url);
     let place = |credential: Option<&Credential>| HubPlace::Http {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::Path;
 use std::rc::Rc;
 
-use super::pointer::{MAX_POINTER_BYTES, Pointer};
+use super::pointer::{self, Pointer};
 use crate::id::Oid;
 
 /// Commits that are looked at: enough for any base search, bounded for monster repositories.
@@ -165,7 +165,7 @@ fn children_first(repo: &gix::Repository, tips: Vec<gix::ObjectId>) -> Result<Ve
 }
 
 /// HEAD, and every ref.
-fn tips(repo: &gix::Repository) -> Vec<gix::ObjectId> {
+pub(super) fn tips(repo: &gix::Repository) -> Vec<gix::ObjectId> {
     let mut tips: Vec<_> = repo.head_id().map(|id| id.detach()).into_iter().collect();
     if let Ok(references) = repo.references()
         && let Ok(all) = references.all()
@@ -213,19 +213,11 @@ impl Trees<'_> {
                 let below = self.pointers(id, depth + 1);
                 files.extend(below.iter().map(|(path, pointer)| (format!("{name}/{path}"), *pointer)));
             } else if entry.mode().is_blob()
-                && let Some(pointer) = read_pointer(repo, id)
+                && let Ok(Some(pointer)) = pointer::read(repo, id)
             {
                 files.push((name, pointer));
             }
         }
         Some(files)
     }
-}
-
-fn read_pointer(repo: &gix::Repository, blob: gix::ObjectId) -> Option<Pointer> {
-    let header = repo.find_header(blob).ok()?;
-    if header.size() >= MAX_POINTER_BYTES as u64 {
-        return None;
-    }
-    Pointer::parse(&repo.find_object(blob).ok()?.data)
 }

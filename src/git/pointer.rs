@@ -58,6 +58,15 @@ fn parse_size(text: &str) -> Option<u64> {
     text.parse().ok().filter(|size| digits && *size <= i64::MAX as u64)
 }
 
+/// The pointer that a blob of a repository is, if it is one.
+pub(super) fn read(repo: &gix::Repository, blob: gix::ObjectId) -> Result<Option<Pointer>, String> {
+    let header = repo.find_header(blob).map_err(|error| error.to_string())?;
+    if header.size() >= MAX_POINTER_BYTES as u64 {
+        return Ok(None);
+    }
+    Ok(Pointer::parse(&repo.find_object(blob).map_err(|error| error.to_string())?.data))
+}
+
 /// Where git-lfs keeps a file below its directory `objects`: `ab/cd/<oid>`.
 pub fn object_path(objects: &Path, oid: Oid) -> PathBuf {
     let name = oid.to_string();

@@ -4,6 +4,8 @@ pub mod home;
 
 pub mod hub;
 
+pub mod lfs_server;
+
 pub mod faulty;
 
 pub mod random;

@@ -181,7 +181,8 @@ fn store(place: &Place) -> Check {
     }
 }
 
-fn free_bytes(path: &Path) -> Option<u64> {
+/// Space on the disk of `path` that this user may use.
+pub fn free_bytes(path: &Path) -> Option<u64> {
     let found = rustix::fs::statvfs(path).ok()?;
     Some(found.f_bavail * found.f_frsize)
 }
