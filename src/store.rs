@@ -22,6 +22,7 @@ use crate::recipe::{self, MAX_RECIPE_BYTES, Recipe, RecipeError, Verified};
 pub const FORMAT_VERSION: u32 = 1;
 /// What `config` says before the version.
 const CONFIG: &str = "git-sparse store, format version ";
+const MAX_CONFIG_BYTES: u64 = 200;
 
 /// A content-addressed store.
 pub struct Store {
@@ -464,44 +465,34 @@ pub fn read_recipe(backend: &dyn Backend, oid: &Oid) -> Result<Option<Recipe>, S
 
 /// The same of a recipe that lies under another name: in the trash.
 pub fn read_recipe_at(backend: &dyn Backend, name: Name, oid: &Oid) -> Result<Option<Recipe>, StoreError> {
-    let Some(bytes) = recipe_bytes(backend, name)? else { return Ok(None) };
-    Recipe::decode(&bytes, *oid).map(Some).map_err(|error| StoreError::Recipe { oid: *oid, error })
-}
-
-fn recipe_bytes(backend: &dyn Backend, name: Name) -> io::Result<Option<Vec<u8>>> {
-    let Some(len) = backend.len(name)? else { return Ok(None) };
-    match backend.read(name, 0..len.min(MAX_RECIPE_BYTES)) {
-        // Between both calls a gc took it away.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        bytes => bytes.map(Some),
-    }
+    let Some(tail) = backend.tail(name, MAX_RECIPE_BYTES)? else { return Ok(None) };
+    Recipe::decode(&tail.bytes, *oid).map(Some).map_err(|error| StoreError::Recipe { oid: *oid, error })
 }
 
 /// Publishes a recipe once more as it is, from the trash or from where it lies, so that its age starts
 /// anew; false where there is none.
 pub fn freshen_recipe(backend: &dyn Backend, from: Name, oid: Oid) -> io::Result<bool> {
-    let Some(bytes) = recipe_bytes(backend, from)? else { return Ok(false) };
+    let Some(tail) = backend.tail(from, MAX_RECIPE_BYTES)? else { return Ok(false) };
     let mut staged = backend.create()?;
-    staged.write_all(&bytes)?;
+    staged.write_all(&tail.bytes)?;
     staged.publish(Name::Recipe(oid), Taken::Replace)?;
     Ok(true)
 }
 
-/// Writes a recipe to any backend.
-pub fn write_recipe(backend: &dyn Backend, verified: &Verified) -> io::Result<()> {
+/// Writes a recipe to any backend; how many bytes it has.
+pub fn write_recipe(backend: &dyn Backend, verified: &Verified) -> io::Result<u64> {
+    let bytes = verified.recipe().encode();
     let mut staged = backend.create()?;
-    staged.write_all(&verified.recipe().encode())?;
-    staged.publish(Name::Recipe(verified.recipe().oid), Taken::Replace)
+    staged.write_all(&bytes)?;
+    staged.publish(Name::Recipe(verified.recipe().oid), Taken::Replace)?;
+    Ok(bytes.len() as u64)
 }
 
 /// Checks the format version of a store, writing it into a new one.
 pub fn check_config(backend: &dyn Backend) -> Result<(), StoreError> {
     let place = backend.place();
-    let len = backend.len(Name::Config)?.unwrap_or(0);
-    let text = match len {
-        0 => String::new(),
-        _ => String::from_utf8_lossy(&backend.read(Name::Config, 0..len.min(200))?).into_owned(),
-    };
+    let tail = backend.tail(Name::Config, MAX_CONFIG_BYTES)?;
+    let text = String::from_utf8_lossy(&tail.map(|tail| tail.bytes).unwrap_or_default()).into_owned();
     // None yet, or one that was torn before it said anything.
     if CONFIG.starts_with(&text) {
         let mut staged = backend.create()?;

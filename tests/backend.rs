@@ -3,21 +3,53 @@
 use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use git_sparse::backend::{Area, Backend, Local, Memory, Name, Privacy, Run, Taken, clock};
+use git_sparse::backend::{Area, Backend, Local, Memory, Name, Privacy, Run, Tail, Taken, clock};
 use git_sparse::id::{LockId, Oid, PackId};
 
+use crate::support::s3::S3;
 use crate::support::samples::{names, overwrite, read};
 
-/// The implementations, each empty. Directories live as long as the list.
-fn backends() -> Vec<(&'static str, Box<dyn Backend>, tempfile::TempDir)> {
+/// An implementation, empty, and what it stands on.
+type Kind = (&'static str, Box<dyn Backend>, Place);
+
+/// Where an implementation keeps its files; both live as long as this.
+enum Place {
+    Directory(tempfile::TempDir),
+    Server(S3),
+}
+
+impl Place {
+    fn path(&self) -> PathBuf {
+        match self {
+            Place::Directory(dir) => dir.path().to_owned(),
+            Place::Server(server) => server.files(),
+        }
+    }
+}
+
+/// The implementations.
+fn backends() -> Vec<Kind> {
     let dirs = || tempfile::tempdir().expect("a directory");
     let (private, shared, unused) = (dirs(), dirs(), dirs());
+    let (server, whole) = (S3::serve(), S3::serve());
+    let (bucket, whole_bucket) = (server.bucket("a/prefix"), whole.bucket(""));
     vec![
-        ("private", Box::new(Local::new(private.path().join("store"), Privacy::Private)), private),
-        ("shared", Box::new(Local::new(shared.path().join("a/store"), Privacy::Shared)), shared),
-        ("memory", Box::new(Memory::default()), unused),
+        (
+            "private",
+            Box::new(Local::new(private.path().join("store"), Privacy::Private)),
+            Place::Directory(private),
+        ),
+        (
+            "shared",
+            Box::new(Local::new(shared.path().join("a/store"), Privacy::Shared)),
+            Place::Directory(shared),
+        ),
+        ("memory", Box::new(Memory::default()), Place::Directory(unused)),
+        ("bucket", Box::new(bucket), Place::Server(server)),
+        ("whole bucket", Box::new(whole_bucket), Place::Server(whole)),
     ]
 }
 
@@ -30,9 +62,10 @@ fn lock() -> LockId {
 }
 
 /// A name of each kind.
-fn all_names() -> [Name; 9] {
+fn all_names() -> [Name; 10] {
     let run = Run { epoch: 7, id: 0xab };
     let recipe = Name::Recipe(Oid::of(b"file"));
+    let probe = Name::Probe(0x12_3456_789a);
     [
         Name::Config,
         Name::Pack(pack(1)),
@@ -43,6 +76,7 @@ fn all_names() -> [Name; 9] {
         Name::Removed(run, pack(2)),
         Name::Forgotten(run, Oid::of(b"file")),
         Name::Clock,
+        probe,
     ]
 }
 
@@ -58,6 +92,11 @@ fn what_is_published_is_read() {
             assert_eq!(read(&*backend, name), bytes, "{kind}: {name}");
             assert_eq!(backend.read(name, 3..9).expect(kind), bytes[3..9]);
             assert_eq!(backend.read(name, 5..5).expect(kind), [0u8; 0]);
+            for most in [0, 1, 7, bytes.len(), 1000] {
+                let tail = backend.tail(name, most as u64).expect(kind).expect(kind);
+                let expected = &bytes[bytes.len() - most.min(bytes.len())..];
+                assert_eq!((&tail.bytes[..], tail.len), (expected, bytes.len() as u64), "{kind}: {name}");
+            }
         }
     }
 }
@@ -69,6 +108,9 @@ fn missing_and_short_files_are_told_apart() {
         let name = Name::Pack(pack(1));
         let missing = backend.read(name, 0..1).expect_err(kind);
         assert_eq!(missing.kind(), io::ErrorKind::NotFound, "{kind}: {missing}");
+        assert_eq!(backend.tail(name, 5).expect(kind), None, "{kind}");
+        overwrite(&*backend, name, b"");
+        assert_eq!(backend.tail(name, 5).expect(kind), Some(Tail { bytes: Vec::new(), len: 0 }), "{kind}");
         overwrite(&*backend, name, b"four");
         for range in [0..5, 4..5, 100..200, 0..u64::MAX] {
             let short = backend.read(name, range.clone()).expect_err(kind);
@@ -89,7 +131,7 @@ fn a_dropped_file_leaves_nothing() {
         for area in [Area::Packs, Area::Recipes, Area::Trash, Area::Bad, Area::Locks] {
             assert_eq!(names(&*backend, area), [], "{kind}: {area:?}");
         }
-        let left = walk(dir.path());
+        let left = walk(&dir.path());
         assert!(left.is_empty(), "{kind}: left behind: {left:?}");
     }
 }
@@ -119,7 +161,7 @@ fn a_taken_name_is_kept_or_replaced() {
         publish(&*backend, name, b"", Taken::Replace);
         publish(&*backend, name, b"the pack", Taken::Keep);
         assert_eq!(read(&*backend, name), b"the pack", "{kind}: a torn file stays");
-        let files = walk(dir.path()).len();
+        let files = walk(&dir.path()).len();
         assert!(files <= 1, "{kind}: {files} files where one is expected");
     }
 }
@@ -153,7 +195,7 @@ fn a_name_is_given_to_the_first_who_asks() {
             tries.into_iter().map(|it| usize::from(it.join().expect(kind))).sum()
         });
         assert_eq!(got, 1, "{kind}: a name was given to {got}");
-        let files = walk(dir.path()).len();
+        let files = walk(&dir.path()).len();
         assert!(files <= 1, "{kind}: {files} files where one is expected");
     }
 }
@@ -166,11 +208,12 @@ fn a_list_has_its_area_and_no_other() {
         packs.iter().for_each(|name| overwrite(&*backend, *name, b"p"));
         all_names().iter().for_each(|name| overwrite(&*backend, *name, b"x"));
         assert_eq!(names(&*backend, Area::Packs), packs, "{kind}");
-        let [_, _, recipe, trash, bad, lock, removed, forgotten, _] = all_names();
+        let [_, _, recipe, trash, bad, lock, removed, forgotten, _, probe] = all_names();
         assert_eq!(names(&*backend, Area::Recipes), [recipe], "{kind}");
         assert_eq!(names(&*backend, Area::Trash), [trash, removed, forgotten], "{kind}");
         assert_eq!(names(&*backend, Area::Bad), [bad], "{kind}");
         assert_eq!(names(&*backend, Area::Locks), [lock], "{kind}");
+        assert_eq!(names(&*backend, Area::Probes), [probe], "{kind}");
     }
 }
 
@@ -274,7 +317,7 @@ fn many_writers_end_with_whole_files() {
         for number in 0..20 {
             assert_eq!(read(&*backend, Name::Pack(pack(number))), bytes(number), "{kind}");
         }
-        assert!(walk(dir.path()).len() <= 20, "{kind}: staged files are left");
+        assert!(walk(&dir.path()).len() <= 20, "{kind}: staged files are left");
     }
 }
 
@@ -327,6 +370,8 @@ fn only_what_is_written_is_a_name() {
         format!("trash/7-000000AB/{id}"),
         format!("trash/7-000000ab/{id}.recipe.recipe"),
         format!("locks/ab/{id}"),
+        "tmp/probe-7".into(),
+        "tmp/12-3".into(),
     ] {
         assert!(bad.parse::<Name>().is_err(), "{bad:?} passed");
     }

@@ -12,6 +12,8 @@ mod backend;
 
 mod base;
 
+mod bucket;
+
 mod table;
 
 mod text;

@@ -3,8 +3,10 @@
 //! Every implementation passes one contract suite (`tests/backend.rs`). Faults are injected at
 //! this seam, so nothing above it touches a disk.
 
+pub mod bucket;
 mod local;
 mod memory;
+pub mod probe;
 
 use std::fmt;
 use std::io::{self, Write};
@@ -15,6 +17,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
+pub use bucket::Bucket;
 pub use local::{Local, Privacy};
 pub use memory::Memory;
 
@@ -36,6 +39,8 @@ pub enum Name {
     Bad(PackId),
     /// `locks/<id>`: what somebody holds against others.
     Lock(LockId),
+    /// `tmp/probe-<number>`: made and deleted by `probe`, to see what a place can do.
+    Probe(u64),
     /// `trash/<epoch>-<run>/<id>`: a pack that a gc of a remote took away.
     Removed(Run, PackId),
     /// `trash/<epoch>-<run>/<oid>.recipe`: a file that a gc of a remote forgot.
@@ -62,6 +67,7 @@ pub enum Area {
     Trash,
     Bad,
     Locks,
+    Probes,
 }
 
 /// What to do when the name is taken.
@@ -78,7 +84,17 @@ pub enum Taken {
 /// A file that has no name yet; dropped unpublished, it leaves nothing behind.
 pub trait Staged: Write + Send + Sync {
     /// Makes the bytes durable under `name`: when this returns `Ok`, a power cut can't take them.
+    ///
+    /// A place that is far has then also proven that what it keeps is what was written.
     fn publish(self: Box<Self>, name: Name, taken: Taken) -> io::Result<()>;
+}
+
+/// The end of a file, or all of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tail {
+    pub bytes: Vec<u8>,
+    /// Of the whole file.
+    pub len: u64,
 }
 
 /// Storage of named immutable files.
@@ -87,6 +103,11 @@ pub trait Staged: Write + Send + Sync {
 pub trait Backend: Send + Sync {
     /// Begins a file that `Staged::publish` will name.
     fn create(&self) -> io::Result<Box<dyn Staged + '_>>;
+    /// The same, for a file whose name is known: where that is wanted first, its bytes travel while they are
+    /// written. No other name may be published then.
+    fn create_as(&self, _name: Name) -> io::Result<Box<dyn Staged + '_>> {
+        self.create()
+    }
     /// The bytes `range` of a file; a range beyond its end is `ErrorKind::UnexpectedEof`.
     fn read(&self, name: Name, range: Range<u64>) -> io::Result<Vec<u8>>;
     /// Length in bytes, or `None` when there is no such file.
@@ -95,6 +116,15 @@ pub trait Backend: Send + Sync {
     fn modified(&self, name: Name) -> io::Result<Option<SystemTime>>;
     /// All names of an area, in no particular order. Files that are none of ours are passed over.
     fn list(&self, area: Area) -> io::Result<Vec<Name>>;
+    /// The end of a file, `most` bytes of it at most, and its length; `None` when there is no such file.
+    fn tail(&self, name: Name, most: u64) -> io::Result<Option<Tail>> {
+        let Some(len) = self.len(name)? else { return Ok(None) };
+        match self.read(name, len.saturating_sub(most)..len) {
+            // Between both calls a gc took it away.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            bytes => Ok(Some(Tail { bytes: bytes?, len })),
+        }
+    }
     /// Gives a file another name, durably. A file of that name is replaced.
     fn rename(&self, from: Name, to: Name) -> io::Result<()>;
     /// Removes a file; it is no error when it is gone already.
@@ -105,6 +135,11 @@ pub trait Backend: Send + Sync {
     /// Whether a file that is renamed stays as old as it was. Where a rename is a copy it is written anew.
     fn renames_keep_age(&self) -> bool {
         true
+    }
+
+    /// Whether each call is a request that travels, to a server that may do less than it should.
+    fn is_far(&self) -> bool {
+        false
     }
 
     /// The file with this name, where others on this machine can reach it.
@@ -140,6 +175,7 @@ impl fmt::Display for Name {
             Name::Removed(run, id) => write!(out, "trash/{run}/{id}"),
             Name::Forgotten(run, oid) => write!(out, "trash/{run}/{oid}.recipe"),
             Name::Clock => write!(out, "clock"),
+            Name::Probe(number) => write!(out, "tmp/probe-{number:016x}"),
         }
     }
 }
@@ -186,6 +222,10 @@ impl FromStr for Name {
             }
             ["bad", id] => Name::Bad(id.parse().map_err(|_| bad())?),
             ["locks", id] => Name::Lock(id.parse().map_err(|_| bad())?),
+            ["tmp", probe] => {
+                let number = probe.strip_prefix("probe-").ok_or_else(bad)?;
+                Name::Probe(u64::from_str_radix(number, 16).map_err(|_| bad())?)
+            }
             _ => return Err(bad()),
         };
         if name.to_string() != text {
@@ -223,6 +263,7 @@ impl Area {
             Area::Trash => "trash",
             Area::Bad => "bad",
             Area::Locks => "locks",
+            Area::Probes => "tmp",
         }
     }
 }

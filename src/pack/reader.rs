@@ -24,6 +24,12 @@ impl PackError {
     }
 }
 
+/// What is read of a pack's end, in the hope that its trailer is in it: of some 600 objects, or 80.
+const FAR_TAIL_BYTES: u64 = 64 << 10;
+const NEAR_TAIL_BYTES: u64 = 8 << 10;
+/// Longest trailer, of some five million objects: what a lying server takes of memory.
+const MAX_TRAILER_BYTES: u64 = 512 << 20;
+
 /// The records of a pack, after its trailer was found to hash to its id.
 pub fn read_trailer(backend: &dyn Backend, pack: PackId) -> Result<Vec<Record>, PackError> {
     read_trailer_at(backend, Name::Pack(pack), pack)
@@ -31,27 +37,44 @@ pub fn read_trailer(backend: &dyn Backend, pack: PackId) -> Result<Vec<Record>, 
 
 /// The same of a pack that lies under another name: in the trash.
 pub fn read_trailer_at(backend: &dyn Backend, name: Name, pack: PackId) -> Result<Vec<Record>, PackError> {
+    let records = read_records_at(backend, name, pack)?;
+    let head = backend.read(name, 0..HEAD.len() as u64);
+    match head.map_err(|error| PackError::Io { pack, error })? == HEAD {
+        true => Ok(records),
+        false => Err(PackError::Damaged { pack, what: "its first bytes are not those of a pack".into() }),
+    }
+}
+
+/// The same, but for the head: the one part that the trailer doesn't bind, and that no object needs.
+///
+/// Most often this is one read.
+pub fn read_records(backend: &dyn Backend, pack: PackId) -> Result<Vec<Record>, PackError> {
+    read_records_at(backend, Name::Pack(pack), pack)
+}
+
+fn read_records_at(backend: &dyn Backend, name: Name, pack: PackId) -> Result<Vec<Record>, PackError> {
     let io = |error| PackError::Io { pack, error };
     let damaged = |what: String| PackError::Damaged { pack, what };
     let missing = || io(io::Error::new(io::ErrorKind::NotFound, "no such file"));
-    let len = backend.len(name).map_err(io)?.ok_or_else(missing)?;
+    let most = if backend.is_far() { FAR_TAIL_BYTES } else { NEAR_TAIL_BYTES };
+    let tail = backend.tail(name, most).map_err(io)?.ok_or_else(missing)?;
+    let (mut trailer, len) = (tail.bytes, tail.len);
     let least = (HEAD.len() + FOOTER_BYTES) as u64;
-    if len < least {
+    let Some(footer) = trailer.last_chunk::<FOOTER_BYTES>().filter(|_| len >= least) else {
         return Err(damaged(format!("expected at least {least} bytes, found {len}")));
-    }
-    let footer = backend.read(name, len - FOOTER_BYTES as u64..len).map_err(io)?;
-    let lists = Lists::of(&footer);
-    if &footer[..8] != FOOT || lists.bytes() + least > len {
+    };
+    let lists = Lists::of(footer);
+    let trailer_bytes = lists.bytes() + FOOTER_BYTES as u64;
+    if &footer[..8] != FOOT || lists.bytes() + least > len || trailer_bytes > MAX_TRAILER_BYTES {
         return Err(damaged("its last bytes are no trailer".into()));
     }
-    let start = len - FOOTER_BYTES as u64 - lists.bytes();
-    let trailer = backend.read(name, start..len).map_err(io)?;
+    let start = len - trailer_bytes;
+    match (trailer.len() as u64).checked_sub(trailer_bytes) {
+        Some(before) => drop(trailer.drain(..before as usize)),
+        None => trailer = backend.read(name, start..len).map_err(io)?,
+    }
     if blake3::hash(&trailer).as_bytes() != pack.as_bytes() {
         return Err(damaged("its trailer does not hash to its name".into()));
-    }
-    // The head is the one part that the trailer doesn't bind.
-    if backend.read(name, 0..HEAD.len() as u64).map_err(io)? != HEAD {
-        return Err(damaged("its first bytes are not those of a pack".into()));
     }
     let (records, mut further) = trailer[..lists.bytes() as usize].split_at(lists.records as usize);
     let raw = records.chunks_exact(Record::BYTES);

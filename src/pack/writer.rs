@@ -15,16 +15,22 @@ pub struct PackWriter<'a> {
 
 impl<'a> PackWriter<'a> {
     pub fn new(backend: &'a dyn Backend) -> io::Result<PackWriter<'a>> {
-        let mut staged = backend.create()?;
+        PackWriter::begin(backend.create()?)
+    }
+
+    /// The same, where all that will be added is known, and so is the pack's id (`layout`).
+    pub fn new_as(backend: &'a dyn Backend, id: PackId) -> io::Result<PackWriter<'a>> {
+        PackWriter::begin(backend.create_as(Name::Pack(id))?)
+    }
+
+    fn begin(mut staged: Box<dyn Staged + 'a>) -> io::Result<PackWriter<'a>> {
         staged.write_all(HEAD)?;
         Ok(PackWriter { staged, records: Vec::new(), end: HEAD.len() as u64 })
     }
 
     /// Appends one object. Offset, length and checksum of `record` are filled in here.
-    pub fn add(&mut self, mut record: Record, payload: &[u8]) -> io::Result<()> {
-        record.offset = self.end;
-        record.payload_len = payload.len() as u32;
-        record.checksum = checksum(payload);
+    pub fn add(&mut self, record: Record, payload: &[u8]) -> io::Result<()> {
+        let record = Record { offset: self.end, ..sealed(record, payload) };
         record.check().map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         self.staged.write_all(payload)?;
         self.end += payload.len() as u64;
@@ -44,17 +50,44 @@ impl<'a> PackWriter<'a> {
 
     /// Writes the trailer and makes the pack durable under its id.
     pub fn finish(mut self) -> io::Result<(PackId, Vec<Record>)> {
-        let mut trailer = Vec::with_capacity(self.records.len() * Record::BYTES + super::FOOTER_BYTES);
-        self.records.iter().for_each(|record| trailer.extend_from_slice(&record.encode()));
-        let further: Vec<_> = self.records.iter().flat_map(Record::further).collect();
-        further.iter().for_each(|base| trailer.extend_from_slice(base.as_bytes()));
-        trailer.extend_from_slice(FOOT);
-        trailer.extend_from_slice(&(self.records.len() as u32).to_le_bytes());
-        trailer.extend_from_slice(&(further.len() as u32).to_le_bytes());
+        let trailer = trailer(&self.records);
         self.staged.write_all(&trailer)?;
-        let id = PackId::from_bytes(*blake3::hash(&trailer).as_bytes());
+        let id = id_of(&trailer);
         // A pack of this name that is there already may be a damaged one: what was just written is not.
         self.staged.publish(Name::Pack(id), Taken::Replace)?;
         Ok((id, self.records))
     }
+}
+
+/// The record of an object with that payload.
+pub fn sealed(record: Record, payload: &[u8]) -> Record {
+    Record { payload_len: payload.len() as u32, checksum: checksum(payload), ..record }
+}
+
+/// The id and the length in bytes of a pack that will have these objects in this order. Each record has its
+/// payload's length and checksum.
+pub fn layout(records: &[Record]) -> (PackId, u64) {
+    let mut end = HEAD.len() as u64;
+    let placed = records.iter().map(|record| {
+        let offset = end;
+        end += u64::from(record.payload_len);
+        Record { offset, ..*record }
+    });
+    let trailer = trailer(&placed.collect::<Vec<_>>());
+    (id_of(&trailer), end + trailer.len() as u64)
+}
+
+fn trailer(records: &[Record]) -> Vec<u8> {
+    let mut trailer = Vec::with_capacity(records.len() * Record::BYTES + super::FOOTER_BYTES);
+    records.iter().for_each(|record| trailer.extend_from_slice(&record.encode()));
+    let further: Vec<_> = records.iter().flat_map(Record::further).collect();
+    further.iter().for_each(|base| trailer.extend_from_slice(base.as_bytes()));
+    trailer.extend_from_slice(FOOT);
+    trailer.extend_from_slice(&(records.len() as u32).to_le_bytes());
+    trailer.extend_from_slice(&(further.len() as u32).to_le_bytes());
+    trailer
+}
+
+fn id_of(trailer: &[u8]) -> PackId {
+    PackId::from_bytes(*blake3::hash(trailer).as_bytes())
 }

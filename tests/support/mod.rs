@@ -12,6 +12,8 @@ pub mod random;
 
 pub mod repo;
 
+pub mod s3;
+
 pub mod samples;
 
 pub mod turns;

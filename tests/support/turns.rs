@@ -243,6 +243,7 @@ impl Backend for Seat {
                 Name::Trash(..) | Name::Removed(..) | Name::Forgotten(..) => Area::Trash,
                 Name::Bad(_) => Area::Bad,
                 Name::Lock(_) => Area::Locks,
+                Name::Probe(_) => Area::Probes,
                 Name::Config | Name::Clock => return false,
             }
         };

@@ -1,0 +1,157 @@
+//! The client of a bucket, made from the user's own configuration and from nothing that a repository says.
+
+use std::io;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
+use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
+use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
+use object_store::multipart::MultipartStore;
+use object_store::{BackoffConfig, ClientOptions, ObjectStore, Result, RetryConfig};
+
+use super::address::{Address, Scheme};
+use super::error::unusable;
+use super::settings::Settings;
+
+/// One request with all its bytes; a part of 8 MiB takes that long at 0.5 Mbit/s.
+const REQUEST: Duration = Duration::from_secs(180);
+const CONNECT: Duration = Duration::from_secs(10);
+/// From here on, a request that failed is not tried again.
+const PATIENCE: Duration = Duration::from_secs(60);
+const TRIES: usize = 5;
+
+/// The same bucket in the ways that it is spoken to.
+pub(super) struct Connection {
+    /// Requests that failed are tried again.
+    pub store: Arc<dyn ObjectStore>,
+    pub parts: Arc<dyn MultipartStore>,
+    /// Each request is made once: whether the first try took effect decides what the second one means.
+    pub once: Arc<dyn ObjectStore>,
+}
+
+impl Connection {
+    fn new<S: ObjectStore + MultipartStore>(make: impl Fn(RetryConfig) -> Result<S>) -> Result<Connection> {
+        let store = Arc::new(make(retries(TRIES))?);
+        Ok(Connection { store: store.clone(), parts: store, once: Arc::new(make(retries(0))?) })
+    }
+}
+
+/// Makes the client; nothing is asked of the server yet.
+pub(super) fn connect(address: &Address, settings: &Settings) -> io::Result<Connection> {
+    // One provider for the process; who comes second finds the same.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let made = match address.scheme {
+        Scheme::S3 => amazon(address, settings)?,
+        Scheme::Gs => google(address, settings),
+        Scheme::Az => azure(address, settings),
+    };
+    made.map_err(|error| {
+        let fix = match address.scheme {
+            Scheme::S3 => "see AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL and AWS_REGION",
+            Scheme::Gs => "see GOOGLE_SERVICE_ACCOUNT, or: gcloud auth application-default login",
+            Scheme::Az => "see AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
+        };
+        unusable(address.to_string(), format!("your configuration can't be used: {error}"), fix)
+    })
+}
+
+fn amazon(address: &Address, settings: &Settings) -> io::Result<Result<Connection>> {
+    let endpoint = settings.get("AWS_ENDPOINT_URL_S3").or(settings.get("AWS_ENDPOINT_URL"));
+    let endpoint = endpoint.or(settings.get("AWS_ENDPOINT")).unwrap_or_default();
+    let mut client = options();
+    if let Some(host) = endpoint.strip_prefix("http://") {
+        // What does not leave the machine needs no cover.
+        if is_loopback(host) {
+            client = client.with_allow_http(true);
+        } else if settings.get("AWS_ALLOW_HTTP").is_none() {
+            let why = format!(
+                "the endpoint http://{:.80} is not encrypted",
+                host.rsplit('@').next().unwrap_or_default()
+            );
+            let fix = "use its https:// address, or set AWS_ALLOW_HTTP=true if the network is yours";
+            return Err(unusable(address.to_string(), why, fix));
+        }
+    }
+    let builder = AmazonS3Builder::new().with_client_options(client).with_disable_bulk_delete(true);
+    let builder = configured(settings, builder, |builder, key: AmazonS3ConfigKey, value| {
+        builder.with_config(key, value)
+    });
+    let builder = builder.with_bucket_name(&address.bucket);
+    Ok(Connection::new(|retry| builder.clone().with_retry(retry).build()))
+}
+
+fn google(address: &Address, settings: &Settings) -> Result<Connection> {
+    let builder = GoogleCloudStorageBuilder::new().with_client_options(options());
+    let builder = match settings.get("SERVICE_ACCOUNT") {
+        Some(path) => builder.with_service_account_path(path),
+        None => builder,
+    };
+    let builder =
+        configured(settings, builder, |builder, key: GoogleConfigKey, value| builder.with_config(key, value));
+    let builder = builder.with_bucket_name(&address.bucket);
+    Connection::new(|retry| builder.clone().with_retry(retry).build())
+}
+
+fn azure(address: &Address, settings: &Settings) -> Result<Connection> {
+    let builder = MicrosoftAzureBuilder::new().with_client_options(options());
+    let builder = match settings.get("IDENTITY_ENDPOINT") {
+        Some(endpoint) => builder.with_msi_endpoint(endpoint),
+        None => builder,
+    };
+    let builder =
+        configured(settings, builder, |builder, key: AzureConfigKey, value| builder.with_config(key, value));
+    let builder = builder.with_container_name(&address.bucket);
+    Connection::new(|retry| builder.clone().with_retry(retry).build())
+}
+
+/// The builder with all settings that it knows; the others are for other programs.
+fn configured<B, K: FromStr>(settings: &Settings, builder: B, set: impl Fn(B, K, &str) -> B) -> B {
+    settings.iter().fold(builder, |builder, (name, value)| match name.to_ascii_lowercase().parse() {
+        Ok(key) => set(builder, key, value),
+        Err(_) => builder,
+    })
+}
+
+fn options() -> ClientOptions {
+    let agent = http_agent();
+    ClientOptions::new().with_timeout(REQUEST).with_connect_timeout(CONNECT).with_user_agent(agent)
+}
+
+fn http_agent() -> reqwest::header::HeaderValue {
+    let agent = concat!("git-sparse/", env!("CARGO_PKG_VERSION"));
+    reqwest::header::HeaderValue::from_static(agent)
+}
+
+fn retries(max_retries: usize) -> RetryConfig {
+    let backoff = BackoffConfig { max_backoff: Duration::from_secs(5), ..BackoffConfig::default() };
+    RetryConfig { backoff, max_retries, retry_timeout: PATIENCE }
+}
+
+fn is_loopback(host: &str) -> bool {
+    let host = host.split('/').next().unwrap_or_default();
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => host.split(':').next().unwrap_or_default(),
+    };
+    name == "localhost" || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Keys must not cross a network in the clear because an address looks like one that is near.
+    #[test]
+    fn only_this_machine_is_near() {
+        for near in ["127.0.0.1:9000", "localhost/x", "[::1]:9000", "127.9.9.9"] {
+            assert!(is_loopback(near), "{near}");
+        }
+        for far in
+            ["127.0.0.1.example.org", "localhost.example:80", "u@127.0.0.1:80", "10.0.0.1", "[fe80::1]", ""]
+        {
+            assert!(!is_loopback(far), "{far}");
+        }
+    }
+}
