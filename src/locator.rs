@@ -7,6 +7,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use crate::backend::bucket::Address;
 use crate::git::command::Git;
 use crate::git::settings::Settings;
 
@@ -21,14 +22,21 @@ pub enum Locator {
     Origin,
     /// A directory.
     Directory(PathBuf),
+    /// A bucket, at the endpoint and with the keys that the user's own configuration has.
+    Bucket(Address),
 }
 
 /// Why a locator leads nowhere.
 #[derive(Debug, thiserror::Error)]
 pub enum LocatorError {
-    #[error("{0:?} is no locator: expected sparse::origin or sparse::file:///PATH")]
+    #[error(
+        "{0:?} is no locator: expected sparse::origin, sparse::file:///PATH or sparse::s3://BUCKET/PREFIX"
+    )]
     Malformed(String),
-    #[error("{0:?} is not supported by this version: expected sparse::origin or sparse::file:///PATH")]
+    #[error(
+        "{0:?} is not supported by this version: expected sparse::origin, sparse::file:///PATH or \
+         sparse::s3://BUCKET/PREFIX (gs://, az://)"
+    )]
     Unsupported(String),
     #[error("the repository names {0}, which you have not trusted")]
     Untrusted(String),
@@ -67,7 +75,12 @@ impl Locator {
                 false => Err(LocatorError::Malformed(text.into())),
             };
         }
-        Err(LocatorError::Unsupported(text.into()))
+        let is_bucket = ["s3://", "gs://", "az://"].iter().any(|scheme| rest.starts_with(scheme));
+        match rest.parse() {
+            Ok(address) => Ok(Locator::Bucket(address)),
+            Err(_) if is_bucket => Err(LocatorError::Malformed(text.into())),
+            Err(_) => Err(LocatorError::Unsupported(text.into())),
+        }
     }
 }
 
@@ -76,6 +89,7 @@ impl fmt::Display for Locator {
         match self {
             Locator::Origin => write!(out, "{SCHEME}origin"),
             Locator::Directory(path) => write!(out, "{SCHEME}file://{}", path.display()),
+            Locator::Bucket(address) => write!(out, "{SCHEME}{address}"),
         }
     }
 }
@@ -84,6 +98,7 @@ impl fmt::Display for Locator {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
     Directory(PathBuf),
+    Bucket(Address),
     /// A repository on another machine that ssh leads to.
     Ssh(SshUrl),
     /// A Git LFS server, which must be a hub.
@@ -100,10 +115,10 @@ pub fn resolve(git: &Git, remote: &str, pushing: bool) -> Result<Place, LocatorE
     resolve_named(git, &locator, remote, pushing)
 }
 
-/// Whether a repository may name this place.
+/// Whether a repository may name this place: the user agreed to it, in whatever way it was written then.
 pub fn is_trusted(git: &Git, locator: &Locator) -> bool {
-    let text = locator.to_string();
-    *locator == Locator::Origin || git.settings().all(TRUST_KEY).any(|trusted| trusted == text)
+    let is_it = |trusted: &str| Locator::parse(trusted).is_ok_and(|trusted| trusted == *locator);
+    *locator == Locator::Origin || git.settings().all(TRUST_KEY).any(is_it)
 }
 
 /// The store that the user names, whatever the repository says.
@@ -116,6 +131,7 @@ pub fn resolve_named(
     match locator {
         Locator::Origin => beside_remote(git, remote, pushing),
         Locator::Directory(path) => Ok(Place::Directory(path.clone())),
+        Locator::Bucket(address) => Ok(Place::Bucket(address.clone())),
     }
 }
 
@@ -270,6 +286,8 @@ mod tests {
         assert_eq!(Locator::parse("sparse::origin").unwrap(), Locator::Origin);
         let dir = Locator::parse("sparse::file:///data/store").unwrap();
         assert_eq!(dir.to_string(), "sparse::file:///data/store");
+        let bucket = Locator::parse("sparse::s3://models/team/").unwrap();
+        assert_eq!(bucket.to_string(), "sparse::s3://models/team");
         for bad in [
             "",
             "origin",
@@ -277,7 +295,9 @@ mod tests {
             "sparse::file://x",
             "sparse::file:///a/../b",
             "sparse::-x",
-            "sparse::s3://b",
+            "sparse::s3://",
+            "sparse::s3://b/../c",
+            "sparse::http://b",
         ] {
             assert!(Locator::parse(bad).is_err(), "{bad} passed");
         }

@@ -1,5 +1,7 @@
 //! Stores in buckets, over a real S3 server in this process: what the contract of `Backend` does not ask.
 
+mod git;
+
 mod servers;
 
 use std::fs;

@@ -13,7 +13,8 @@ use crate::locator::{self, Locator};
 /// Prepare this repository: .lfsconfig names the store, .gitattributes the files
 #[derive(Debug, Args)]
 pub struct Init {
-    /// Where the large files go: sparse::origin (beside the git remote) or sparse::file:///PATH
+    /// Where the large files go: sparse::origin (beside the git remote), sparse::file:///PATH,
+    /// sparse::s3://BUCKET/PREFIX (or gs://, az://)
     /// [default: what .lfsconfig says already, or sparse::origin]
     #[arg(long, value_name = "LOCATOR")]
     store: Option<String>,

@@ -22,6 +22,7 @@ mod log;
 mod migrate;
 mod model;
 mod prune;
+mod remote;
 mod repo;
 mod report;
 mod savings;
@@ -55,6 +56,7 @@ enum Verb {
     Uninstall(install::Uninstall),
     Init(init::Init),
     Trust(trust::Trust),
+    Remote(remote::Remote),
     Clone(clone::Clone),
     Status(status::Status),
     Log(log::Log),
@@ -110,6 +112,7 @@ fn dispatch(verb: Verb) -> Result<ExitCode, Failure> {
         Verb::Doctor(args) => return args.run(),
         Verb::Delta(args) => return args.run(),
         Verb::Dataset(args) => return args.run(),
+        Verb::Remote(args) => return args.run(),
         Verb::Install(args) => args.run(),
         Verb::Uninstall(args) => args.run(),
         Verb::Init(args) => args.run(),

@@ -160,6 +160,7 @@ fn stores(text: &str) -> Result<Stores, Failure> {
         Locator::Directory(path) => Ok(Box::new(move |name: &RepoName| -> Box<dyn Backend> {
             Box::new(Local::new(path.join(name.as_str()), Privacy::Shared))
         })),
+        Locator::Bucket(_) => Err(usage("this version serves no stores in buckets".into())),
         Locator::Origin => Err(usage("in the repositories is where stores are without --store".into())),
     }
 }

@@ -9,7 +9,7 @@ use crate::locator::{Locator, TRUST_KEY};
 /// Trust a store that a repository names, kept in your git configuration
 #[derive(Debug, Args)]
 pub struct Trust {
-    /// As in the repository's .lfsconfig, for example sparse::file:///data/store; none lists them
+    /// As in the repository's .lfsconfig, for example sparse::s3://bucket/prefix; none lists them
     locator: Option<String>,
     /// Take the trust back
     #[arg(long, requires = "locator")]

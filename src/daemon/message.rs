@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::backend::bucket::{Address, Settings};
 use crate::census::{FileCost, TensorCost, Total};
 use crate::format::Format;
 use crate::fsck;
@@ -119,6 +120,8 @@ pub enum Request {
 #[serde(rename_all = "kebab-case")]
 pub enum RemotePlace {
     Directory(PathBuf),
+    /// With what the environment of the client says: the daemon was started in another.
+    Bucket(Address, Settings),
     Hub(HubPlace),
 }
 
@@ -127,6 +130,7 @@ impl RemotePlace {
     pub fn name(&self) -> String {
         match self {
             RemotePlace::Directory(path) => path.display().to_string(),
+            RemotePlace::Bucket(address, _) => address.to_string(),
             RemotePlace::Hub(place) => place.name(),
         }
     }

@@ -7,6 +7,7 @@
 mod ahead;
 pub mod cache;
 pub mod client;
+pub mod cloud;
 mod flight;
 pub mod handle;
 pub mod lock;

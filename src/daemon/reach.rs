@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use base64::prelude::{BASE64_STANDARD, Engine};
 
 use super::message::{Failure, Kind, RemotePlace};
-use super::words;
+use super::{cloud, words};
 use crate::git::command::Git;
 use crate::git::credential::{self, Credential};
 use crate::locator::{self, Place, SshUrl};
@@ -37,6 +37,7 @@ pub fn store(git: &Git, place: Place) -> Result<RemotePlace, Failure> {
             Failure::new(Kind::NotFound, format!("the server at {url} is no hub of git sparse"))
                 .fix("take lfs.url out of .lfsconfig: git-lfs then asks that server for whole files")
         })?,
+        Place::Bucket(address) => cloud::place(address)?,
         Place::Ssh(SshUrl { host, port, path }) => RemotePlace::Hub(HubPlace::Ssh(SshPlace {
             host,
             port,

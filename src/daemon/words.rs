@@ -5,6 +5,7 @@ use std::io;
 use std::path::Path;
 
 use super::message::{Failure, Kind};
+use crate::backend::bucket;
 use crate::id::Oid;
 use crate::ingest::IngestError;
 use crate::locator::LocatorError;
@@ -19,8 +20,8 @@ pub const FETCH: &str = "fetch it: git lfs pull, or for an earlier revision: git
 
 pub fn store(error: &StoreError) -> Failure {
     let failure = Failure::new(store_kind(error), error.to_string());
-    match (error, io_kind(error)) {
-        (_, Some(kind)) => with_io_fix(failure, kind),
+    match (error, io_error(error)) {
+        (_, Some(source)) => with_io_fix(failure, source.kind()),
         (StoreError::Newer { .. }, _) => failure.fix("install a newer git-sparse"),
         (StoreError::Config { .. }, _) => {
             failure.fix("set GIT_SPARSE_DIR to a directory that is a store, or empty")
@@ -76,8 +77,8 @@ pub fn sync(error: &SyncError) -> Failure {
         SyncError::Here(inner) => store(inner),
         SyncError::There { error: inner, .. } => {
             let failure = Failure::new(Kind::Remote, error.to_string());
-            match io_kind(inner) {
-                Some(kind) => with_io_fix(failure, kind),
+            match io_error(inner) {
+                Some(error) => with_remote_fix(failure, error),
                 None => failure.fix("push again from a clone that has the files: git lfs push --all REMOTE"),
             }
         }
@@ -164,11 +165,23 @@ fn store_kind(error: &StoreError) -> Kind {
     }
 }
 
-/// The kind of the I/O error inside, if that is what it was.
-fn io_kind(error: &StoreError) -> Option<io::ErrorKind> {
+/// The I/O error inside, if that is what it was.
+fn io_error(error: &StoreError) -> Option<&io::Error> {
     match error {
-        StoreError::Io(source) | StoreError::Pack(PackError::Io { error: source, .. }) => Some(source.kind()),
-        other => other.source().and_then(|source| source.downcast_ref::<io::Error>()).map(io::Error::kind),
+        StoreError::Io(source) | StoreError::Pack(PackError::Io { error: source, .. }) => Some(source),
+        other => other.source().and_then(|source| source.downcast_ref::<io::Error>()),
+    }
+}
+
+/// What to do about an error at a remote.
+pub fn with_remote_fix(failure: Failure, error: &io::Error) -> Failure {
+    match (bucket::fix_of(error), error.kind()) {
+        (Some(fix), _) => failure.fix(fix),
+        // What `backend::probe` says of a server that gives one name to many.
+        (None, io::ErrorKind::Unsupported) => Failure { kind: Kind::Refused, ..failure }.fix(
+            "use a server that honours If-None-Match, or a directory; git sparse remote check tries one",
+        ),
+        (None, kind) => with_io_fix(failure, kind),
     }
 }
 

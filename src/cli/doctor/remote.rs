@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use rustix::fs::Access;
 
 use super::{Check, State};
-use crate::backend::{Local, Privacy};
+use crate::backend::{Backend, Local, Name, Privacy, bucket};
 use crate::cli::repo::Repo;
 use crate::daemon::message::RemotePlace;
-use crate::daemon::{reach, words};
+use crate::daemon::{cloud, reach, words};
 use crate::locator::{self, LocatorError, Place};
 use crate::peer::{self, Line};
 use crate::progress::unwatched;
@@ -45,7 +45,12 @@ pub fn check(repo: &Repo) -> Check {
 
 /// Whether a hub lets us in.
 fn answering(name: &str, place: &RemotePlace) -> Finding {
-    let RemotePlace::Hub(hub) = place else { return (State::Ok, String::new(), String::new()) };
+    let RemotePlace::Hub(hub) = place else {
+        // Nothing is written that would need a place.
+        let files = cloud::files(place, Path::new(""));
+        let (state, found, advice) = bucket_at(&*files.expect("because all but a hub are storage"));
+        return (state, format!("{name}: {}{found}", place.name()), advice);
+    };
     let greeted = Line::to(hub).and_then(|line| peer::greet(&line, &unwatched));
     match greeted {
         Ok(()) => (State::Ok, format!("{name}: {}", hub.name()), String::new()),
@@ -77,6 +82,23 @@ fn store_at(dir: &Path) -> Finding {
         }
         Err(error) if error.kind() == ErrorKind::NotFound => absent(dir),
         Err(error) => fail(&format!(": {error}"), "give yourself the right to look there"),
+    }
+}
+
+/// What a bucket says when it is asked for one file.
+fn bucket_at(backend: &dyn Backend) -> Finding {
+    let checking = "git sparse remote check tries whether you may push there";
+    match backend.tail(Name::Config, 200) {
+        Ok(None) => (State::Ok, ", nothing pushed yet".into(), checking.into()),
+        Ok(Some(config)) if config.bytes.ends_with(b"\n") => match store::check_config(backend) {
+            Ok(()) => (State::Ok, String::new(), checking.into()),
+            Err(error) => {
+                let failure = words::store(&error);
+                fail(&format!(": {}", failure.message), &failure.fix.unwrap_or_default())
+            }
+        },
+        Ok(Some(_)) => (State::Ok, String::new(), checking.into()),
+        Err(error) => fail(&format!(": {error}"), bucket::fix_of(&error).unwrap_or_default()),
     }
 }
 

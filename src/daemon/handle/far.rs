@@ -1,10 +1,11 @@
 //! The other side of a push or fetch: a store that is only storage, or a hub that answers questions.
 
 use std::collections::HashSet;
+use std::path::Path;
 
-use crate::backend::{Backend, Local, Privacy};
+use crate::backend::Backend;
 use crate::daemon::message::{Failure, RemotePlace};
-use crate::daemon::words;
+use crate::daemon::{cloud, words};
 use crate::id::Oid;
 use crate::peer::{self, HubPlace, Line};
 use crate::progress::Progress;
@@ -14,33 +15,30 @@ use crate::sync::{self, Moved, Remote};
 
 /// A remote, and what is known of it.
 pub enum Far {
-    Store(Remote),
+    Store { place: RemotePlace, remote: Box<Remote> },
     Hub { place: HubPlace, line: Line },
 }
 
 /// What holds the files of a store that is only storage.
-pub fn storage(place: &RemotePlace) -> Result<Box<dyn Backend>, Failure> {
-    match place {
-        RemotePlace::Directory(path) => Ok(Box::new(Local::new(path, Privacy::Shared))),
-        RemotePlace::Hub(place) => Err(words::no_storage(&place.name())),
-    }
+pub fn storage(place: &RemotePlace, scratch: &Path) -> Result<Box<dyn Backend>, Failure> {
+    cloud::files(place, scratch).ok_or_else(|| words::no_storage(&place.name()))
 }
 
 impl Far {
     /// Nothing is asked yet.
-    pub fn at(place: &RemotePlace) -> Result<Far, Failure> {
-        Ok(match place {
-            RemotePlace::Directory(_) => Far::Store(Remote::new(storage(place)?)),
-            RemotePlace::Hub(place) => {
-                Far::Hub { place: place.clone(), line: Line::to(place).map_err(|error| words::line(&error))? }
-            }
-        })
+    pub fn at(place: &RemotePlace, scratch: &Path) -> Result<Far, Failure> {
+        if let RemotePlace::Hub(place) = place {
+            let line = Line::to(place).map_err(|error| words::line(&error))?;
+            return Ok(Far::Hub { place: place.clone(), line });
+        }
+        let files = storage(place, scratch)?;
+        Ok(Far::Store { place: place.clone(), remote: Box::new(Remote::new(files)) })
     }
 
     /// Whether this leads to that place, with the rights that the place names now.
     pub fn leads_to(&self, place: &RemotePlace) -> bool {
         match (self, place) {
-            (Far::Store(_), RemotePlace::Directory(_)) => true,
+            (Far::Store { place: known, .. }, place) => known == place,
             (Far::Hub { place: known, .. }, RemotePlace::Hub(place)) => known == place,
             _ => false,
         }
@@ -48,7 +46,7 @@ impl Far {
 
     pub fn push(&mut self, store: &Store, oid: Oid, progress: &Progress<'_>) -> Result<Moved, Failure> {
         match self {
-            Far::Store(remote) => {
+            Far::Store { remote, .. } => {
                 sync::push(store, remote, oid, progress).map_err(|error| words::sync(&error))
             }
             Far::Hub { line, .. } => {
@@ -66,7 +64,7 @@ impl Far {
         progress: &Progress<'_>,
     ) -> Result<Recipe, Failure> {
         let done = match self {
-            Far::Store(remote) => {
+            Far::Store { remote, .. } => {
                 sync::fetch(store, remote, oid, progress).map_err(|error| words::sync(&error))
             }
             Far::Hub { line, .. } => {
@@ -78,7 +76,7 @@ impl Far {
 
     /// The same after damage: what is known of the remote is asked again.
     pub fn refetch(&mut self, store: &Store, oid: Oid, progress: &Progress<'_>) -> Result<Recipe, Failure> {
-        if let Far::Store(remote) = self {
+        if let Far::Store { remote, .. } = self {
             remote.refresh().map_err(|error| words::sync(&error))?;
         }
         self.fetch(store, oid, &HashSet::new, progress)
@@ -86,7 +84,7 @@ impl Far {
 
     pub fn has_all(&mut self, oids: &[Oid], progress: &Progress<'_>) -> Result<Vec<bool>, Failure> {
         match self {
-            Far::Store(remote) => sync::has_all(remote, oids).map_err(|error| words::sync(&error)),
+            Far::Store { remote, .. } => sync::has_all(remote, oids).map_err(|error| words::sync(&error)),
             Far::Hub { line, .. } => peer::has_all(line, oids, progress).map_err(|error| words::peer(&error)),
         }
     }

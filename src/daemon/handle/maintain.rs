@@ -60,7 +60,7 @@ impl Handler {
         grace: u64,
         progress: &Progress<'_>,
     ) -> Result<Reply, Failure> {
-        let backend = super::far::storage(remote)?;
+        let backend = super::far::storage(remote, &self.place.store.join("tmp"))?;
         let there = |error| sync::SyncError::There { place: backend.place(), error: Box::new(error) };
         let config = backend.len(Name::Config).map_err(|error| words::sync(&there(error.into())))?;
         if config.is_none() {

@@ -180,7 +180,7 @@ impl Handler {
         let remote = self.remotes.get(&place.name(), || Mutex::new(None));
         let mut remote = remote.lock().unwrap_or_else(PoisonError::into_inner);
         if remote.as_ref().is_none_or(|far| !far.leads_to(place)) {
-            *remote = Some(Far::at(place)?);
+            *remote = Some(Far::at(place, &self.place.store.join("tmp"))?);
         }
         work(remote.as_mut().expect("because it was just set"))
     }
