@@ -1,14 +1,16 @@
 //! `git sparse serve`: the hub.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
 use super::report;
+use crate::backend::bucket::{Address, Bucket};
 use crate::backend::{Backend, Local, Privacy};
 use crate::calendar;
+use crate::daemon::cloud;
 use crate::daemon::lock;
 use crate::daemon::message::{Failure, Kind};
 use crate::daemon::place::Place;
@@ -23,7 +25,7 @@ pub struct Serve {
     /// Directory with bare repositories, org/model.git; missing ones are made when they are pushed to
     #[arg(long, value_name = "DIR", default_value = ".")]
     root: PathBuf,
-    /// Where stores are kept, each below its repository's name: sparse::file:///PATH
+    /// Where stores are kept, each below its repository's name: sparse::file:///PATH, sparse::s3://BUCKET/PREFIX
     /// [default: in the repositories]
     #[arg(long, value_name = "LOCATOR")]
     store: Option<String>,
@@ -122,6 +124,8 @@ impl Serve {
     }
 
     fn config(&self, cache: PathBuf, access: PathBuf) -> Result<Config, Failure> {
+        let scratch = cache.join("scratch");
+        std::fs::create_dir_all(&scratch).map_err(|error| words::file(&scratch, &error))?;
         let tls = self.tls_cert.clone().zip(self.tls_key.clone());
         let url = self.url.as_deref().map(|url| url.trim_end_matches('/').to_owned());
         if let Some(url) =
@@ -135,7 +139,7 @@ impl Serve {
             listen: self.listen,
             url,
             root: self.root.clone(),
-            stores: self.store.as_deref().map(stores).transpose()?,
+            stores: self.store.as_deref().map(|text| stores(text, &scratch)).transpose()?,
             access,
             anonymous: self.anonymous.map(May::from),
             tls: tls.map(|(certificate, key)| Tls { certificate, key }),
@@ -154,15 +158,28 @@ impl Serve {
 }
 
 /// The stores below a locator.
-fn stores(text: &str) -> Result<Stores, Failure> {
-    let usage = |message: String| Failure::new(Kind::Usage, message).fix("--store sparse::file:///PATH");
+fn stores(text: &str, scratch: &Path) -> Result<Stores, Failure> {
+    let usage = |message: String| {
+        Failure::new(Kind::Usage, message).fix("--store sparse::file:///PATH or sparse::s3://BUCKET/PREFIX")
+    };
     match Locator::parse(text).map_err(|error| usage(error.to_string()))? {
         Locator::Directory(path) => Ok(Box::new(move |name: &RepoName| -> Box<dyn Backend> {
             Box::new(Local::new(path.join(name.as_str()), Privacy::Shared))
         })),
-        Locator::Bucket(_) => Err(usage("this version serves no stores in buckets".into())),
+        Locator::Bucket(address) => {
+            let (settings, scratch) = (cloud::settings(&address)?, scratch.to_owned());
+            Ok(Box::new(move |name: &RepoName| -> Box<dyn Backend> {
+                let below = Address { prefix: joined(&address.prefix, name.as_str()), ..address.clone() };
+                Box::new(Bucket::new(below, settings.clone(), scratch.clone()))
+            }))
+        }
         Locator::Origin => Err(usage("in the repositories is where stores are without --store".into())),
     }
+}
+
+/// A name below a prefix of a bucket.
+fn joined(prefix: &str, name: &str) -> String {
+    if prefix.is_empty() { name.to_owned() } else { format!("{prefix}/{name}") }
 }
 
 /// One line of the log, on standard error.

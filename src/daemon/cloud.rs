@@ -30,7 +30,8 @@ pub fn files(place: &RemotePlace, scratch: &Path) -> Option<Box<dyn Backend>> {
     }
 }
 
-fn settings(address: &Address) -> Result<Settings, Failure> {
+/// What this user's configuration says of a bucket.
+pub fn settings(address: &Address) -> Result<Settings, Failure> {
     let variables = env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     let mut settings = Settings::of(address.scheme, variables);

@@ -24,6 +24,12 @@ use crate::web;
 /// Times that a stream may break before anything came by it.
 const ATTEMPTS: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(500);
+/// How often a push begins anew because the hub lost what it had.
+const ROUNDS: u32 = 5;
+/// The status of a hub that lacks what it said to have.
+const UNSETTLED: u16 = 409;
+/// That of one that lacks the base of what it was given.
+const NO_BASE: u16 = 422;
 const MAX_ANSWER_BYTES: u64 = 1 << 20;
 
 /// Why a push or fetch failed.
@@ -48,6 +54,17 @@ pub enum PeerError {
 /// Whether there is a hub that lets this client in.
 pub fn greet(line: &Line, progress: &Progress<'_>) -> Result<(), LineError> {
     line.post("has", &[], progress).map(drop)
+}
+
+impl PeerError {
+    /// Whether the hub may have lost something since it was asked what it lacks.
+    fn is_of_a_moment(&self) -> bool {
+        match self {
+            PeerError::Refused { status, .. } => *status == UNSETTLED,
+            PeerError::Line(LineError::Status { status, .. }) => *status == NO_BASE,
+            _ => false,
+        }
+    }
 }
 
 /// Which files the hub has.
@@ -184,17 +201,35 @@ fn decoded(store: &Store, line: &Line, record: &Record, payload: &[u8]) -> Resul
 
 /// Makes a file that the store has exist at the hub.
 pub fn push(store: &Store, line: &Line, oid: Oid, progress: &Progress<'_>) -> Result<Moved, PeerError> {
+    let mut moved = Moved::default();
+    for round in 1.. {
+        match send(store, line, oid, round > 1, &mut moved, progress) {
+            // What it had was taken away meanwhile, by a gc there.
+            Err(error) if error.is_of_a_moment() && round < ROUNDS => {}
+            sent => return sent.map(|()| moved),
+        }
+    }
+    unreachable!("because the last round returns")
+}
+
+fn send(
+    store: &Store,
+    line: &Line,
+    oid: Oid,
+    again: bool,
+    moved: &mut Moved,
+    progress: &Progress<'_>,
+) -> Result<(), PeerError> {
     let verified = store.proven(&oid)?;
     let recipe = verified.recipe();
     let near = recipe.base.map(|(base, _)| base);
     let asked: Vec<_> = [Some(oid), near].into_iter().flatten().collect();
     let has = has_all(line, &asked, progress)?;
-    let mut moved = Moved::default();
-    if has[0] {
-        return Ok(moved);
+    if has[0] && !again {
+        return Ok(());
     }
     // Of a file that the hub has it has all objects: these need no question.
-    let known = match near.filter(|_| has.get(1) == Some(&true)) {
+    let known = match near.filter(|_| has.get(1) == Some(&true) && !again) {
         Some(base) => links(store, store.recipe(&base)?.as_ref(), &HashSet::new())?,
         None => HashMap::new(),
     };
@@ -220,7 +255,7 @@ pub fn push(store: &Store, line: &Line, oid: Oid, progress: &Progress<'_>) -> Re
         found.iter().try_for_each(|found| progress(found.record.logical_len.into()))?;
     }
     moved.bytes += publish(line, oid, &recipe.encode(), progress)?;
-    Ok(moved)
+    Ok(())
 }
 
 /// All objects of a file with their bases, but for those that are known.

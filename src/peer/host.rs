@@ -8,12 +8,13 @@ use std::io::{self, Read, Write};
 use super::KEPT_BYTES;
 use super::frame::{Frame, FrameError, FrameReader, Want, write_end, write_frame, write_unmade};
 use super::intake::Intake;
+use crate::chain::Chain;
 use crate::codec::{self, Effort};
 use crate::id::{ObjectId, Oid};
 use crate::index::Found;
 use crate::pack::{self, Record};
 use crate::progress::Progress;
-use crate::recipe::{Part, Recipe, RecipeError};
+use crate::recipe::{Recipe, RecipeError};
 use crate::reconstruct::{ReconstructError, rehash};
 use crate::store::{self, Store, StoreError};
 
@@ -206,9 +207,8 @@ pub fn accept(store: &Store, oid: Oid, recipe: &[u8], progress: &Progress<'_>) -
     store.publish(&proven)?;
     // A gc of this store by another process moves packs first and reads recipes then: whoever publishes looks again
     // after that (docs/architecture.md, "Collecting a remote").
-    let gone = |part: &&Part| store.chain(&part.object).is_err();
-    match proven.recipe().parts.iter().find(gone) {
-        Some(part) => Err(HostError::Hole { oid, object: part.object }),
-        None => Ok(()),
-    }
+    let packs: HashSet<_> = store.packs()?.into_iter().collect();
+    let lies = |object: &ObjectId| store.probe(object).filter(|found| packs.contains(&found.pack));
+    let lost = proven.recipe().parts.iter().find(|part| !Chain::is_whole(&part.object, lies));
+    lost.map_or(Ok(()), |part| Err(HostError::Hole { oid, object: part.object }))
 }

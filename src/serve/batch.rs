@@ -97,6 +97,9 @@ impl Asked {
             let entry = |object: Object| {
                 let oid = object.oid.parse::<Oid>().ok();
                 let known = oid.map(|oid| known(&repo, &oid));
+                if let (Some(oid), Some(Known::Stored(_)), true) = (oid, &known, is_upload) {
+                    repo.freshen(&oid);
+                }
                 self.entry(object, oid, known, is_upload, transfer)
             };
             question.objects.into_iter().map(entry).collect::<Vec<_>>()

@@ -15,6 +15,7 @@ mod locks;
 mod metrics;
 mod rate;
 mod rebuilt;
+mod remembered;
 mod replies;
 mod repos;
 mod route;

@@ -11,11 +11,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use lru::LruCache;
 
 use super::config::Stores;
-use crate::backend::{Backend, Local, Privacy};
+use super::remembered::Remembered;
+use crate::backend::{Backend, Local, Name, Privacy};
 use crate::daemon::place::boot_id;
 use crate::daemon::shelf::Recent;
+use crate::id::Oid;
 use crate::index::Index;
-use crate::store::Store;
+use crate::store::{Store, freshen_recipe};
+use crate::sync::FRESH;
 
 /// Stores that are kept open; each has an index of its own.
 const OPEN: usize = 16;
@@ -75,6 +78,16 @@ pub struct Repo {
 }
 
 impl Repo {
+    /// Makes a file's recipe young again if it is not: a push relies on it, and a gc would forget it where no ref names
+    /// it yet. One that can't be written stays as it is.
+    pub fn freshen(&self, oid: &Oid) {
+        let name = Name::Recipe(*oid);
+        let written = self.store.backend().modified(name).ok().flatten();
+        if written.is_some_and(|written| written.elapsed().is_ok_and(|age| age > FRESH)) {
+            let _ = freshen_recipe(self.store.backend(), name, *oid);
+        }
+    }
+
     /// A single repository, wherever it lies, with an index that lives as long as it is open.
     pub fn alone(git_dir: PathBuf) -> Repo {
         let store = Store::with(beside(&git_dir), Index::in_memory(), Box::<Recent>::default());
@@ -114,7 +127,7 @@ impl Repos {
     pub fn find(&self, name: &RepoName) -> Option<Arc<Repo>> {
         let git_dir = self.git_dir(name);
         let backend = match (&git_dir, &self.stores) {
-            (_, Some(stores)) => stores(name),
+            (_, Some(stores)) => Remembered::over(stores(name)),
             (Some(git_dir), None) => beside(git_dir),
             (None, None) => return None,
         };

@@ -36,7 +36,10 @@ impl Asked {
         }
         let repo = self.open().await?;
         match verb {
-            Verb::Has => self.has(repo).await,
+            Verb::Has => {
+                let pushes = self.proves(Purpose::Push, "", 0) || self.may >= Some(May::Write);
+                self.has(repo, pushes).await
+            }
             Verb::Lacking => self.lacking(repo).await,
             Verb::Records => self.records(repo).await,
             Verb::Give => self.give(repo).await,
@@ -52,9 +55,15 @@ impl Asked {
         body.ok_or_else(|| Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "the list is too long"))
     }
 
-    async fn has(mut self, repo: Arc<Repo>) -> Result<Reply, Refusal> {
+    async fn has(mut self, repo: Arc<Repo>, pushes: bool) -> Result<Reply, Refusal> {
         let oids = peer::ids(&self.list().await?, Oid::from_bytes).map_err(|error| malformed(&error))?;
-        let has = run(move || peer::has(&repo.store, &oids)).await?;
+        let has = run(move || {
+            let has = peer::has(&repo.store, &oids)?;
+            let held = oids.iter().zip(&has).filter(|(_, has)| pushes && **has);
+            held.for_each(|(oid, _)| repo.freshen(oid));
+            Ok::<_, StoreError>(has)
+        });
+        let has = has.await?;
         Ok(bytes(has.map_err(Refusal::internal)?.into_iter().map(u8::from).collect()))
     }
 
@@ -160,6 +169,7 @@ fn malformed(error: &FrameError) -> Refusal {
 fn refused(error: &HostError) -> Refusal {
     match error {
         HostError::Store(StoreError::Io(error)) => full(error),
+        HostError::Hole { .. } => Refusal::new(StatusCode::CONFLICT, error.to_string()),
         HostError::Frame(FrameError::Io(error)) => Refusal::bad(format!("the upload broke off: {error}")),
         error if error.is_the_clients() => Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()),
         error => Refusal::internal(error),
