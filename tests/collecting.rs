@@ -27,7 +27,7 @@ use crate::support::turns::{Disk, Part as Play, Seat, play};
 const NOW: u64 = 10_000_000;
 /// Files that nobody reaches are forgotten from this age on, in seconds: no push here takes as long.
 const FORGET: u64 = 500_000;
-const ORDERS: u64 = 10_000;
+const ORDERS: u64 = 4_000;
 
 /// Objects: name, the base that it is a patch of, depth.
 type Made = (&'static str, Option<&'static str>, u8);
