@@ -8,10 +8,11 @@ use serde::Deserialize;
 
 use super::MAX_IDS;
 use super::frame::{Frame, FrameError, FrameReader, Want, write_end, write_frame, write_ids};
+use super::host::HostError;
 use super::intake::Intake;
 use super::line::{Line, LineError};
 use super::plan::{Plan, requests};
-use crate::codec;
+use super::proof::{Kept, proven};
 use crate::id::{ObjectId, Oid};
 use crate::index::Found;
 use crate::pack::{self, Record};
@@ -31,6 +32,9 @@ const UNSETTLED: u16 = 409;
 /// That of one that lacks the base of what it was given.
 const NO_BASE: u16 = 422;
 const MAX_ANSWER_BYTES: u64 = 1 << 20;
+/// Records that a hub may name for each object that it is asked for, and for all: a chain with all its bases is shorter.
+const MAX_RECORDS_EACH: usize = 1024;
+const MAX_RECORDS: usize = 1 << 22;
 
 /// Why a push or fetch failed.
 #[derive(Debug, thiserror::Error)]
@@ -132,11 +136,13 @@ fn records(line: &Line, objects: &[ObjectId], progress: &Progress<'_>) -> Result
     for objects in objects.chunks(MAX_IDS) {
         let body = write_ids(objects.iter().map(ObjectId::as_bytes));
         let mut reader = FrameReader::new(line.post("records", &body, progress)?);
+        let most = records.len() + objects.len().saturating_mul(MAX_RECORDS_EACH).min(MAX_RECORDS);
         while let Some(frame) = frame(line, &mut reader)? {
-            if let Frame::Bare(record) = frame
-                && seen.insert(record.object)
-            {
-                records.push(record);
+            match frame {
+                Frame::Bare(record) if records.len() < most && seen.insert(record.object) => {
+                    records.push(record)
+                }
+                _ => return Err(unasked(line)),
             }
         }
     }
@@ -153,20 +159,35 @@ fn receive(
     progress: &Progress<'_>,
 ) -> Result<(), PeerError> {
     for wants in wants.chunks(MAX_IDS) {
-        let asked: HashSet<_> = wants.iter().map(|want| want.object).collect();
+        let mut asked: HashSet<_> = wants.iter().map(|want| want.object).collect();
         let mut body = Vec::with_capacity(wants.len() * Want::BYTES);
         wants.iter().for_each(|want| want.write(&mut body));
         let mut reader = FrameReader::new(line.post("give", &body, progress)?);
-        let mut intake = Intake::into(store);
+        let (mut intake, mut kept) = (Intake::into(store), Kept::default());
+        // What is in the pack that is being written, and not in memory.
+        let mut out_of_reach = HashSet::new();
         let taken = loop {
             match frame(line, &mut reader) {
-                Ok(Some(Frame::Object(record, payload))) if asked.contains(&record.object) => {
+                Ok(Some(Frame::Object(record, payload))) if asked.remove(&record.object) => {
                     moved.bytes += payload.len() as u64 + 1 + Record::BYTES as u64;
                     moved.objects += 1;
-                    intake.add(record, &payload, |store| decoded(store, line, &record, &payload))?;
+                    if record.bases.iter().any(|base| out_of_reach.contains(base)) {
+                        intake.finish()?;
+                        out_of_reach.clear();
+                    }
+                    match proven(store, &kept, &record, &payload) {
+                        Ok(bytes) => {
+                            intake.add(record, &payload, |_| Ok::<_, PeerError>(bytes.clone()))?;
+                            if !kept.keep(record.object, bytes) {
+                                out_of_reach.insert(record.object);
+                            }
+                        }
+                        Err(HostError::Store(error)) => break Err(error.into()),
+                        Err(error) => break Err(lied(line, &error.to_string())),
+                    }
                     progress(0)?;
                 }
-                Ok(Some(Frame::Unmade(object))) => drop(unmade.insert(object)),
+                Ok(Some(Frame::Unmade(object))) if asked.remove(&object) => drop(unmade.insert(object)),
                 Ok(Some(_)) => break Err(unasked(line)),
                 Ok(None) => break Ok(()),
                 Err(error) => break Err(error),
@@ -184,19 +205,11 @@ fn frame<R: Read>(line: &Line, reader: &mut FrameReader<R>) -> Result<Option<Fra
 }
 
 fn unasked(line: &Line) -> PeerError {
-    let error = FrameError::Malformed("an object that was not asked for".into());
-    PeerError::Answer { hub: line.name().to_owned(), error }
+    lied(line, "an object that was not asked for")
 }
 
-/// The bytes of an object whose bases are here.
-fn decoded(store: &Store, line: &Line, record: &Record, payload: &[u8]) -> Result<Vec<u8>, PeerError> {
-    let bases: Vec<_> = record.bases.iter().map(|base| store.get_base(base)).collect::<Result<_, _>>()?;
-    let bases: Vec<&[u8]> = bases.iter().map(|base| &***base).collect();
-    let bytes = codec::decode(record.codec, payload, &bases, record.logical_len as usize).ok();
-    bytes.filter(|bytes| ObjectId::of(bytes) == record.object).ok_or_else(|| {
-        let error = FrameError::Malformed(format!("object {} is not what its id says", record.object));
-        PeerError::Answer { hub: line.name().to_owned(), error }
-    })
+fn lied(line: &Line, what: &str) -> PeerError {
+    PeerError::Answer { hub: line.name().to_owned(), error: FrameError::Malformed(what.into()) }
 }
 
 /// Makes a file that the store has exist at the hub.
@@ -247,8 +260,8 @@ fn send(
                 .expect("because memory takes all");
         }
         write_end(&mut body).expect("because memory takes all");
-        let mut answer = line.post("take", &body, progress)?;
-        let drained = io::copy(&mut answer, &mut io::sink());
+        let answer = line.post("take", &body, progress)?;
+        let drained = io::copy(&mut answer.take(MAX_ANSWER_BYTES), &mut io::sink());
         drained.map_err(|error| PeerError::Answer { hub: line.name().to_owned(), error: error.into() })?;
         moved.bytes += body.len() as u64;
         moved.objects += found.len() as u64;

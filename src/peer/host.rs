@@ -5,9 +5,9 @@
 use std::collections::{HashMap, HashSet};
 use std::io::{self, Read, Write};
 
-use super::KEPT_BYTES;
 use super::frame::{Frame, FrameError, FrameReader, Want, write_end, write_frame, write_unmade};
 use super::intake::Intake;
+use super::proof::{Kept, is_here, proven};
 use crate::chain::Chain;
 use crate::codec::{self, Effort};
 use crate::id::{ObjectId, Oid};
@@ -27,6 +27,8 @@ pub enum HostError {
     Frame(#[from] FrameError),
     #[error("send: {0}")]
     Send(io::Error),
+    #[error("file {oid}: {size} bytes are more than this hub takes")]
+    TooLarge { oid: Oid, size: u64 },
     /// One word for what is not there and what may not be known.
     #[error("object {object} needs object {base}, which this repository does not have")]
     NoBase { object: ObjectId, base: ObjectId },
@@ -45,7 +47,7 @@ impl HostError {
     pub fn is_the_clients(&self) -> bool {
         match self {
             HostError::Frame(_) | HostError::NoBase { .. } | HostError::WrongObject { .. } => true,
-            HostError::Hole { .. } | HostError::Recipe { .. } => true,
+            HostError::Hole { .. } | HostError::Recipe { .. } | HostError::TooLarge { .. } => true,
             HostError::Rebuild { error, .. } => {
                 matches!(**error, ReconstructError::Hash(_) | ReconstructError::Length { .. })
             }
@@ -123,7 +125,7 @@ pub fn take(store: &Store, from: impl Read, progress: &Progress<'_>) -> Result<u
         let Frame::Object(record, payload) = frame else {
             return Err(FrameError::Malformed("a record without its payload".into()).into());
         };
-        if kept.seen.contains(&record.object) || store.holds_whole(&record.object) {
+        if kept.has_seen(&record.object) || store.holds_whole(&record.object) {
             continue;
         }
         let bytes = proven(store, &kept, &record, &payload)?;
@@ -136,66 +138,23 @@ pub fn take(store: &Store, from: impl Read, progress: &Progress<'_>) -> Result<u
     Ok(stored)
 }
 
-/// What came in one stream.
-#[derive(Default)]
-struct Kept {
-    seen: HashSet<ObjectId>,
-    bytes: HashMap<ObjectId, Vec<u8>>,
-    total: u64,
-}
-
-impl Kept {
-    fn keep(&mut self, object: ObjectId, bytes: Vec<u8>) {
-        self.seen.insert(object);
-        self.total += bytes.len() as u64;
-        if self.total <= KEPT_BYTES {
-            self.bytes.insert(object, bytes);
-        }
-    }
-}
-
-/// The bytes of an object, which hash to its id.
-fn proven(store: &Store, kept: &Kept, record: &Record, payload: &[u8]) -> Result<Vec<u8>, HostError> {
-    let object = record.object;
-    let mut held = Vec::new();
-    for base in record.bases.iter() {
-        if !kept.bytes.contains_key(base) {
-            if !holds(store, base)? {
-                return Err(HostError::NoBase { object, base: *base });
-            }
-            held.push((*base, store.get_base(base)?));
-        }
-    }
-    let bytes_of = |base: &ObjectId| match kept.bytes.get(base) {
-        Some(bytes) => bytes.as_slice(),
-        None => held.iter().find(|(id, _)| id == base).map_or(&[][..], |(_, bytes)| bytes),
-    };
-    let bases: Vec<&[u8]> = record.bases.iter().map(bytes_of).collect();
-    let wrong = |why: String| HostError::WrongObject { object, why };
-    let bytes = codec::decode(record.codec, payload, &bases, record.logical_len as usize)
-        .map_err(|error| wrong(format!(": {error}")))?;
-    match ObjectId::of(&bytes) == object {
-        true => Ok(bytes),
-        false => Err(wrong(String::new())),
-    }
-}
-
-/// Whether an object can be relied on, which may have come by another server of the hub.
-fn holds(store: &Store, object: &ObjectId) -> Result<bool, StoreError> {
-    if store.holds_whole(object) {
-        return Ok(true);
-    }
-    store.refresh()?;
-    Ok(store.holds_whole(object))
-}
-
-/// Makes a file exist, after it was rebuilt and hashed.
-pub fn accept(store: &Store, oid: Oid, recipe: &[u8], progress: &Progress<'_>) -> Result<(), HostError> {
+/// Makes a file of at most `most` bytes exist, after it was rebuilt and hashed.
+pub fn accept(
+    store: &Store,
+    oid: Oid,
+    recipe: &[u8],
+    most: u64,
+    progress: &Progress<'_>,
+) -> Result<(), HostError> {
     let wrong = |error| HostError::Recipe { oid, error };
     let recipe = Recipe::decode(recipe, oid).map_err(wrong)?;
+    // A short recipe can name one object a million times, and would be rebuilt for hours.
+    if recipe.size > most {
+        return Err(HostError::TooLarge { oid, size: recipe.size });
+    }
     store::check_config(store.backend())?;
     for part in &recipe.parts {
-        if !holds(store, &part.object)? {
+        if !is_here(store, &part.object)? {
             return Err(HostError::Hole { oid, object: part.object });
         }
     }

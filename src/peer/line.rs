@@ -188,7 +188,10 @@ impl Line {
         let mut text = Vec::new();
         let _ = answer.into_body().into_reader().take(MAX_ERROR_BYTES).read_to_end(&mut text);
         let words = serde_json::from_slice::<Words>(&text).map(|words| words.message);
-        let words = words.unwrap_or_else(|_| "it gave no reason".into());
+        let words = words.unwrap_or_else(|_| match status {
+            300..400 => "it points to another address, which is not followed".into(),
+            _ => "it gave no reason".into(),
+        });
         let message = words.chars().filter(|sign| !sign.is_control()).take(500).collect();
         LineError::Status { hub: self.name.clone(), status, message }
     }

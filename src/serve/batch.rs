@@ -170,7 +170,10 @@ impl Asked {
                     refuse(StatusCode::INSUFFICIENT_STORAGE, &message)
                 }
                 Known::Missing => (Some(self.upload_actions(oid, object.size, transfer)), None),
-                Known::Unreadable(why) => refuse(StatusCode::INTERNAL_SERVER_ERROR, &why),
+                Known::Unreadable(why) => {
+                    let refusal = self.hub.told(Refusal::internal(format!("file {oid}: {why}")));
+                    refuse(refusal.status, &refusal.message)
+                }
             },
             _ => refuse(StatusCode::UNPROCESSABLE_ENTITY, "an oid has 64 lower-case hexadecimal digits"),
         };

@@ -21,11 +21,13 @@ const REALM: &str = r#"Basic realm="git-sparse hub", charset="UTF-8""#;
 pub struct Refusal {
     pub status: StatusCode,
     pub message: String,
+    /// What went wrong here, for the log alone: it may tell of other things.
+    pub cause: Option<String>,
 }
 
 impl Refusal {
     pub fn new(status: StatusCode, message: impl Into<String>) -> Refusal {
-        Refusal { status, message: message.into() }
+        Refusal { status, message: message.into(), cause: None }
     }
 
     /// The same words for what is not there and what may not be known.
@@ -44,9 +46,10 @@ impl Refusal {
         Refusal::new(StatusCode::BAD_REQUEST, message)
     }
 
-    /// Something here went wrong. What it was stands in the log, since it may tell of other things.
+    /// Something here went wrong. What it was stands in the log.
     pub fn internal(error: impl std::fmt::Display) -> Refusal {
-        Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
+        let words = "something went wrong at the hub; its log says what";
+        Refusal { cause: Some(error.to_string()), ..Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, words) }
     }
 
     pub fn reply(&self) -> Reply {

@@ -147,8 +147,9 @@ impl Hub {
             }
             Some(Route::Of(repo, endpoint)) => {
                 let (head, body) = request.into_parts();
+                let hub = self.clone();
                 let asked = Asked { hub: self, repo, caller, may, head, from, body: Some(body) };
-                asked.answer(endpoint).await.unwrap_or_else(|refusal| refusal.reply())
+                asked.answer(endpoint).await.unwrap_or_else(|refusal| hub.told(refusal).reply())
             }
         };
         (reply, who)
@@ -168,6 +169,18 @@ impl Hub {
     /// A line for whoever runs the server.
     pub fn tell(&self, line: &str) {
         (self.log)(line);
+    }
+
+    /// Writes into the log what a client does not hear. One over ssh has no log, and a client who is at home here.
+    pub fn told(&self, refusal: Refusal) -> Refusal {
+        match refusal.cause {
+            Some(cause) if self.only.is_some() => Refusal::new(refusal.status, cause),
+            Some(cause) => {
+                self.tell(&format!("{}: {cause}", refusal.status.as_u16()));
+                Refusal::new(refusal.status, refusal.message)
+            }
+            None => refusal,
+        }
     }
 
     /// Waits until a thread may read or write a store.

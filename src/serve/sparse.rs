@@ -105,8 +105,11 @@ impl Asked {
     async fn take(mut self, repo: Arc<Repo>) -> Result<Reply, Refusal> {
         let body = BodyReader::new(self.take_body()?, MAX_TAKEN_BYTES);
         let hub = self.hub.clone();
+        // All of it before a turn is taken: a few slow clients must not hold up all the others.
+        let received = run(move || hub.receive_all(body)).await??;
+        let hub = self.hub.clone();
         let _turn = hub.worker().await;
-        let stored = run(move || peer::take(&repo.store, body, &|_| Ok(()))).await?;
+        let stored = run(move || peer::take(&repo.store, received.read()?, &|_| Ok(()))).await?;
         let stored = stored.map_err(|error| refused(&error))?;
         self.hub.metrics.received_bytes.fetch_add(stored, Ordering::Relaxed);
         Ok(json(StatusCode::OK, &serde_json::json!({ "stored": stored })))
@@ -122,7 +125,7 @@ impl Asked {
         let hub = self.hub.clone();
         let mut job = tokio::task::spawn_blocking(move || {
             let _turn = tokio::runtime::Handle::current().block_on(hub.worker());
-            peer::accept(&repo.store, oid, &recipe, &|_| Ok(()))
+            peer::accept(&repo.store, oid, &recipe, hub.limits.file_bytes, &|_| Ok(()))
         });
         let (pieces, sent) = pipe();
         let hub = self.hub.clone();
@@ -139,7 +142,7 @@ impl Asked {
                 Ok(Ok(())) => serde_json::json!({ "accepted": true }),
                 Ok(Err(error)) => {
                     hub.tell(&format!("file {oid}: not accepted: {error}"));
-                    let refusal = refused(&error);
+                    let refusal = hub.told(refused(&error));
                     serde_json::json!({ "status": refusal.status.as_u16(), "message": refusal.message })
                 }
                 Err(panic) => serde_json::json!({ "status": 500, "message": panic.to_string() }),

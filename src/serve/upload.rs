@@ -1,7 +1,7 @@
 //! Transfer `basic`, up: a whole file, hashed while it comes, then stored and proven before anyone hears that it is.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Read, Write};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufReader, Read, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,12 +23,18 @@ use crate::codec::Effort;
 use crate::format::OpenFile;
 use crate::id::Oid;
 use crate::ingest::ingest;
-use crate::store;
+use crate::store::{self, StoreError};
 
 const COPY_BYTES: usize = 256 << 10;
 
 /// A file that is being received; gone when it is dropped.
-struct Received(PathBuf);
+pub(super) struct Received(PathBuf);
+
+impl Received {
+    pub(super) fn read(&self) -> Result<BufReader<File>, StoreError> {
+        Ok(BufReader::new(File::open(&self.0)?))
+    }
+}
 
 impl Drop for Received {
     fn drop(&mut self) {
@@ -103,28 +109,9 @@ impl Asked {
 
 impl Hub {
     /// Writes the body to a file, which has then the right hash.
-    fn receive(&self, mut body: BodyReader, oid: Oid, size: u64) -> Result<Received, Refusal> {
-        static NUMBER: AtomicU64 = AtomicU64::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let received = Received(self.uploads.join(format!("{number}-{oid}")));
-        let file = OpenOptions::new().write(true).create_new(true).open(&received.0);
-        let mut file = file.map_err(|error| full(&error))?;
+    fn receive(&self, body: BodyReader, oid: Oid, size: u64) -> Result<Received, Refusal> {
         let mut hasher = Sha256::new();
-        let mut buffer = vec![0; COPY_BYTES];
-        let mut total = 0;
-        loop {
-            let count = match body.read(&mut buffer) {
-                Ok(0) => break,
-                Ok(count) => count,
-                Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
-                    return Err(Refusal::bad(format!("expected {size} bytes, and more came")));
-                }
-                Err(error) => return Err(Refusal::bad(format!("the upload broke off: {error}"))),
-            };
-            hasher.update(&buffer[..count]);
-            file.write_all(&buffer[..count]).map_err(|error| full(&error))?;
-            total += count as u64;
-        }
+        let (received, total) = self.spool(body, |piece| hasher.update(piece))?;
         self.metrics.received_bytes.fetch_add(total, Ordering::Relaxed);
         let found = Oid::from_bytes(hasher.finalize().into());
         // Never 422 nor 401: one makes a push succeed without the file, the other makes clients try for ever.
@@ -133,6 +120,34 @@ impl Hub {
             false => {
                 Err(Refusal::bad(format!("expected {size} bytes of {oid}, received {total} of {found}")))
             }
+        }
+    }
+
+    /// Writes a body to a file, whatever it is.
+    pub(super) fn receive_all(&self, body: BodyReader) -> Result<Received, Refusal> {
+        self.spool(body, |_| {}).map(|(received, _)| received)
+    }
+
+    fn spool(&self, mut body: BodyReader, mut watch: impl FnMut(&[u8])) -> Result<(Received, u64), Refusal> {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let received = Received(self.uploads.join(number.to_string()));
+        let file = OpenOptions::new().write(true).create_new(true).open(&received.0);
+        let mut file = file.map_err(|error| full(&error))?;
+        let mut buffer = vec![0; COPY_BYTES];
+        let mut total = 0;
+        loop {
+            let count = match body.read(&mut buffer) {
+                Ok(0) => return Ok((received, total)),
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
+                    return Err(Refusal::bad("more bytes came than were announced, or are taken at once"));
+                }
+                Err(error) => return Err(Refusal::bad(format!("the upload broke off: {error}"))),
+            };
+            watch(&buffer[..count]);
+            file.write_all(&buffer[..count]).map_err(|error| full(&error))?;
+            total += count as u64;
         }
     }
 
