@@ -168,12 +168,12 @@ pub struct Gate {
     path: PathBuf,
     /// For whoever has no token, beside what the file says.
     anonymous: Option<May>,
-    read: Mutex<(Option<SystemTime>, Arc<Access>)>,
+    read: Mutex<(Option<Stamp>, Arc<Access>)>,
 }
 
 impl Gate {
     pub fn new(path: &Path, anonymous: Option<May>) -> Result<Gate, AccessError> {
-        let read = (modified(path), Arc::new(Access::read(path)?));
+        let read = (stamp(path), Arc::new(Access::read(path)?));
         Ok(Gate { path: path.to_owned(), anonymous, read: Mutex::new(read) })
     }
 
@@ -202,18 +202,22 @@ impl Gate {
     /// A file that can't be read any more changes nothing, so that a slip of an editor locks nobody out or in.
     fn current(&self) -> Arc<Access> {
         let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
-        let modified = modified(&self.path);
-        if modified != read.0
+        let stamp = stamp(&self.path);
+        if stamp != read.0
             && let Ok(access) = Access::read(&self.path)
         {
-            *read = (modified, Arc::new(access));
+            *read = (stamp, Arc::new(access));
         }
         read.1.clone()
     }
 }
 
-fn modified(path: &Path) -> Option<SystemTime> {
-    fs::metadata(path).and_then(|found| found.modified()).ok()
+/// What tells one state of the file from another. A clock alone would not tell two changes within one of its ticks.
+type Stamp = (SystemTime, u64, u64);
+
+fn stamp(path: &Path) -> Option<Stamp> {
+    let found = fs::metadata(path).ok()?;
+    Some((found.modified().ok()?, std::os::unix::fs::MetadataExt::ino(&found), found.len()))
 }
 
 #[cfg(test)]
