@@ -233,10 +233,17 @@ impl SshUrl {
                     (authority, path.strip_prefix("~/").unwrap_or(path).to_owned())
                 }
             };
-        let (host, port) = match authority.rsplit_once(':') {
-            Some((host, port)) if url.contains("://") => (host, Some(port.parse().ok()?)),
-            _ => (authority, None),
+        let is_url = url.contains("://");
+        // git decodes a URL, and only that.
+        let decoded = percent_encoding::percent_decode_str(&path).decode_utf8().ok();
+        let path = if is_url { decoded?.into_owned() } else { path };
+        let (host, port) = match authority.rsplit_once(':').filter(|_| is_url && !authority.ends_with(']')) {
+            Some((host, port)) => (host, Some(port.parse().ok()?)),
+            None => (authority, None),
         };
+        // An address of IPv6 has brackets in a URL, and none for ssh.
+        let bare = is_url.then(|| Some(host.strip_suffix(']')?.replacen('[', "", 1))).flatten();
+        let host = bare.as_deref().unwrap_or(host);
         // ssh would take a dash for an option (CVE-2017-1000117).
         let is_host = |host: &str| !host.is_empty() && !host.starts_with('-');
         let name = host.rsplit('@').next().unwrap_or_default();
@@ -262,6 +269,10 @@ mod tests {
         assert_eq!(SshUrl::parse("ssh://me@host:22/srv/a.git"), url("me@host", Some(22), "/srv/a.git"));
         assert_eq!(SshUrl::parse("ssh://host/~/a.git"), url("host", None, "a.git"));
         assert_eq!(SshUrl::parse("me@host:a.git"), url("me@host", None, "a.git"));
+        assert_eq!(SshUrl::parse("ssh://host/a%20b%25.git"), url("host", None, "/a b%.git"));
+        assert_eq!(SshUrl::parse("host:a%20b.git"), url("host", None, "a%20b.git"));
+        assert_eq!(SshUrl::parse("ssh://me@[::1]:22/a"), url("me@::1", Some(22), "/a"));
+        assert_eq!(SshUrl::parse("ssh://[::1]/a"), url("::1", None, "/a"));
         assert_eq!(SshUrl::parse("host:/srv/a:b.git"), url("host", None, "/srv/a:b.git"));
         for bad in [
             "/srv/a.git",

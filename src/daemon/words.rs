@@ -112,6 +112,11 @@ pub fn peer(error: &PeerError) -> Failure {
 pub fn line(error: &LineError) -> Failure {
     let message = error.to_string();
     match error {
+        LineError::Unreachable { why, .. } if why.contains("certificate") => {
+            Failure::new(Kind::Remote, message).fix(
+                "if you know that hub, trust whoever signed its certificate: git config http.sslCAInfo FILE",
+            )
+        }
         LineError::Unreachable { .. } => Failure::new(Kind::Remote, message)
             .fix("check the network and git remote -v; what came is kept, and only the rest is moved"),
         LineError::Status { status, .. } => of_status(*status, message),

@@ -6,6 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use ureq::config::Config;
@@ -17,6 +19,9 @@ use ureq::unversioned::transport::{
 
 /// Most of what ssh says that is told to the user.
 const MAX_WORDS: u64 = 2000;
+/// For ssh to end by itself when its connection is over.
+const FAREWELL: Duration = Duration::from_secs(2);
+const NAP: Duration = Duration::from_millis(10);
 
 /// A repository on another machine, and how this user gets there.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -55,7 +60,8 @@ impl SshPlace {
         }
         command.stdin(input).stdout(output).stderr(Stdio::piped());
         let child = command.spawn()?;
-        Ok(Ssh { child, socket: ours, buffers: LazyBuffers::new(128 << 10, 128 << 10) })
+        let buffers = LazyBuffers::new(128 << 10, 128 << 10);
+        Ok(Ssh { child, socket: ours, buffers, was_heard: false })
     }
 }
 
@@ -93,19 +99,29 @@ pub struct Ssh {
     child: Child,
     socket: UnixStream,
     buffers: LazyBuffers,
+    /// Whether the other side ever said anything.
+    was_heard: bool,
 }
 
 impl Ssh {
     /// What ssh, or the program behind it, had to say before it went.
     fn last_words(&mut self) -> io::Error {
-        let _ = self.child.kill();
-        let mut words = String::new();
-        if let Some(stderr) = self.child.stderr.take() {
-            let _ = stderr.take(MAX_WORDS).read_to_string(&mut words);
+        let end = Instant::now() + FAREWELL;
+        while Instant::now() < end && matches!(self.child.try_wait(), Ok(None)) {
+            thread::sleep(NAP);
         }
-        let words = words.trim();
-        let words = if words.is_empty() { "ssh ended the connection" } else { words };
-        io::Error::new(io::ErrorKind::ConnectionAborted, words.to_owned())
+        let _ = self.child.kill();
+        let mut words = Vec::new();
+        if let Some(stderr) = self.child.stderr.take() {
+            // A connection that ssh shares with others may go on in the background, with our stderr.
+            let _ = rustix::fs::fcntl_setfl(&stderr, rustix::fs::OFlags::NONBLOCK);
+            let _ = stderr.take(MAX_WORDS).read_to_end(&mut words);
+        }
+        let words = String::from_utf8_lossy(&words);
+        let words = if words.trim().is_empty() { "ssh ended the connection" } else { words.trim() };
+        // One that never began will not begin when it is tried again: a wrong name, key, or path.
+        let kind = if self.was_heard { io::ErrorKind::ConnectionAborted } else { io::ErrorKind::Other };
+        io::Error::new(kind, words.to_owned())
     }
 }
 
@@ -128,11 +144,12 @@ impl Transport for Ssh {
         let count =
             self.socket.read(self.buffers.input_append_buf()).map_err(|error| match error.kind() {
                 io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => ureq::Error::Timeout(timeout.reason),
-                _ => ureq::Error::Io(error),
+                _ => self.last_words().into(),
             })?;
         if count == 0 {
             return Err(self.last_words().into());
         }
+        self.was_heard = true;
         self.buffers.input_appended(count);
         Ok(true)
     }
