@@ -69,6 +69,9 @@ pub struct Serve {
     /// Largest file that is taken, in GiB
     #[arg(long, value_name = "GIB", default_value_t = Limits::default().file_bytes >> 30)]
     file_size: u64,
+    /// How long links are good
+    #[arg(long, value_name = "SECONDS", hide = true, default_value_t = Limits::default().link_life.as_secs())]
+    link_life: u64,
     /// Serve the one repository at PATH over standard input and output (what ssh starts)
     #[arg(long, value_name = "PATH", conflicts_with_all = ["listen", "access", "anonymous", "tls_cert"])]
     stdio: Option<PathBuf>,
@@ -151,6 +154,7 @@ impl Serve {
                 connections: self.connections,
                 rate: self.rate,
                 file_bytes: self.file_size.saturating_mul(1 << 30),
+                link_life: Duration::from_secs(self.link_life),
                 ..Limits::default()
             },
         })
