@@ -41,3 +41,5 @@ mod delta;
 mod dataset;
 
 mod migrate;
+
+mod hub;

@@ -16,6 +16,7 @@ use xtask::home::said;
 use crate::support::home::{Home, Mode};
 use crate::support::random::Random;
 use crate::support::repo::{Repo, text, tree_of};
+use crate::support::tmpfs::Tmpfs;
 
 /// Two small models: a push of them takes some tenths of a second.
 const MODELS: [(&str, &str); 2] = [("a", "tiny-base"), ("b", "tiny-sft")];
@@ -370,33 +371,6 @@ fn fails_with(home: &Home, repo: &Repo<'_>, directory: &Path) -> String {
     let output = home.output(command);
     assert!(!output.status.success(), "a push without a store succeeded");
     said(&output)
-}
-
-/// A tmpfs that is unmounted when the test ends.
-struct Tmpfs(PathBuf);
-
-impl Tmpfs {
-    /// `None`, said aloud, where the test may not mount.
-    fn mount(at: PathBuf, options: &str) -> Option<Tmpfs> {
-        fs::create_dir_all(&at).expect("a directory");
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs", text(&at)]).output();
-        if mounted.is_ok_and(|output| output.status.success()) {
-            return Some(Tmpfs(at));
-        }
-        eprintln!("SKIPPED: a full or read-only disk: mounting a tmpfs needs root");
-        None
-    }
-
-    fn remount(&self, options: &str) {
-        let done = Command::new("mount").args(["-o", &format!("remount,{options}"), text(&self.0)]).status();
-        assert!(done.is_ok_and(|status| status.success()), "remount {options}");
-    }
-}
-
-impl Drop for Tmpfs {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").args(["-l", text(&self.0)]).status();
-    }
 }
 
 /// On a full disk a push fails by name, what was pushed before comes back, and with room it goes on.

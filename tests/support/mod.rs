@@ -17,3 +17,11 @@ pub mod s3;
 pub mod samples;
 
 pub mod turns;
+
+pub mod server;
+
+pub mod proxy;
+
+pub mod web;
+
+pub mod tmpfs;

@@ -64,13 +64,27 @@ pub fn run() -> Result<(), Failure> {
 
 /// Installs what the power-cut tests need, where that is to be had; those tests say it if it is not.
 pub fn for_power_cuts() {
-    if root() != Root::Already || on_path("apt-get").is_none() || on_path("mkfs.xfs").is_some() {
+    if on_path("mkfs.xfs").is_none() {
+        try_package("xfsprogs");
+    }
+}
+
+/// The same for stores over ssh.
+pub fn for_ssh() {
+    if !Path::new("/usr/sbin/sshd").exists() {
+        try_package("openssh-server");
+    }
+}
+
+/// Installs a package that tests can do without.
+fn try_package(package: &'static str) {
+    if root() != Root::Already || on_path("apt-get").is_none() {
         return;
     }
-    for command in [&["apt-get", "update", "-q"][..], &["apt-get", "install", "-q", "-y", "xfsprogs"]] {
-        eprintln!("mkfs.xfs is missing: running `{}`", command.join(" "));
+    for command in [&["apt-get", "update", "-q"][..], &["apt-get", "install", "-q", "-y", package]] {
+        eprintln!("{package} is missing: running `{}`", command.join(" "));
         if let Err(failure) = install(command) {
-            return eprintln!("SKIPPED: xfsprogs can't be installed: {failure}");
+            return eprintln!("SKIPPED: {package} can't be installed: {failure}");
         }
     }
 }

@@ -32,6 +32,7 @@ impl std::ops::AddAssign for Count {
 pub fn run(long: bool, filter: Option<&str>) -> Result<bool, Failure> {
     prerequisites::run()?;
     prerequisites::for_power_cuts();
+    prerequisites::for_ssh();
     let mut count = Count::default();
     if filter.is_none() {
         count += format_check();

@@ -1,0 +1,21 @@
+//! The hub, `git sparse serve`, with real git, git-lfs and curl: what goes in comes out, and what must not, does not.
+
+mod access;
+
+mod basic;
+
+mod faults;
+
+mod frames;
+
+mod hostile;
+
+mod limits;
+
+mod locks;
+
+mod ssh;
+
+mod tls;
+
+mod transfer;
