@@ -34,7 +34,7 @@ impl Asked {
     pub(super) async fn download(self, oid: Oid) -> Result<Reply, Refusal> {
         let size_in_link = self.query("size").and_then(|size| size.parse().ok()).unwrap_or(0);
         if !self.proves(Purpose::Get, &oid.to_string(), size_in_link) {
-            self.need(May::Read)?;
+            self.need_without_link(May::Read)?;
         }
         let repo = self.open().await?;
         let size = run({

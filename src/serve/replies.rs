@@ -42,6 +42,10 @@ impl Refusal {
         )
     }
 
+    pub fn bad_link() -> Refusal {
+        Refusal::new(StatusCode::FORBIDDEN, "this link is not good, or not any more; try again")
+    }
+
     pub fn bad(message: impl Into<String>) -> Refusal {
         Refusal::new(StatusCode::BAD_REQUEST, message)
     }

@@ -217,6 +217,15 @@ impl Asked {
         }
     }
 
+    /// The same for who may have come by a link, which is not good. Clients ask for a new one where they hear 403, and
+    /// for a password where they hear 401.
+    pub fn need_without_link(&self, may: May) -> Result<(), Refusal> {
+        self.need(may).map_err(|refusal| match self.query("sig") {
+            Some(_) => Refusal::bad_link(),
+            None => refusal,
+        })
+    }
+
     /// Whether a link's signature proves it.
     pub fn proves(&self, purpose: Purpose, of: &str, size: u64) -> bool {
         let (Some(until), Some(signature)) = (self.query("until"), self.query("sig")) else { return false };

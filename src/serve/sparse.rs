@@ -32,7 +32,7 @@ impl Asked {
         // Who may push may also ask what is there.
         let is_proven = self.proves(Purpose::Push, "", 0) || !is_write && self.proves(Purpose::Fetch, "", 0);
         if !is_proven {
-            self.need(if is_write { May::Write } else { May::Read })?;
+            self.need_without_link(if is_write { May::Write } else { May::Read })?;
         }
         let repo = self.open().await?;
         match verb {

@@ -55,7 +55,7 @@ impl Asked {
         let size = self.query("size").and_then(|size| size.parse().ok());
         let size: u64 = size.ok_or_else(|| Refusal::bad("the link has no size"))?;
         if !self.proves(Purpose::Put, &oid.to_string(), size) {
-            return Err(Refusal::new(StatusCode::FORBIDDEN, "this link is not good, or not any more"));
+            return Err(Refusal::bad_link());
         }
         let announced = self.header(header::CONTENT_LENGTH).and_then(|len| len.parse::<u64>().ok());
         if announced.is_some_and(|announced| announced != size) {
@@ -89,7 +89,7 @@ impl Asked {
         let file: Uploaded = self.body().await?;
         let oid: Oid = file.oid.parse().map_err(|error| Refusal::bad(format!("{error}")))?;
         if !self.proves(Purpose::Verify, &file.oid, file.size) {
-            self.need(May::Read)?;
+            self.need_without_link(May::Read)?;
         }
         let repo = self.open().await?;
         let found = run(move || repo.store.size(&oid)).await?.map_err(Refusal::internal)?;

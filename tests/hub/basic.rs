@@ -186,14 +186,21 @@ fn links_are_good_for_one_thing() {
     let get = upload(&server, "a", &bytes, None);
     assert_eq!(put(&get), 403, "a link to read");
     // Another server over the same directory, whose links are soon over, and who asks for a token else.
-    let hasty = Server::over(Home::bare(Mode::Daemon), &server.root(), &["--link-life", "1"]);
+    let hasty = Server::over(Home::bare(Mode::Daemon), &server.root(), &["--link-life", "2"]);
     let token = hasty.token("writer", "write", &["*"]);
     let get = batch(&hasty, "a", "download", &bytes, Some(&token)).link("download");
     let next = model_bytes("tiny-sft");
     let put = batch(&hasty, "a", "upload", &next, Some(&token)).link("upload");
-    thread::sleep(Duration::from_millis(2200));
+    thread::sleep(Duration::from_millis(3200));
     assert_eq!(hasty.ask(Asking::put(&put, next)).status, 403, "a link to write that is over");
-    assert_eq!(hasty.ask(Asking::get(&get)).status, 401, "a link to read that is over");
+    assert_eq!(hasty.ask(Asking::get(&get)).status, 403, "a link to read that is over");
+    let sparse = Asking::batch("a", "download", "sparse", &[named(&bytes)]).bearer(&token);
+    let has = hasty.ask(sparse).link("download").replacen("?", "/has?", 1);
+    let ask = || hasty.ask(Asking::post(&has, "")).status;
+    assert_eq!(ask(), 200);
+    assert_eq!(hasty.ask(Asking::post(&has.replacen("/has?", "/take?", 1), [0])).status, 403, "to write");
+    thread::sleep(Duration::from_millis(3200));
+    assert_eq!(ask(), 403, "a link of transfer sparse that is over");
 }
 
 /// Who knows a file's name has not got the file: another repository's files are not given for it.
