@@ -112,8 +112,8 @@ fn what_plain_git_lfs_pushes_everyone_clones() {
     // And the other kind of client pushes on what it got here.
     let again = Repo::clone(&other, &server.repo("model"), "again", &[]);
     again.git(&["lfs", "fetch", "--all"]);
-    again.git(&["remote", "set-url", "origin", &server.repo("again")]);
-    again.git(&["push", "--quiet", "--tags", "origin", "main"]);
+    again.git(&["remote", "add", "again", &server.repo("again")]);
+    again.git(&["push", "--quiet", "--tags", "again", "main"]);
     let clone = Repo::clone(&plain, &server.repo("again"), "another", &[]);
     assert_gives_all(&clone, &revisions);
 }
@@ -193,4 +193,32 @@ fn verbs_work_with_a_hub() {
     assert!(pruned.contains("git-sparse/prune/1"), "{pruned}");
     repo.git(&["sparse", "prune", "--yes"]);
     assert_gives_all(&repo, &revisions);
+}
+
+/// `sparse::origin` means the hub where the remote is one, with the user's own credentials.
+#[test]
+fn a_store_beside_the_remote_may_be_a_hub() {
+    let server = Server::start(&[]);
+    let token = server.token("writer", "write", &["org/*"]);
+    let person = || {
+        let home = Home::new(Mode::Daemon);
+        super::access::keep_token(&home, &server, &token);
+        home
+    };
+    let (home, other) = (person(), person());
+    home.git(&home.path(""), &["init", "--quiet", "work"]);
+    let repo = Repo { home: &home, path: home.path("work") };
+    repo.git(&["remote", "add", "origin", &server.repo("org/model")]);
+    repo.git(&["sparse", "init"]);
+    let first = repo.commit("base", tree_of(&[("model", "tiny-base")]));
+    let second = repo.commit("tuned", tree_of(&[("model", "tiny-sft")]));
+    push_all(&repo);
+    let clone = Repo::clone(&other, &server.repo("org/model"), "clone", &[]);
+    assert_gives_all(&clone, &[first, second]);
+    assert_clean(&server.store("org/model"), "beside the remote");
+    // Who has no token is told that, and not that there is no store.
+    let stranger = Home::new(Mode::Daemon);
+    let told =
+        stranger.git_fails(&stranger.path(""), &["clone", "--quiet", &server.repo("org/model"), "clone"]);
+    assert!(told.contains("could not read Username") || told.contains("Authentication"), "{told}");
 }

@@ -21,6 +21,8 @@ use super::web::{Answer, Asking};
 
 /// Longest wait for a server's first line, on a machine that does much else.
 const START: Duration = Duration::from_secs(60);
+/// Other tests take ports, too.
+const TRIES: usize = 5;
 
 /// A running hub; it is killed when it is dropped.
 pub struct Server {
@@ -51,10 +53,17 @@ impl Server {
         let options: Vec<_> =
             ["--root", text(root)].iter().chain(options).map(|text| (*text).to_owned()).collect();
         let log = Arc::default();
-        // It tells its --url in place of the port that it has.
-        let listen = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port");
-        let (child, url) = spawn(&home, &options, &listen.to_string(), &log);
-        Server { home, url, address: listen, options, child, log }
+        let has_url = options.iter().any(|option| option == "--url");
+        // It tells its --url in place of the port that it has: then one is chosen before.
+        for _ in 0..TRIES {
+            let free = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port");
+            let listen = if has_url { free.to_string() } else { "127.0.0.1:0".into() };
+            let Some((child, url)) = spawn(&home, &options, &listen, &log) else { continue };
+            let told = url.split("//").nth(1).and_then(|address| address.parse().ok());
+            let address = if has_url { free } else { told.expect("an address") };
+            return Server { home, url, address, options, child, log };
+        }
+        panic!("the hub does not start: {}", log.lock().expect("a log"));
     }
 
     /// Ends it as a power cut does.
@@ -66,7 +75,9 @@ impl Server {
     /// Starts it again where it was.
     pub fn restart(&mut self) {
         self.kill();
-        let (child, _) = spawn(&self.home, &self.options, &self.address.to_string(), &self.log);
+        let start = || spawn(&self.home, &self.options, &self.address.to_string(), &self.log);
+        let started = (0..TRIES).find_map(|_| start());
+        let (child, _) = started.unwrap_or_else(|| panic!("the hub does not start again: {}", self.log()));
         self.child = child;
     }
 
@@ -158,8 +169,8 @@ impl Drop for Server {
     }
 }
 
-/// Starts the process and waits until it says that it serves.
-fn spawn(home: &Home, options: &[String], listen: &str, log: &Arc<Mutex<String>>) -> (Child, String) {
+/// Starts the process and waits until it says that it serves; none if it does not, its port being taken.
+fn spawn(home: &Home, options: &[String], listen: &str, log: &Arc<Mutex<String>>) -> Option<(Child, String)> {
     let mut command = home.command("git-sparse", &home.path(""));
     command.arg("serve").args(["--listen", listen]).args(options);
     let mut child = command
@@ -187,10 +198,10 @@ fn spawn(home: &Home, options: &[String], listen: &str, log: &Arc<Mutex<String>>
                     kept.lock().expect("a log").push_str(&format!("{line}\n"));
                 }
             });
-            return (child, url);
+            return Some((child, url));
         }
     }
     let _ = child.kill();
     let _ = child.wait();
-    panic!("the hub does not start: {}", log.lock().expect("a log"));
+    None
 }
