@@ -155,7 +155,7 @@ fn nobody_builds_on_what_others_have() {
     let recipe = server.store("a/one").recipe(&oid).expect("read").expect("a recipe").encode();
     let put = Asking::put(&format!("/b/two.git/info/lfs/sparse/1/recipes/{oid}"), recipe);
     let verdict = ask(&server, &put, tokens.of("other")).text();
-    assert!(verdict.contains("422") && !verdict.contains("\"accepted\":true"), "{verdict}");
+    assert!(verdict.contains("409") && !verdict.contains("\"accepted\":true"), "{verdict}");
     let has = |repo: &str, token| {
         let asking = Asking::post(&format!("/{repo}.git/info/lfs/sparse/1/lacking"), *secret.as_bytes());
         ask(&server, &asking, tokens.of(token)).body

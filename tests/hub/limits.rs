@@ -215,16 +215,16 @@ fn lying_recipes_are_refused() {
     };
     let (right, wrong) = (Oid::of(&text), Oid::of(b"wrong"));
     let start = Instant::now();
-    for (what, oid, bytes) in [
-        ("no recipe", right, b"garbage".to_vec()),
-        ("nothing", right, vec![]),
-        ("another file's", wrong, recipe(right, 1, record.object).encode()),
-        ("other bytes", wrong, recipe(wrong, 1, record.object).encode()),
-        ("an object that is nowhere", right, recipe(right, 1, ObjectId::of(b"nowhere")).encode()),
-        ("a file of 40 GiB", wrong, recipe(wrong, 40 << 10, record.object).encode()),
+    for (what, oid, bytes, status) in [
+        ("no recipe", right, b"garbage".to_vec(), 422),
+        ("nothing", right, vec![], 422),
+        ("another file's", wrong, recipe(right, 1, record.object).encode(), 422),
+        ("other bytes", wrong, recipe(wrong, 1, record.object).encode(), 422),
+        ("an object that is nowhere", right, recipe(right, 1, ObjectId::of(b"nowhere")).encode(), 409),
+        ("a file of 40 GiB", wrong, recipe(wrong, 40 << 10, record.object).encode(), 422),
     ] {
         let verdict = put(oid, bytes);
-        assert_eq!(verdict["status"], 422, "{what}: {verdict}");
+        assert_eq!(verdict["status"], status, "{what}: {verdict}");
         assert_eq!(server.stored("a"), before, "{what} left something");
     }
     assert!(start.elapsed() < Duration::from_secs(60), "a lie was rebuilt");
