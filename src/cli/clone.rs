@@ -22,7 +22,7 @@ use crate::git::command::Git;
 use crate::git::{History, Pointer};
 use crate::locator;
 
-/// Clone a repository and fill in its large files, each written once and never held in memory
+/// Clone a repository with its large files, each written once and never held in memory
 #[derive(Debug, Args)]
 pub struct Clone {
     /// The repository, as git clone takes it

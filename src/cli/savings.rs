@@ -6,7 +6,7 @@ use super::report;
 use crate::daemon::message::{Failure, Kind};
 use crate::savings::{Compared, Savings as Outcome, SavingsError, Scenario, savings};
 
-/// What storing and moving fine-tunes costs, whole and with git sparse, by your own sizes and prices
+/// What storing and moving fine-tunes costs, whole and with git sparse, by your own prices
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("delta").args(["delta_size", "ratio"]).required(true))]
 pub struct Savings {

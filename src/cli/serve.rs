@@ -19,7 +19,7 @@ use crate::git::command::Git;
 use crate::locator::Locator;
 use crate::serve::{self, Config, Limits, May, RepoName, ServeError, Stores, Tls};
 
-/// Serve repositories and their large files over HTTP, to git, plain git-lfs, and git sparse
+/// Serve repositories and large files over HTTP, to git, plain git-lfs and git sparse
 #[derive(Debug, Args)]
 pub struct Serve {
     /// Directory with bare repositories, org/model.git; missing ones are made when they are pushed to

@@ -18,7 +18,7 @@ use clap::{Args, Subcommand};
 use super::delta;
 use crate::daemon::message::Failure;
 
-/// Tables of a repository: rows and columns by revision, what changed in them, commits and merges
+/// Tables of a repository: rows and columns by revision, what changed, commits, merges
 #[derive(Debug, Args)]
 pub struct Dataset {
     #[command(subcommand)]

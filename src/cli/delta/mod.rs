@@ -27,7 +27,7 @@ use crate::pack::PackError;
 use crate::reconstruct::ReconstructError;
 use crate::store::StoreError;
 
-/// A fine-tune as a small, portable artifact that gives back every byte to whoever has the base
+/// A fine-tune as a small artifact that gives back every byte to whoever has the base
 #[derive(Debug, Args)]
 pub struct Delta {
     #[command(subcommand)]

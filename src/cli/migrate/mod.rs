@@ -17,7 +17,7 @@ use clap::{Args, Subcommand};
 
 use crate::daemon::message::Failure;
 
-/// Move a Git LFS repository with its whole history into a store, or out to a plain LFS server
+/// Move a Git LFS repository with its history into a store, or out to a plain LFS server
 #[derive(Debug, Args)]
 pub struct Migrate {
     #[command(subcommand)]
