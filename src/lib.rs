@@ -56,6 +56,8 @@ pub mod store;
 
 pub mod git;
 
+pub mod locks;
+
 // Verbs.
 pub mod base;
 
@@ -93,6 +95,8 @@ pub mod locator;
 pub mod daemon;
 
 pub mod serve;
+
+pub mod ssh;
 
 pub mod agent;
 

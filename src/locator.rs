@@ -252,7 +252,8 @@ impl SshUrl {
     }
 }
 
-fn git_dir_at(path: &Path) -> Option<PathBuf> {
+/// The repository at a path: a bare one, or that of a work tree.
+pub fn git_dir_at(path: &Path) -> Option<PathBuf> {
     let is_git_dir = |dir: &Path| dir.join("objects").is_dir() && dir.join("HEAD").exists();
     let candidates = [path.join(".git"), path.to_owned()];
     candidates.into_iter().find(|dir| is_git_dir(dir)).and_then(|dir| dir.canonicalize().ok())

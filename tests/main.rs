@@ -43,3 +43,4 @@ mod dataset;
 mod migrate;
 
 mod hub;
+mod ssh;

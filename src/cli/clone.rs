@@ -20,7 +20,7 @@ use crate::daemon::place::Place;
 use crate::daemon::reach;
 use crate::git::command::Git;
 use crate::git::{History, Pointer};
-use crate::locator;
+use crate::locator::{self, Locator};
 
 /// Clone a repository with its large files, each written once and never held in memory
 #[derive(Debug, Args)]
@@ -29,6 +29,9 @@ pub struct Clone {
     url: String,
     /// A new or empty directory for the clone [default: the repository's name]
     dir: Option<PathBuf>,
+    /// Where the large files are, for a repository that does not say it: sparse::origin (beside the git remote)
+    #[arg(long, value_name = "LOCATOR")]
+    store: Option<String>,
     /// Further arguments of git clone, after --
     #[arg(last = true)]
     git_args: Vec<String>,
@@ -43,6 +46,9 @@ impl Clone {
         // What the clone will have: not what stands in the repository around us.
         super::doctor::set_up(&Git::at("/"))?;
         refuse_taken(&dir)?;
+        if let Some(store) = &self.store {
+            Locator::parse(store).map_err(|error| Failure::new(Kind::Usage, error.to_string()))?;
+        }
         self.clone_pointers(&dir)?;
         fill(&dir).map_err(|failure| {
             let then = format!(
@@ -58,6 +64,8 @@ impl Clone {
         let status = Command::new("git")
             .env("GIT_LFS_SKIP_SMUDGE", "1")
             .args(["clone"])
+            // Stands in the new clone's configuration from then on.
+            .args(self.store.iter().flat_map(|store| ["-c".to_owned(), format!("lfs.url={store}")]))
             .args(&self.git_args)
             .args(["--", &self.url])
             .arg(dir)

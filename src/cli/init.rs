@@ -18,6 +18,10 @@ pub struct Init {
     /// [default: what .lfsconfig says already, or sparse::origin]
     #[arg(long, value_name = "LOCATOR")]
     store: Option<String>,
+    /// Name the store in this clone's configuration and not in .lfsconfig: people without git sparse can then clone the
+    /// repository from an ssh host that has git-lfs-transfer
+    #[arg(long, conflicts_with = "allow_pointers")]
+    local: bool,
     /// Let clones without git sparse check out pointers; also hides real download errors
     #[arg(long)]
     allow_pointers: bool,
@@ -57,8 +61,11 @@ impl Init {
         let top = git.top().map_err(|_| {
             Failure::new(Kind::Fatal, "this is not a git repository with a work tree").fix("git init")
         })?;
-        let present = git.lfsconfig().get("lfs.url").map(str::to_owned).filter(|_| self.store.is_none());
-        let server = server_of(&git).filter(|_| self.store.is_none() && present.is_none());
+        let of_all = git.lfsconfig().get("lfs.url").map(str::to_owned).filter(|_| self.store.is_none());
+        let own = || git.run(&["config", "--local", "--get", "lfs.url"]).ok();
+        let present = if self.local { own().filter(|_| self.store.is_none()) } else { of_all };
+        let asked = self.store.is_some() || self.local;
+        let server = server_of(&git).filter(|_| !asked && present.is_none());
         let locator = self.store.or(present.clone()).unwrap_or_else(|| Locator::Origin.to_string());
         let locator =
             Locator::parse(&locator).map_err(|error| Failure::new(Kind::Usage, error.to_string()))?;
@@ -69,7 +76,11 @@ impl Init {
                  git sparse, and whole files for others",
                 server.unwrap_or_default()
             )),
-            Some(url) => say(&format!(".lfsconfig: lfs.url = {url}, as it was; --store changes it")),
+            Some(url) => {
+                let place = if self.local { "this clone" } else { ".lfsconfig" };
+                say(&format!("{place}: lfs.url = {url}, as it was; --store changes it"));
+            }
+            None if self.local => set_locally(&git, &locator)?,
             None => set(&git, &top, "lfs.url", &locator.to_string())?,
         }
         if self.allow_pointers {
@@ -85,12 +96,12 @@ impl Init {
                 say(&format!(".gitattributes: {} added for model and data files", count(added, "pattern")))
             }
         }
-        if !locator::is_trusted(&git, &locator) {
+        if !self.local && !locator::is_trusted(&git, &locator) {
             say(&format!("next, here and wherever this is cloned: git sparse trust {locator}"));
         }
-        if is_new || added > 0 {
-            let files =
-                if top.join(".lfsconfig").exists() { ".lfsconfig .gitattributes" } else { ".gitattributes" };
+        if is_new && !self.local || added > 0 {
+            let has_config = !self.local && top.join(".lfsconfig").exists();
+            let files = if has_config { ".lfsconfig .gitattributes" } else { ".gitattributes" };
             say(&format!("next: git add {files}, then your files; git push sends what changed"));
         }
         Ok(())
@@ -110,6 +121,13 @@ pub fn show_models_in_diffs(git: &Git) -> Result<(), Failure> {
         let done = git.run(&["config", "--local", key, value]);
         done.map(drop).map_err(|error| Failure::new(Kind::Fatal, error.to_string()))
     })
+}
+
+fn set_locally(git: &Git, locator: &Locator) -> Result<(), Failure> {
+    git.run(&["config", "--local", "lfs.url", &locator.to_string()])
+        .map_err(|error| Failure::new(Kind::Fatal, error.to_string()))?;
+    say(&format!("this clone: lfs.url = {locator}"));
+    Ok(())
 }
 
 fn set(git: &Git, top: &Path, key: &str, value: &str) -> Result<(), Failure> {

@@ -28,6 +28,7 @@ mod report;
 mod savings;
 mod serve;
 mod show;
+mod ssh_host;
 mod status;
 mod textconv;
 mod token;
@@ -81,6 +82,10 @@ enum Verb {
     #[command(hide = true)]
     LfsAgent(lfs_agent::LfsAgent),
     #[command(hide = true)]
+    LfsTransfer(ssh_host::LfsTransfer),
+    #[command(hide = true)]
+    LfsAuthenticate(ssh_host::LfsAuthenticate),
+    #[command(hide = true)]
     Textconv(textconv::Textconv),
     #[command(hide = true)]
     KnownPointers(filter::KnownPointers),
@@ -100,7 +105,8 @@ struct Mistaken {
 
 /// Runs the command line and says how it ended.
 pub fn main() -> ExitCode {
-    match dispatch(Cli::parse().verb) {
+    let arguments = ssh_host::arguments(std::env::args_os());
+    match dispatch(Cli::parse_from(arguments).verb) {
         Ok(code) => code,
         Err(failure) => report::failure(&failure),
     }
@@ -135,6 +141,8 @@ fn dispatch(verb: Verb) -> Result<ExitCode, Failure> {
         Verb::Serve(args) => args.run(),
         Verb::Token(args) => args.run(),
         Verb::LfsAgent(args) => args.run(),
+        Verb::LfsTransfer(args) => args.run(),
+        Verb::LfsAuthenticate(args) => args.run(),
         Verb::Textconv(args) => args.run(),
         Verb::KnownPointers(args) => args.run(),
         Verb::Generate(args) => args.run(),

@@ -79,6 +79,11 @@ pub enum IngestError {
 }
 
 impl IngestError {
+    /// Whether the disk had no room.
+    pub fn is_full(&self) -> bool {
+        is_full(self)
+    }
+
     /// Whether the file was stored, and did not come back.
     fn is_unproven(&self) -> bool {
         match self {
@@ -87,6 +92,13 @@ impl IngestError {
             _ => false,
         }
     }
+}
+
+fn is_full(error: &(dyn std::error::Error + 'static)) -> bool {
+    let io = error.downcast_ref::<io::Error>().map(io::Error::kind);
+    io.is_some_and(|kind| matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
+        || error.to_string().contains("No space left on device")
+        || error.source().is_some_and(is_full)
 }
 
 impl From<io::Error> for IngestError {

@@ -14,6 +14,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::access::{AccessError, Caller, Gate, May};
 use super::config::{Config, Limits};
+use super::login;
 use super::metrics::Metrics;
 use super::rate::Rate;
 use super::rebuilt::Rebuilt;
@@ -120,7 +121,11 @@ impl Hub {
         let route = route(request.uri().path());
         let secret = secret(request.headers());
         let repo = if let Some(Route::Of(repo, _)) = &route { Some(repo.clone()) } else { None };
-        let (caller, may) = self.gate.ask(secret.as_deref(), repo.as_ref());
+        let login = secret.as_deref().zip(repo.as_ref());
+        let (caller, may) = match login.and_then(|(secret, repo)| login::prove(&self.keys, secret, repo)) {
+            Some((user, may)) => (Caller::Token(user), Some(may)),
+            None => self.gate.ask(secret.as_deref(), repo.as_ref()),
+        };
         let may = if self.only.is_some() { Some(May::Admin) } else { may };
         let who = match &caller {
             Caller::Token(name) => name.clone(),

@@ -23,6 +23,10 @@ pub enum Purpose {
     Fetch,
     /// The same, to write.
     Push,
+    /// All that a user may do who came by ssh to read.
+    LoginToRead,
+    /// The same, to write.
+    LoginToWrite,
 }
 
 /// Keys that sign and prove.
@@ -33,7 +37,7 @@ pub struct Keys(Vec<[u8; KEY_BYTES]>);
 pub struct Claim<'a> {
     pub purpose: Purpose,
     pub repo: &'a RepoName,
-    /// The file, and its size; empty for a whole repository.
+    /// The file, and its size; empty for a whole repository. Of a login: its user.
     pub of: &'a str,
     pub size: u64,
     /// Seconds since 1970.

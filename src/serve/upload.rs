@@ -162,18 +162,10 @@ impl Hub {
         let done = ingest(&repo.store, &source, oid, &Hints::default(), Effort::Push, &|_| Ok(()));
         done.map(drop).map_err(|error| {
             self.tell(&format!("file {oid}: not stored: {error}"));
-            match is_full(&error) {
+            match error.is_full() {
                 true => full(&io::ErrorKind::StorageFull.into()),
                 false => Refusal::internal(error),
             }
         })
     }
-}
-
-/// Whether the disk had no room.
-fn is_full(error: &(dyn std::error::Error + 'static)) -> bool {
-    let io = error.downcast_ref::<io::Error>().map(io::Error::kind);
-    io.is_some_and(|kind| matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
-        || error.to_string().contains("No space left on device")
-        || error.source().is_some_and(is_full)
 }

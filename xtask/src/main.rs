@@ -60,6 +60,7 @@ fn run(arguments: &[String]) -> Result<bool, Failure> {
         }
         "prerequisites" => {
             positional(&rest, 0)?;
+            prerequisites::for_ssh();
             prerequisites::run().map(|()| true)
         }
         "help" | "--help" | "-h" => {

@@ -89,6 +89,25 @@ fn try_package(package: &'static str) {
     }
 }
 
+/// Installs the ssh server that one test starts, where that is to be had; the test says it if it is not.
+pub fn for_ssh() {
+    if root() != Root::Already || on_path("apt-get").is_none() || sshd().is_some() {
+        return;
+    }
+    for command in [&["apt-get", "update", "-q"][..], &["apt-get", "install", "-q", "-y", "openssh-server"]] {
+        eprintln!("sshd is missing: running `{}`", command.join(" "));
+        if let Err(failure) = install(command) {
+            return eprintln!("SKIPPED: openssh-server can't be installed: {failure}");
+        }
+    }
+}
+
+/// Where the ssh server is: often not on PATH.
+pub fn sshd() -> Option<PathBuf> {
+    let usual = ["/usr/sbin/sshd", "/usr/local/sbin/sshd"].map(PathBuf::from);
+    on_path("sshd").or_else(|| usual.into_iter().find(|file| is_program(file)))
+}
+
 /// Where `program` is on PATH.
 pub fn on_path(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;

@@ -1,0 +1,217 @@
+//! Plain git-lfs over ssh: real git and git-lfs, a host with `git-lfs-transfer` in a home of its own, and a real sshd.
+
+mod host;
+mod protocol;
+
+use std::fs;
+use std::path::PathBuf;
+
+use host::{Host, client, plain_repo};
+use xtask::tree::{self, Expected};
+
+use crate::support::home::{Home, Mode};
+use crate::support::repo::{Repo, cmp_trees, text, tree_of};
+
+const MODEL: [(&str, &str); 1] = [("model", "tiny-base")];
+const TUNED: [(&str, &str); 1] = [("model", "tiny-sft")];
+
+/// Nothing but git and git-lfs is installed: what is pushed must come back to the byte, and lie in the store as what
+/// changed.
+#[test]
+fn plain_clients_push_and_clone() {
+    let (host, client) = (Host::new("host"), client("host"));
+    let url = host.with_repository("model");
+    host.lead(&client);
+    let repo = plain_repo(&client, "work", &url);
+    let first = repo.commit_model(&MODEL);
+    let size: u64 = first.values().map(|file| fs::metadata(file).unwrap().len()).sum();
+    let whole = host.stored("model");
+    let second = repo.commit_model(&TUNED);
+    let both = host.stored("model");
+    assert!(both - whole < size * 2 / 3, "a fine-tune of {size} bytes took {} more", both - whole);
+    assert!(!host.git_dir("model").join("lfs/objects").exists(), "files lie as they are");
+
+    client.git(&client.path(""), &["clone", "--quiet", &url, "again"]);
+    cmp_trees(&client.path("again"), &second);
+    client.git(&client.path("again"), &["checkout", "--quiet", "HEAD~1"]);
+    cmp_trees(&client.path("again"), &first);
+    let told = host.told();
+    assert!(told.contains("git-lfs-transfer") && told.contains("download"), "{told}");
+    assert!(!told.contains("git-lfs-authenticate"), "the first way did not work:\n{told}");
+    assert_eq!(fs::read_dir(host.git_dir("model").join("sparse/tmp")).unwrap().count(), 0, "files were left");
+}
+
+/// One repository serves both kinds of people: each must get what the other pushed.
+#[test]
+fn both_kinds_of_clients_share_a_repository() {
+    let host = Host::new("host");
+    let (plain, ours) = (client("host"), Home::new(Mode::InProcess));
+    host.lead(&plain);
+    host.lead(&ours);
+    let url = host.with_repository("model");
+    let repo = plain_repo(&ours, "work", &url);
+    ours.git(&repo.path, &["sparse", "init", "--local"]);
+    assert!(!repo.path.join(".lfsconfig").exists(), "plain clients would be sent to a place they don't know");
+    let first = repo.commit_model(&MODEL);
+    assert!(host.told().contains("serve --stdio"), "our client pushed whole files:\n{}", host.told());
+
+    plain.git(&plain.path(""), &["clone", "--quiet", &url, "theirs"]);
+    cmp_trees(&plain.path("theirs"), &first);
+    let theirs = Repo { home: &plain, path: plain.path("theirs") };
+    let second = theirs.commit("tuned", tree_of(&TUNED)).expected;
+    theirs.git(&["push", "--quiet", "origin", "main"]);
+
+    ours.git(&ours.path(""), &["sparse", "clone", "--store", "sparse::origin", &url, "mine"]);
+    cmp_trees(&ours.path("mine"), &second);
+    let told = ours.git(&ours.path("mine"), &["config", "lfs.url"]);
+    assert_eq!(told.trim(), "sparse::origin", "later pulls would fetch whole files");
+}
+
+/// Who edits what cannot be merged must be known to the others, however they came.
+#[test]
+fn locks_are_seen_and_kept() {
+    let host = Host::new("host");
+    let url = host.with_repository("model");
+    let (mut ann, mut bob) = (client("host"), client("host"));
+    ann.set("SSH_AS", "ann");
+    bob.set("SSH_AS", "bob");
+    host.lead(&ann);
+    host.lead(&bob);
+    let repo = plain_repo(&ann, "work", &url);
+    repo.commit_model(&MODEL);
+    let file = "model/model.safetensors";
+    ann.git(&repo.path, &["lfs", "lock", file]);
+    bob.git(&bob.path(""), &["clone", "--quiet", &url, "work"]);
+    let work = bob.path("work");
+    let seen = bob.git(&work, &["lfs", "locks"]);
+    assert!(seen.contains(file) && seen.contains("ann"), "{seen}");
+    let verified = bob.git(&work, &["lfs", "locks", "--verify"]);
+    assert!(verified.contains(file), "{verified}");
+    bob.git_fails(&work, &["lfs", "lock", file]);
+    let refused = bob.git_fails(&work, &["lfs", "unlock", file]);
+    assert!(refused.contains("ann") || refused.contains("lock"), "{refused}");
+    ann.git(&repo.path, &["lfs", "unlock", file]);
+    assert!(!bob.git(&work, &["lfs", "locks"]).contains(file));
+    bob.git(&work, &["lfs", "lock", file]);
+}
+
+/// A file that the host does not have must be an error that names it, soon, and the others must come.
+#[test]
+fn a_missing_file_is_named() {
+    let (host, client) = (Host::new("host"), client("host"));
+    let url = host.with_repository("model");
+    host.lead(&client);
+    let repo = plain_repo(&client, "work", &url);
+    repo.commit_model(&[("a", "tiny-base"), ("b", "tiny-sft")]);
+    let oids = repo.as_repo().oids(&["HEAD"]);
+    let lost = &oids[0];
+    fs::remove_file(host.git_dir("model").join(format!("sparse/recipes/{}/{lost}", &lost[..2]))).unwrap();
+    client.git_with(&[("GIT_LFS_SKIP_SMUDGE", "1")], &client.path(""), &["clone", "--quiet", &url, "again"]);
+    let begin = std::time::Instant::now();
+    let said = client.git_fails(&client.path("again"), &["lfs", "pull"]);
+    assert!(said.contains(lost), "{said}");
+    assert!(begin.elapsed().as_secs() < 25, "it took {:?}", begin.elapsed());
+    let kept = tree::files(&client.path("again/.git/lfs/objects")).unwrap();
+    assert!(!kept.iter().any(|file| file.ends_with(lost)), "{kept:?}");
+    // Pushed again, it is there again.
+    client.git(&repo.path, &["lfs", "push", "--all", "origin"]);
+    client.git(&client.path("again"), &["lfs", "pull"]);
+}
+
+/// A connection that breaks must lose nothing: not what was there, nor the right to try again.
+#[test]
+fn a_broken_connection_is_tried_again() {
+    let (host, client) = (Host::new("host"), client("host"));
+    let url = host.with_repository("model");
+    host.lead(&client);
+    let repo = plain_repo(&client, "work", &url);
+    let expected = repo.as_repo().commit("model", tree_of(&MODEL)).expected;
+    for cut in ["100", "30000", "200000"] {
+        let mut command = client.command("git", &repo.path);
+        command.args(["push", "--quiet", "origin", "main"]).env("SSH_CUT_UP", cut);
+        assert!(!client.output(&mut command).status.success(), "a push of {cut} bytes passed");
+    }
+    repo.as_repo().git(&["push", "--quiet", "origin", "main"]);
+    for cut in ["100", "30000", "200000"] {
+        let directory = format!("cut-{cut}");
+        let mut command = client.command("git", &client.path(""));
+        command.args(["clone", "--quiet", &url, &directory]).env("SSH_CUT_DOWN", cut);
+        assert!(!client.output(&mut command).status.success(), "a clone of {cut} bytes passed");
+    }
+    client.git(&client.path(""), &["clone", "--quiet", &url, "again"]);
+    cmp_trees(&client.path("again"), &expected);
+}
+
+/// With a hub, ssh is only the way to its door: plain clients get whole files from it, ours deltas, nobody types a token,
+/// and who may only read does not write.
+#[test]
+fn ssh_leads_to_the_hub() {
+    let host = Host::new("host");
+    let url = host.with_repository("org-model");
+    let hub = host.serve();
+    let (plain, ours) = (client("host"), Home::new(Mode::InProcess));
+    host.lead(&plain);
+    host.lead(&ours);
+    let repo = plain_repo(&plain, "work", &url);
+    let expected = repo.commit_model(&MODEL);
+    assert!(host.told().contains("git-lfs-authenticate"), "{}", host.told());
+    for home in [&plain, &ours] {
+        home.git(&home.path(""), &["clone", "--quiet", &url, "again"]);
+        cmp_trees(&home.path("again"), &expected);
+    }
+    let log = hub.log();
+    assert!(log.contains("GET /org-model.git/info/lfs/objects/"), "plain files were not asked for:\n{log}");
+    assert!(log.contains("info/lfs/sparse/1/"), "deltas were not asked for:\n{log}");
+    assert!(!log.contains("gsl_"), "a token stands in the log");
+
+    let answer =
+        host.run("git-lfs-authenticate", &host.path(""), &[text(&host.git_dir("org-model")), "download"]);
+    let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
+    let header = format!("Authorization: {}", answer["header"]["Authorization"].as_str().unwrap());
+    let batch = |operation: &str| {
+        let body = format!(r#"{{"operation":"{operation}","objects":[]}}"#);
+        let address = format!("{}/objects/batch", answer["href"].as_str().unwrap());
+        let asked = ["-s", "-o", "/dev/null", "-w", "%{http_code}", "-H", &header, "-d", &body, &address];
+        host.run("curl", &host.path(""), &asked)
+    };
+    assert_eq!(batch("download"), "200");
+    assert_eq!(batch("upload"), "403");
+}
+
+/// What a user really has: ssh, keys, and a server that starts our program by its name.
+#[test]
+fn a_real_ssh_server_serves_plain_clients() {
+    let host = Host::new("127.0.0.1");
+    let Some(server) = host.start_sshd() else {
+        eprintln!("SKIPPED: this needs root and sshd (cargo xtask test installs it where it can)");
+        return;
+    };
+    let mut client = client("127.0.0.1");
+    client.set("GIT_SSH_COMMAND", &server.command);
+    let url = host.with_repository("model").replace("127.0.0.1", &format!("root@127.0.0.1:{}", server.port));
+    let repo = plain_repo(&client, "work", &url);
+    let expected = repo.commit_model(&[("a", "tiny-base"), ("b", "tiny-sft")]);
+    client.git(&client.path(""), &["clone", "--quiet", &url, "again"]);
+    cmp_trees(&client.path("again"), &expected);
+    client.git(&repo.path, &["lfs", "lock", "a/model.safetensors"]);
+    assert!(host.stored("model") > 0);
+}
+
+/// A work tree whose large files go to wherever plain git-lfs finds.
+pub struct Plain<'home> {
+    home: &'home Home,
+    path: PathBuf,
+}
+
+impl Plain<'_> {
+    fn as_repo(&self) -> Repo<'_> {
+        Repo { home: self.home, path: self.path.clone() }
+    }
+
+    /// Commits and pushes these models.
+    fn commit_model(&self, models: &[(&str, &str)]) -> Expected {
+        let revision = self.as_repo().commit("model", tree_of(models));
+        self.as_repo().git(&["push", "--quiet", "--set-upstream", "origin", "main"]);
+        revision.expected
+    }
+}
