@@ -17,11 +17,9 @@ use crate::backend::{Local, Privacy};
 use crate::daemon::message::{Failure, Kind};
 use crate::git::command::Git;
 use crate::git::settings::Settings;
-use crate::index::Index;
 use crate::locator;
 use crate::serve::{self, May};
 use crate::ssh::{self, Operation, Session};
-use crate::store::{NoShelf, Store};
 
 /// The names under which ssh starts this program, and what each stands for.
 pub const NAMES: [(&str, &str); 2] =
@@ -74,12 +72,10 @@ impl LfsTransfer {
             return Err(Failure::new(Kind::Refused, format!("files of this host are at {url}"))
                 .fix("let git-lfs negotiate: lfs.<url>.sshtransfer must not be always"));
         }
-        let backend = Local::new(git_dir.join("sparse"), Privacy::Shared);
-        let received = backend.root().join("tmp");
+        let root = git_dir.join("sparse");
         if operation == Operation::Upload {
-            let _ = backend.sweep(STALE);
+            let _ = Local::new(&root, Privacy::Shared).sweep(STALE);
         }
-        let store = Store::with(Box::new(backend), Index::in_memory(), Box::new(NoShelf));
         let owned = |stream: io::Result<std::os::fd::OwnedFd>| {
             stream.map(File::from).map_err(|error| Failure::new(Kind::Fatal, error.to_string()))
         };
@@ -88,7 +84,7 @@ impl LfsTransfer {
         let from = owned(io::stdin().as_fd().try_clone_to_owned())?;
         let streams =
             (BufReader::with_capacity(BUFFER_BYTES, from), BufWriter::with_capacity(BUFFER_BYTES, to));
-        let session = Session::new(store, received, operation, user(), now, streams);
+        let session = Session::new(&root, operation, user(), now, streams);
         session.run().map_err(|error| Failure::new(Kind::Fatal, format!("git-lfs-transfer: {error}")))
     }
 }

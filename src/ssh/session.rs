@@ -1,12 +1,15 @@
 //! One conversation: requests in, answers out, until the client quits.
 
 use std::io::{self, Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::Operation;
 use super::pktline::{Packet, PacketError, PacketReader, PacketWriter};
+use crate::backend::{Local, Privacy};
 use crate::id::Oid;
-use crate::store::Store;
+use crate::index::Index;
+use crate::store::{NoShelf, Store};
+use crate::sync::Remote;
 
 /// Most arguments of a request, and most bytes of one.
 const MAX_ARGUMENTS: usize = 100;
@@ -77,6 +80,8 @@ pub fn plain_number(text: &str) -> Option<u64> {
 /// A client, and the repository that it may use.
 pub struct Session<R, W> {
     pub(super) store: Store,
+    /// The same store as one that others may write to and collect meanwhile.
+    pub(super) shared: Remote,
     /// Where files that are received lie until they are stored.
     pub(super) received: PathBuf,
     pub(super) operation: Operation,
@@ -90,17 +95,19 @@ pub struct Session<R, W> {
 }
 
 impl<R: Read, W: Write + Send> Session<R, W> {
-    /// A conversation over the store; `received` is a directory of its file system.
+    /// A conversation over the store in the directory `root`.
     pub fn new(
-        store: Store,
-        received: PathBuf,
+        root: &Path,
         operation: Operation,
         user: String,
         now: fn() -> u64,
         (from, to): (R, W),
     ) -> Session<R, W> {
+        let backend = || Box::new(Local::new(root, Privacy::Shared));
+        let store = Store::with(backend(), Index::in_memory(), Box::new(NoShelf));
+        let (shared, received) = (Remote::new(backend()), root.join("tmp"));
         let (from, to) = (PacketReader::new(from), PacketWriter::new(to));
-        Session { store, received, operation, user, now, to, from, goes_on: false }
+        Session { store, shared, received, operation, user, now, to, from, goes_on: false }
     }
 
     /// Answers until the client quits or is gone.

@@ -25,7 +25,7 @@ use crate::store::{self, StoreError};
 
 use at_once::at_once;
 pub use fetch::fetch;
-pub use push::{push, send};
+pub use push::{is_settled, push, send};
 
 /// How often a push or fetch begins anew because a gc at the remote took away what it had just seen.
 const ROUNDS: usize = 8;

@@ -47,6 +47,22 @@ pub fn push(
     Err(SyncError::Unsettled { place: remote.backend.place(), oid })
 }
 
+/// What `push` makes sure of, for whoever writes to the remote by itself: whether it has the file whole, and so young
+/// that no gc there forgets it before git's refs are pushed.
+pub fn is_settled(remote: &mut Remote, oid: &Oid) -> Result<bool, SyncError> {
+    for _ in 0..ROUNDS {
+        if !holds(remote, oid)? {
+            return Ok(false);
+        }
+        if is_fresh(remote, oid)? {
+            return Ok(true);
+        }
+        let again = store::freshen_recipe(&*remote.backend, Name::Recipe(*oid), *oid);
+        again.map_err(|error| remote.there(error))?;
+    }
+    Err(SyncError::Unsettled { place: remote.backend.place(), oid: *oid })
+}
+
 /// Whether the remote has a file whole, looking at the packs after its recipe was seen.
 ///
 /// In this order, since a gc moves packs first and reads recipes then: one of both sees what the other did
