@@ -188,6 +188,8 @@ fn a_real_ssh_server_serves_plain_clients() {
     };
     let mut client = client("127.0.0.1");
     client.set("GIT_SSH_COMMAND", &server.command);
+    // Over a shared connection git-lfs 3.3 waits for the first ssh, which waits for the others (docs/commands.md).
+    client.git(&client.path(""), &["config", "--global", "lfs.ssh.automultiplex", "false"]);
     let url = host.with_repository("model").replace("127.0.0.1", &format!("root@127.0.0.1:{}", server.port));
     let repo = plain_repo(&client, "work", &url);
     let expected = repo.commit_model(&[("a", "tiny-base"), ("b", "tiny-sft")]);

@@ -17,10 +17,19 @@ impl<R: Read, W: Write + Send> Session<R, W> {
         self.read_to_end()?;
         match locks::take(&self.store, path, &self.user, (self.now)()).map_err(failed)? {
             Attempt::Locked(lock) => Ok(self.agree(201, &told(&lock))?),
-            Attempt::Held(Some(lock)) => Ok(self.agree(409, &told(&lock))?),
+            Attempt::Held(Some(lock)) => self.held(&lock).map_err(|error| Stop::Broken(error.into())),
             // 409 goes with the lock that is in the way, and there is none any more.
             Attempt::Held(None) => Err(Stop::Refused(500, "it was just unlocked: lock it again".into())),
         }
+    }
+
+    /// Without words git-lfs takes the lock for its own.
+    fn held(&mut self, lock: &Lock) -> io::Result<()> {
+        self.to.line("status 409")?;
+        told(lock).iter().try_for_each(|argument| self.to.line(argument))?;
+        self.to.delimiter()?;
+        self.to.line(&format!("already locked by {}", lock.owner.name))?;
+        self.to.flush()
     }
 
     pub(super) fn list_locks(&mut self, asked: &Asked) -> Result<(), Stop> {

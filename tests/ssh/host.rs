@@ -80,8 +80,8 @@ impl Host {
              GIT_SPARSE_NO_DAEMON=1 USER=\"$SSH_AS\" sh -c \"$1\"; }}\n\
              case \"$last\" in\n\
              git-lfs-transfer*)\n\
-             if [ -n \"$SSH_CUT_UP\" ]; then head -c \"$SSH_CUT_UP\" | run \"$last\"; exit 1; fi\n\
-             if [ -n \"$SSH_CUT_DOWN\" ]; then run \"$last\" | head -c \"$SSH_CUT_DOWN\"; exit 1; fi;;\n\
+             if [ -n \"$SSH_CUT_UP\" ]; then dd bs=1 count=\"$SSH_CUT_UP\" 2>> {home}/dd | run \"$last\"; exit 1; fi\n\
+             if [ -n \"$SSH_CUT_DOWN\" ]; then run \"$last\" | dd bs=1 count=\"$SSH_CUT_DOWN\" 2>> {home}/dd; exit 1; fi;;\n\
              esac\n\
              run \"$last\"\n",
             log = host.path("told").display(),
