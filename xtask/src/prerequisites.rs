@@ -69,9 +69,9 @@ pub fn for_power_cuts() {
     }
 }
 
-/// The same for stores over ssh.
+/// The same for repositories over ssh.
 pub fn for_ssh() {
-    if !Path::new("/usr/sbin/sshd").exists() {
+    if sshd().is_none() {
         try_package("openssh-server");
     }
 }
@@ -85,19 +85,6 @@ fn try_package(package: &'static str) {
         eprintln!("{package} is missing: running `{}`", command.join(" "));
         if let Err(failure) = install(command) {
             return eprintln!("SKIPPED: {package} can't be installed: {failure}");
-        }
-    }
-}
-
-/// Installs the ssh server that one test starts, where that is to be had; the test says it if it is not.
-pub fn for_ssh() {
-    if root() != Root::Already || on_path("apt-get").is_none() || sshd().is_some() {
-        return;
-    }
-    for command in [&["apt-get", "update", "-q"][..], &["apt-get", "install", "-q", "-y", "openssh-server"]] {
-        eprintln!("sshd is missing: running `{}`", command.join(" "));
-        if let Err(failure) = install(command) {
-            return eprintln!("SKIPPED: openssh-server can't be installed: {failure}");
         }
     }
 }
