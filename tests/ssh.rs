@@ -118,30 +118,6 @@ fn a_missing_file_is_named() {
     client.git(&client.path("again"), &["lfs", "pull"]);
 }
 
-/// A connection that breaks must lose nothing: not what was there, nor the right to try again.
-#[test]
-fn a_broken_connection_is_tried_again() {
-    let (host, client) = (Host::new("host"), client("host"));
-    let url = host.with_repository("model");
-    host.lead(&client);
-    let repo = plain_repo(&client, "work", &url);
-    let expected = repo.as_repo().commit("model", tree_of(&MODEL)).expected;
-    for cut in ["100", "30000", "200000"] {
-        let mut command = client.command("git", &repo.path);
-        command.args(["push", "--quiet", "origin", "main"]).env("SSH_CUT_UP", cut);
-        assert!(!client.output(&mut command).status.success(), "a push of {cut} bytes passed");
-    }
-    repo.as_repo().git(&["push", "--quiet", "origin", "main"]);
-    for cut in ["100", "30000", "200000"] {
-        let directory = format!("cut-{cut}");
-        let mut command = client.command("git", &client.path(""));
-        command.args(["clone", "--quiet", &url, &directory]).env("SSH_CUT_DOWN", cut);
-        assert!(!client.output(&mut command).status.success(), "a clone of {cut} bytes passed");
-    }
-    client.git(&client.path(""), &["clone", "--quiet", &url, "again"]);
-    cmp_trees(&client.path("again"), &expected);
-}
-
 /// With a hub, ssh is only the way to its door: plain clients get whole files from it, ours deltas, nobody types a token,
 /// and who may only read does not write.
 #[test]

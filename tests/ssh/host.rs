@@ -78,11 +78,6 @@ impl Host {
              cd {home}\n\
              run() {{ env -i HOME={home} PATH={bin}:{path} TMPDIR={tmp} GIT_CONFIG_NOSYSTEM=1 \
              GIT_SPARSE_NO_DAEMON=1 USER=\"$SSH_AS\" sh -c \"$1\"; }}\n\
-             case \"$last\" in\n\
-             git-lfs-transfer*)\n\
-             if [ -n \"$SSH_CUT_UP\" ]; then dd bs=1 count=\"$SSH_CUT_UP\" 2>> {home}/dd | run \"$last\"; exit 1; fi\n\
-             if [ -n \"$SSH_CUT_DOWN\" ]; then run \"$last\" | dd bs=1 count=\"$SSH_CUT_DOWN\" 2>> {home}/dd; exit 1; fi;;\n\
-             esac\n\
              run \"$last\"\n",
             log = host.path("told").display(),
             home = host.path("home").display(),

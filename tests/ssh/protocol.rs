@@ -221,6 +221,41 @@ fn wrong_requests_are_answered() {
     talk.end();
 }
 
+/// A connection that breaks must leave nothing half, no process that waits for ever, and the right to try again.
+#[test]
+fn a_broken_connection_leaves_nothing() {
+    let host = Host::new("host");
+    host.with_repository("model");
+    let mut random = crate::support::random::Random::seeded(5);
+    let bytes: Vec<u8> = (0..3 << 20).map(|_| random.number() as u8).collect();
+    let oid = Oid::of(&bytes);
+    for cut in [0, 3, 30_000, 1 << 20] {
+        let mut talk = Talk::begin(&host, "model", "upload");
+        talk.say(&[&format!("put-object {oid}"), &format!("size={}", bytes.len()), "--"]);
+        for part in bytes[..cut].chunks(32 << 10) {
+            write!(talk.to, "{:04x}", part.len() + 4).unwrap();
+            talk.to.write_all(part).unwrap();
+        }
+        let Talk { mut child, to, from } = talk;
+        drop((to, from));
+        assert!(!child.wait().unwrap().success(), "an upload of {cut} bytes passed");
+        assert_eq!(fs::read_dir(host.git_dir("model").join("sparse/tmp")).unwrap().count(), 0);
+        assert!(!host.git_dir("model").join("sparse/recipes").exists(), "{cut} bytes were stored");
+    }
+    let mut talk = Talk::begin(&host, "model", "upload");
+    put(&mut talk, oid, bytes.len() as u64, &bytes, 1);
+    talk.end();
+    let mut talk = Talk::begin(&host, "model", "download");
+    talk.say(&[&format!("get-object {oid}")]);
+    talk.to.write_all(b"0000").unwrap();
+    let mut begin = vec![0; 100_000];
+    talk.from.read_exact(&mut begin).unwrap();
+    let Talk { mut child, to, from } = talk;
+    drop(from);
+    assert!(!child.wait().unwrap().success(), "a download that nobody reads went on");
+    drop(to);
+}
+
 /// A file that is damaged on the host must never end as if it were whole.
 #[test]
 fn a_damaged_file_breaks_the_stream() {
