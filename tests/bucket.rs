@@ -277,9 +277,10 @@ fn few_requests_move_many_objects() {
         let asked = server.asked();
         counts.push((asked.len(), asked));
     }
-    // The first one tries the server and writes its format. Then: list, recipe, pack, recipe.
-    assert!(counts[0].0 <= 10, "{:#?}", counts[0].1);
-    counts[1..].iter().for_each(|(count, asked)| assert!(*count <= 4, "{asked:#?}"));
+    // The first one tries the server and writes its format. Then: is it there, list, pack, recipe; and a look at
+    // what a gc may have taken meanwhile: is it there, list, recipe.
+    assert!(counts[0].0 <= 14, "{:#?}", counts[0].1);
+    counts[1..].iter().for_each(|(count, asked)| assert!(*count <= 8, "{asked:#?}"));
 
     let here = fresh(Memory::default());
     let mut there = remote();

@@ -3,6 +3,7 @@
 use std::sync::OnceLock;
 
 use rayon::ThreadPool;
+use rayon::prelude::*;
 
 use crate::backend::Backend;
 
@@ -11,15 +12,23 @@ const REQUESTS: usize = 12;
 
 static POOL: OnceLock<Option<ThreadPool>> = OnceLock::new();
 
-/// Does `work` where what it does in parallel is as parallel as pays off: as many threads as the machine
-/// can use for a directory, more of them for a place that is far.
-pub(super) fn at_once<T: Send>(backend: &dyn Backend, work: impl FnOnce() -> T + Send) -> T {
+/// What `ask` gives for each of these: one after the other in a directory, many at a time at a place that is far.
+pub(super) fn each<T: Sync, R: Send>(
+    backend: &dyn Backend,
+    items: &[T],
+    ask: impl Fn(&T) -> R + Sync + Send,
+) -> Vec<R> {
+    match far(backend) {
+        Some(pool) => pool.install(|| items.par_iter().map(ask).collect()),
+        None => items.iter().map(ask).collect(),
+    }
+}
+
+/// The threads that wait for a place that is far; none for one that is near.
+pub(super) fn far(backend: &dyn Backend) -> Option<&'static ThreadPool> {
     let make = || {
         let named = rayon::ThreadPoolBuilder::new().thread_name(|number| format!("request {number}"));
         named.num_threads(REQUESTS).build().ok()
     };
-    match POOL.get_or_init(make) {
-        Some(pool) if backend.is_far() => pool.install(work),
-        _ => work(),
-    }
+    POOL.get_or_init(make).as_ref().filter(|_| backend.is_far())
 }

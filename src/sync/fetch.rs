@@ -7,7 +7,8 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::{Moved, ROUNDS, Remote, SyncError, at_once, counts, depth_on, shallow_first, stored_whole};
+use super::at_once::far;
+use super::{Moved, ROUNDS, Remote, SyncError, counts, depth_on, shallow_first, stored_whole};
 use crate::backend::{Area, Name};
 use crate::codec;
 use crate::id::{ObjectId, Oid, PackId};
@@ -115,7 +116,7 @@ fn copy<'a>(
     let spans = spans(lacking).map_err(|error| remote.there(error))?;
     let backend = remote.backend();
     let read = |span: &Span<'_>| span.read(remote);
-    let write = |span: &Span<'_>, bytes: Vec<u8>| {
+    let mut write = |span: &Span<'_>, bytes: Vec<u8>| {
         for found in &span.objects {
             if writer.as_ref().is_some_and(is_full) {
                 admit(store, writer.take())?;
@@ -131,7 +132,10 @@ fn copy<'a>(
         }
         Ok(progress(0)?)
     };
-    at_once(backend, || in_order(&spans, Span::len, AHEAD_BYTES, read, write))
+    match far(backend) {
+        Some(pool) => pool.install(|| in_order(&spans, Span::len, AHEAD_BYTES, read, write)),
+        None => spans.iter().try_for_each(|span| write(span, read(span)?)),
+    }
 }
 
 /// Where an object lies whose bases lie so deep; none when that is too deep, or deeper than a copy that is here.

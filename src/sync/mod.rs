@@ -11,8 +11,6 @@ mod push;
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use rayon::prelude::*;
-
 use crate::backend::{Area, Backend, Name};
 use crate::chain::Chain;
 use crate::codec::{self, Effort};
@@ -23,7 +21,7 @@ use crate::pack::{self, MAX_DEPTH, PackError, Record};
 use crate::progress::Cancelled;
 use crate::store::{self, StoreError};
 
-use at_once::at_once;
+use at_once::each;
 pub use fetch::fetch;
 pub use push::{is_settled, push, send};
 
@@ -124,7 +122,7 @@ impl Remote {
         let new: Vec<PackId> = packs.into_iter().filter(|pack| !self.packs.contains(pack)).collect();
         let backend = &*self.backend;
         let read = |pack: &PackId| (*pack, pack::read_records(backend, *pack));
-        let found: Vec<_> = at_once(backend, || new.par_iter().map(read).collect());
+        let found = each(backend, &new, read);
         for (pack, records) in found {
             match records {
                 Ok(records) => self.note(pack, &records),
@@ -177,12 +175,12 @@ impl Remote {
 /// Which files the remote holds whole: recipe, objects, and all bases.
 pub fn has_all(remote: &mut Remote, oids: &[Oid]) -> Result<Vec<bool>, SyncError> {
     let there = &*remote;
-    let seen: Vec<bool> =
-        at_once(there.backend(), || oids.par_iter().map(|oid| there.has(oid)).collect::<Result<_, _>>())?;
+    let seen = each(there.backend(), oids, |oid| there.has(oid).map(|seen| (*oid, seen)));
+    let seen: Vec<(Oid, bool)> = seen.into_iter().collect::<Result<_, _>>()?;
     remote.refresh()?;
     let remote = &*remote;
-    let is_whole = |(oid, seen): (&Oid, bool)| Ok(seen && has_whole(remote, oid)?);
-    at_once(remote.backend(), || oids.par_iter().zip(seen).map(is_whole).collect())
+    let is_whole = |(oid, seen): &(Oid, bool)| Ok(*seen && has_whole(remote, oid)?);
+    each(remote.backend(), &seen, is_whole).into_iter().collect()
 }
 
 fn has_whole(remote: &Remote, oid: &Oid) -> Result<bool, SyncError> {
