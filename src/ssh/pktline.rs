@@ -107,7 +107,7 @@ impl<W: Write> PacketWriter<W> {
         while !text.is_char_boundary(end) {
             end -= 1;
         }
-        write!(self.to, "{:04x}{}\n", end + 5, &text[..end])
+        writeln!(self.to, "{:04x}{}", end + 5, &text[..end])
     }
 
     /// Bytes, in as many packets as they need.

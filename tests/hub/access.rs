@@ -292,7 +292,7 @@ fn no_secret_is_told() {
 
 /// Keeps a token for a server as a user does, by git's own credential store.
 pub fn keep_token(home: &Home, server: &Server, token: &str) {
-    let line = format!("{}\n", server.url.replacen("://", &format!("://any:{token}@"), 1).replace(':', ":"));
+    let line = format!("{}\n", server.url.replacen("://", &format!("://any:{token}@"), 1));
     fs::write(home.path("home/.git-credentials"), line).expect("a file");
     home.git(&home.path(""), &["config", "--global", "credential.helper", "store"]);
 }
