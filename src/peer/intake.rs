@@ -2,11 +2,10 @@
 
 use std::collections::HashMap;
 
-use crate::codec::{self, Effort};
-use crate::format::Dtype;
 use crate::id::ObjectId;
-use crate::pack::{MAX_DEPTH, PackWriter, Record};
-use crate::store::{self, Store, StoreError};
+use crate::pack::{PackWriter, Record};
+use crate::store::{Store, StoreError};
+use crate::sync::{counts, depth_on, stored_whole};
 
 /// A pack that reached this size is finished and another begun.
 const PACK_BYTES: u64 = 1 << 30;
@@ -24,14 +23,14 @@ impl<'a> Intake<'a> {
     }
 
     /// Adds an object whose bases came before or are in the store. `decode` gives its bytes, and is asked only where
-    /// the chain below it would get too long.
+    /// it can't be stored as it is: the chain below it would get too long, or it would lie deeper than a copy that is here.
     pub fn add<E: From<StoreError>>(
         &mut self,
         record: Record,
         payload: &[u8],
         decode: impl FnOnce(&Store) -> Result<Vec<u8>, E>,
     ) -> Result<(), E> {
-        let depth = self.depth_on(&record)?;
+        let depth = self.depth_of(&record)?;
         if self.writer.as_ref().is_some_and(|writer| writer.len() > PACK_BYTES) {
             self.finish()?;
         }
@@ -65,22 +64,14 @@ impl<'a> Intake<'a> {
         Ok(())
     }
 
-    /// Where an object lies whose bases lie where they do; none when that is too deep.
-    fn depth_on(&self, record: &Record) -> Result<Option<u8>, StoreError> {
-        let mut above = 0;
-        for base in record.bases.iter() {
-            let depth = match self.depths.get(base) {
-                Some(depth) => *depth,
-                None => self.store.find(base)?.record.depth,
-            };
-            above = above.max(depth + 1);
-        }
-        Ok((above <= MAX_DEPTH).then_some(above))
+    /// Where an object lies whose bases lie where they do; none when that is too deep, or deeper than a copy that is
+    /// here.
+    fn depth_of(&self, record: &Record) -> Result<Option<u8>, StoreError> {
+        let below = record.bases.iter().map(|base| match self.depths.get(base) {
+            Some(depth) => Ok(*depth),
+            None => self.store.find(base).map(|found| found.record.depth),
+        });
+        let known = self.store.probe(&record.object).map(|known| known.record.depth);
+        Ok(depth_on(below.collect::<Result<_, _>>()?).filter(|depth| counts(*depth, known)))
     }
-}
-
-/// The same object without a base.
-fn stored_whole(record: &Record, bytes: &[u8]) -> (Record, Vec<u8>) {
-    let whole = codec::encode(bytes, Dtype::Bytes, 0, &[], Effort::Push);
-    (store::record_for(record.object, None, whole.codec, record.logical_len), whole.payload)
 }

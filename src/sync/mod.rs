@@ -205,7 +205,7 @@ fn shallow_first(lacking: HashMap<ObjectId, Found>) -> Vec<Found> {
 }
 
 /// Where an object lies whose bases lie so deep; none when that is too deep.
-fn depth_on(below: Vec<u8>) -> Option<u8> {
+pub(crate) fn depth_on(below: Vec<u8>) -> Option<u8> {
     match below.into_iter().max() {
         None => Some(0),
         Some(depth) => (depth < MAX_DEPTH).then_some(depth + 1),
@@ -216,12 +216,12 @@ fn depth_on(below: Vec<u8>) -> Option<u8> {
 ///
 /// A gc leaves objects that nobody needs, and takes their bases. When such an object is sent again, its base may
 /// lie deeper than it did then, and of two copies the shallower one counts: the one that does not fit.
-fn counts(depth: u8, known: Option<u8>) -> bool {
+pub(crate) fn counts(depth: u8, known: Option<u8>) -> bool {
     known.is_none_or(|known| depth <= known)
 }
 
 /// The same object without a base.
-fn stored_whole(record: &Record, bytes: &[u8]) -> (Record, Vec<u8>) {
+pub(crate) fn stored_whole(record: &Record, bytes: &[u8]) -> (Record, Vec<u8>) {
     let whole = codec::encode(bytes, Dtype::Bytes, 0, &[], Effort::Push);
     (store::record_for(record.object, None, whole.codec, record.logical_len), whole.payload)
 }
