@@ -34,7 +34,7 @@ const NO_BASE: u16 = 422;
 const MAX_ANSWER_BYTES: u64 = 1 << 20;
 /// Records that a hub may name for each object that it is asked for, and for all: a chain with all its bases is shorter.
 const MAX_RECORDS_EACH: usize = 1024;
-const MAX_RECORDS: usize = 1 << 22;
+const MAX_RECORDS: usize = 1 << 20;
 
 /// Why a push or fetch failed.
 #[derive(Debug, thiserror::Error)]
@@ -243,7 +243,11 @@ fn send(
     }
     // Of a file that the hub has it has all objects: these need no question.
     let known = match near.filter(|_| has.get(1) == Some(&true) && !again) {
-        Some(base) => links(store, store.recipe(&base)?.as_ref(), &HashSet::new())?,
+        // What is damaged here of another file is no reason to send nothing.
+        Some(base) => {
+            let recipe = store.recipe(&base).ok().flatten();
+            links(store, recipe.as_ref(), &HashSet::new()).unwrap_or_default()
+        }
         None => HashMap::new(),
     };
     let own = links(store, Some(recipe), &known.keys().copied().collect())?;

@@ -56,9 +56,24 @@ impl HostError {
     }
 }
 
-/// Which of these files are there.
+/// Which of these files are there whole: a client may delete its own copy for it, or push no more than the rest.
 pub fn has(store: &Store, oids: &[Oid]) -> Result<Vec<bool>, StoreError> {
-    oids.iter().map(|oid| store.has(oid)).collect()
+    oids.iter().map(|oid| has_whole(store, oid)).collect()
+}
+
+fn has_whole(store: &Store, oid: &Oid) -> Result<bool, StoreError> {
+    let recipe = match store.recipe(oid) {
+        // Pushed again, it is written anew.
+        Err(StoreError::Recipe { .. }) => None,
+        recipe => recipe?,
+    };
+    let Some(recipe) = recipe else { return Ok(false) };
+    for part in &recipe.parts {
+        if !is_here(store, &part.object)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Which of these objects can't be relied on here.

@@ -73,12 +73,17 @@ impl Asked {
         let (pieces, sent) = pipe();
         let hub = self.hub.clone();
         tokio::spawn(async move {
-            while tokio::time::timeout(HEARTBEAT, &mut job).await.map(drop).is_err() {
-                // Who hangs up is not waited for, and the file is stored all the same.
-                let _ = pieces.send(Bytes::from_static(b" ")).await;
-            }
+            let done = loop {
+                match tokio::time::timeout(HEARTBEAT, &mut job).await {
+                    Ok(done) => break done,
+                    // Who hangs up is not waited for, and the file is stored all the same.
+                    Err(_) => drop(pieces.send(Bytes::from_static(b" ")).await),
+                }
+            };
             let _ = pieces.finish().await;
-            hub.tell(&format!("file {oid}: stored after its client was told to wait"));
+            if matches!(done, Ok(Ok(()))) {
+                hub.tell(&format!("file {oid}: stored after its client was told to wait"));
+            }
         });
         Ok(stream(sent))
     }
