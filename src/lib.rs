@@ -87,6 +87,12 @@ pub mod gc;
 
 pub mod repack;
 
+pub mod engine;
+
+pub mod eval;
+
+pub mod optimize;
+
 // Edges.
 pub mod hub;
 

@@ -1,0 +1,3 @@
+//! Which variant of a model is the cheapest that is good enough.
+
+pub mod report;
