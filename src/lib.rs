@@ -41,6 +41,8 @@ pub mod counterpart;
 
 pub mod savings;
 
+pub mod statistics;
+
 pub mod adapter;
 
 // Storage.
