@@ -2,9 +2,12 @@
 //!
 //! Everything here takes numbers and gives numbers. Where chance is needed, its seed is an argument.
 
+pub mod distribution;
 pub mod paired;
 pub mod perplexity;
+pub mod quantiles;
 mod random;
+pub mod sequential;
 
 use serde::{Deserialize, Serialize};
 
