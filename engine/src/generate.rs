@@ -177,10 +177,10 @@ pub fn prompt(model: &Model, prompt: &Prompt) -> Result<Vec<Token>, Failure> {
             Ok(begin().into_iter().chain(tokens).collect())
         }
         Prompt::Chat(turns) => {
-            let template = model.llama.get_chat_template(1 << 16);
+            let template = model.llama.chat_template(None);
             let template = template.map_err(|_| Failure::request("the model has no chat template"))?;
             let turns: Result<Vec<_>, _> = turns.iter().map(message).collect();
-            let text = model.llama.apply_chat_template(Some(&template), &turns?, true);
+            let text = model.llama.apply_chat_template(Some(template), &turns?, true);
             let text = text.map_err(|error| Failure::request(format!("the chat template: {error}")))?;
             let tokens = model.tokens(&text, true)?;
             // Many templates begin with the token themselves.

@@ -1,3 +1,9 @@
 //! How well a model predicts a text: perplexity, alone and against a baseline, on published protocols.
 
-pub mod protocol;
+mod measure;
+mod protocol;
+mod text;
+
+pub use measure::{Comparison, Cut, EvalError, Measured, compare, cut, measure, measured, same_vocabulary};
+pub use protocol::{Placed, Protocol, Rule, TooShort, UnknownProtocol};
+pub use text::{MAX_TEXT_BYTES, Text, WIKITEXT2_TEST};

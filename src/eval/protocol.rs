@@ -37,6 +37,14 @@ pub enum Rule {
     Words,
 }
 
+/// A window, and where in its text it lies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Placed {
+    pub window: Window,
+    /// The index of its first token in the text, which begins with the begin token where there is one.
+    pub at: usize,
+}
+
 /// A name that is no protocol's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}: no such protocol; there are llama.cpp-512, gptq-2048, hf-stride-512 and lm-eval-words")]
@@ -106,7 +114,7 @@ impl Protocol {
         tokens: &[Token],
         begin: Option<Token>,
         trained: usize,
-    ) -> Result<Vec<Window>, TooShort> {
+    ) -> Result<Vec<Placed>, TooShort> {
         if tokens.is_empty() {
             return Err(TooShort::Empty);
         }
@@ -138,34 +146,34 @@ fn enough(found: usize, needed: usize, window: usize) -> Result<(), TooShort> {
 }
 
 /// As llama-perplexity does it: `window / 2` tokens are context, the begin token takes the place of the first.
-fn halves(tokens: &[Token], begin: Option<Token>, window: usize) -> Result<Vec<Window>, TooShort> {
+fn halves(tokens: &[Token], begin: Option<Token>, window: usize) -> Result<Vec<Placed>, TooShort> {
     let tokens = started(tokens, begin);
     // Of a text of one window llama-perplexity says that it is too short, too.
     enough(tokens.len(), 2 * window, window)?;
-    let cut = |part: &[Token]| {
+    let cut = |(number, part): (usize, &[Token])| {
         let mut tokens = part.to_vec();
         if let Some(begin) = begin {
             tokens[0] = begin;
         }
-        Window { tokens, scored_from: window / 2 + 1 }
+        Placed { window: Window { tokens, scored_from: window / 2 + 1 }, at: number * window }
     };
-    Ok(tokens.chunks_exact(window).map(cut).collect())
+    Ok(tokens.chunks_exact(window).enumerate().map(cut).collect())
 }
 
 /// Windows `stride` apart, of which each is scored by itself; what is left at the end is dropped.
-fn apart(tokens: &[Token], window: usize, stride: usize) -> Result<Vec<Window>, TooShort> {
+fn apart(tokens: &[Token], window: usize, stride: usize) -> Result<Vec<Placed>, TooShort> {
     enough(tokens.len(), window, window)?;
     let starts = (0..=tokens.len() - window).step_by(stride);
     let cut = |start: usize| {
         // Only the first has tokens that no window before it scored.
         let scored_from = if start == 0 { 1 } else { (window - stride).max(1) };
-        Window { tokens: tokens[start..start + window].to_vec(), scored_from }
+        Placed { window: Window { tokens: tokens[start..start + window].to_vec(), scored_from }, at: start }
     };
     Ok(starts.map(cut).collect())
 }
 
 /// Windows `stride` apart up to the end of the text; each scores what those before did not.
-fn overlapping(tokens: &[Token], window: usize, stride: usize) -> Result<Vec<Window>, TooShort> {
+fn overlapping(tokens: &[Token], window: usize, stride: usize) -> Result<Vec<Placed>, TooShort> {
     enough(tokens.len(), 2, window)?;
     let mut windows = Vec::new();
     let (mut start, mut scored) = (0, 1);
@@ -174,7 +182,8 @@ fn overlapping(tokens: &[Token], window: usize, stride: usize) -> Result<Vec<Win
         // A window that begins where the one before ended has nothing before its first token.
         let from = (scored - start).max(1);
         if from < end - start {
-            windows.push(Window { tokens: tokens[start..end].to_vec(), scored_from: from });
+            let window = Window { tokens: tokens[start..end].to_vec(), scored_from: from };
+            windows.push(Placed { window, at: start });
         }
         scored = end;
         start += stride;
@@ -183,7 +192,7 @@ fn overlapping(tokens: &[Token], window: usize, stride: usize) -> Result<Vec<Win
 }
 
 /// As the harness does it: each token is scored once, after as many as fit before it; the first after `begin`.
-fn rolling(tokens: &[Token], begin: Option<Token>, window: usize) -> Vec<Window> {
+fn rolling(tokens: &[Token], begin: Option<Token>, window: usize) -> Vec<Placed> {
     let tokens = started(tokens, begin);
     let mut windows = Vec::new();
     let mut scored = 1;
@@ -191,7 +200,8 @@ fn rolling(tokens: &[Token], begin: Option<Token>, window: usize) -> Vec<Window>
         let end = tokens.len().min(scored + window);
         // The model reads `window` tokens to score the ones after each.
         let start = (end - 1).saturating_sub(window).min(scored - 1);
-        windows.push(Window { tokens: tokens[start..end].to_vec(), scored_from: scored - start });
+        let window = Window { tokens: tokens[start..end].to_vec(), scored_from: scored - start };
+        windows.push(Placed { window, at: start });
         scored = end;
     }
     windows
@@ -228,8 +238,9 @@ mod tests {
     fn the_second_half_is_scored_as_llama_perplexity_does() {
         let windows = of("llama.cpp-512").windows(&text(1100), Some(-7), 2048).expect("windows");
         assert_eq!(windows.len(), 2);
-        assert_eq!((windows[1].tokens[0], windows[1].tokens[1]), (-7, 512));
-        assert_eq!(windows[1].tokens.len() - windows[1].scored_from, 255);
+        let Placed { window, at } = &windows[1];
+        assert_eq!((*at, window.tokens[0], window.tokens[1]), (512, -7, 512));
+        assert_eq!(window.tokens.len() - window.scored_from, 255);
         let short = of("llama.cpp-512").windows(&text(1023), None, 2048);
         assert_eq!(short, Err(TooShort::Tokens { found: 1023, needed: 1024, window: 512 }));
     }
@@ -240,14 +251,16 @@ mod tests {
         proptest!(|(len in 2usize..300, window in 2usize..40, stride in 1usize..40)| {
             let stride = stride.min(window);
             let tokens = text(len);
-            let scored = |windows: &[Window]| -> Vec<Token> {
-                windows.iter().flat_map(|window| window.tokens[window.scored_from..].to_vec()).collect()
+            let scored = |windows: &[Placed]| -> Vec<Token> {
+                windows.iter().flat_map(|part| part.window.tokens[part.window.scored_from..].to_vec()).collect()
             };
             let rolled = rolling(&tokens, Some(-1), window);
             prop_assert_eq!(scored(&rolled), tokens.clone());
-            prop_assert!(rolled.iter().all(|part| part.tokens.len() <= window + 1 && part.scored_from >= 1));
+            // The token before the text is the first of its stream.
+            prop_assert!(rolled.iter().all(|part| part.at == 0 || part.window.tokens[0] == part.at as Token - 1));
+            prop_assert!(rolled.iter().all(|part| part.window.tokens.len() <= window + 1 && part.window.scored_from >= 1));
             let over = overlapping(&tokens, window, stride).expect("windows");
-            prop_assert!(over.iter().all(|part| part.tokens.len() <= window && part.scored_from >= 1));
+            prop_assert!(over.iter().all(|part| part.window.tokens.len() <= window && part.window.scored_from >= 1));
             if stride < window {
                 prop_assert_eq!(scored(&over), tokens[1..].to_vec());
             }
