@@ -8,6 +8,8 @@ mod delta;
 mod diff;
 mod doctor;
 mod du;
+mod engine;
+mod eval;
 mod filter;
 mod find;
 mod fsck;
@@ -30,6 +32,7 @@ mod serve;
 mod show;
 mod ssh_host;
 mod status;
+mod subject;
 mod textconv;
 mod token;
 mod trust;
@@ -74,6 +77,7 @@ enum Verb {
     Migrate(migrate::Migrate),
     Delta(delta::Delta),
     Dataset(dataset::Dataset),
+    Eval(eval::Eval),
     Cache(cache::Cache),
     Doctor(doctor::Doctor),
     Daemon(daemon::Daemon),
@@ -136,6 +140,7 @@ fn dispatch(verb: Verb) -> Result<ExitCode, Failure> {
         Verb::Repack(args) => args.run(),
         Verb::Prune(args) => args.run(),
         Verb::Migrate(args) => args.run(),
+        Verb::Eval(args) => args.run(),
         Verb::Cache(args) => args.run(),
         Verb::Daemon(args) => args.run(),
         Verb::Serve(args) => args.run(),

@@ -43,8 +43,10 @@ pub fn find(spec: &str) -> Result<Subject, Failure> {
             };
             Ok(Subject { name: spec.to_owned(), gguf: only.place.clone(), weights, bytes, _found: found })
         }
-        [] => Err(Failure::new(Kind::Usage, format!("{spec}: there is no GGUF file in it"))
-            .fix("name a GGUF file")),
+        [] => {
+            Err(Failure::new(Kind::Usage, format!("{spec}: there is no GGUF file in it"))
+                .fix("name a GGUF file"))
+        }
         _ => {
             let names: Vec<_> = gguf.iter().map(|file| file.path.as_str()).collect();
             Err(Failure::new(Kind::Usage, format!("{spec} has several models: {}", names.join(", ")))

@@ -37,6 +37,20 @@ pub fn here<T>(what: &str, work: impl FnOnce(&Progress<'_>) -> T) -> T {
     })
 }
 
+/// Work in this process that is counted in steps of one kind, such as `windows`.
+pub fn steps<T>(what: &str, unit: &str, total: u64, work: impl FnOnce(&Progress<'_>) -> T) -> T {
+    let (bar, interrupted) = (Bar::new(what), interrupt::flag());
+    bar.bar.set_length(total);
+    bar.bar.set_style(
+        ProgressStyle::with_template(&format!("{{msg}} {{pos}} of {{len}} {unit} ({{eta}} left)"))
+            .expect("because the template is fixed"),
+    );
+    work(&|steps| {
+        bar.add(steps);
+        if interrupted.load(Ordering::Relaxed) { Err(Cancelled) } else { Ok(()) }
+    })
+}
+
 /// The same as one step of work that takes several requests: `bar` shows them all. Ctrl-C ends it.
 pub fn call_within(
     client: &mut Client,

@@ -76,7 +76,12 @@ fn articles(text: &str) -> Vec<&str> {
         at += line.len();
     }
     let ends = starts[1..].iter().copied().chain([text.len()]);
-    starts.iter().zip(ends).map(|(start, end)| &text[*start..end]).filter(|part| !part.trim().is_empty()).collect()
+    starts
+        .iter()
+        .zip(ends)
+        .map(|(start, end)| &text[*start..end])
+        .filter(|part| !part.trim().is_empty())
+        .collect()
 }
 
 fn article(text: &str) -> Document {
