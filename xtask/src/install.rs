@@ -17,9 +17,15 @@ struct Places {
 /// Builds and installs below `prefix`, or for the user that runs this, and says where everything went.
 ///
 /// Ends with `git sparse install`, which tells git-lfs about the agent.
-pub fn run(prefix: Option<&Path>) -> Result<(), Failure> {
+/// `engine` also builds and installs the engine, which runs models for `eval`, `optimize` and `route`.
+pub fn run(prefix: Option<&Path>, engine: bool) -> Result<(), Failure> {
     prerequisites::run()?;
     let places = places(prefix)?;
+    if engine {
+        prerequisites::for_engine()?;
+        let installed = install_binary(&binary::engine()?, &places.bin)?;
+        println!("engine       {}", installed.display());
+    }
     let built = binary::release()?;
     let installed = install_binary(&built, &places.bin)?;
     generate(&installed, "man", &places.man)?;

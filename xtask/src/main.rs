@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use xtask::{Failure, demo, install, prerequisites, test};
+use xtask::{Failure, binary, demo, install, prerequisites, test};
 
 const USAGE: &str = "\
 usage: cargo xtask demo [BASE FINE_TUNE] [--keep] [--check]
@@ -11,8 +11,10 @@ usage: cargo xtask demo [BASE FINE_TUNE] [--keep] [--check]
        cargo xtask test [--long] [FILTER]
                                  every test there is; with FILTER only the tests whose name holds it
        cargo xtask test --neon   the codec's NEON path in an emulator, with packages from Debian
-       cargo xtask install [--prefix DIR]
-                                 build and install git-sparse for this user, or below DIR
+       cargo xtask install [--prefix DIR] [--engine]
+                                 build and install git-sparse for this user, or below DIR; with --engine also
+                                 what runs models, built with cmake and libclang, which it installs if they are missing
+       cargo xtask engine        build the engine alone, and say where it is
        cargo xtask prerequisites
                                  install git-lfs if it is missing
 ";
@@ -55,8 +57,15 @@ fn run(arguments: &[String]) -> Result<bool, Failure> {
         }
         "install" => {
             let prefix = value(&mut rest, "--prefix")?;
+            let engine = flag(&mut rest, "--engine");
             positional(&rest, 0)?;
-            install::run(prefix.map(PathBuf::from).as_deref()).map(|()| true)
+            install::run(prefix.map(PathBuf::from).as_deref(), engine).map(|()| true)
+        }
+        "engine" => {
+            positional(&rest, 0)?;
+            prerequisites::for_engine()?;
+            println!("{}", binary::engine()?.display());
+            Ok(true)
         }
         "prerequisites" => {
             positional(&rest, 0)?;

@@ -76,6 +76,63 @@ pub fn for_ssh() {
     }
 }
 
+/// What building the engine takes beside Rust, as each system's packages are called: cmake, a C++ compiler, and
+/// the library that reads C headers.
+const FOR_ENGINE: [(&str, &[&str]); 6] = [
+    ("apt-get", &["apt-get", "install", "-q", "-y", "cmake", "g++", "libclang-dev"]),
+    ("dnf", &["dnf", "install", "-y", "cmake", "gcc-c++", "clang-devel"]),
+    ("pacman", &["pacman", "-Sy", "--noconfirm", "--needed", "cmake", "gcc", "clang"]),
+    ("zypper", &["zypper", "-n", "install", "cmake", "gcc-c++", "clang-devel"]),
+    ("apk", &["apk", "add", "cmake", "g++", "clang-dev"]),
+    ("brew", &["brew", "install", "cmake", "llvm"]),
+];
+
+/// Installs what the engine is built with, if it is missing.
+pub fn for_engine() -> Result<(), Failure> {
+    if on_path("cmake").is_some() && on_path("c++").is_some() && has_libclang() {
+        return Ok(());
+    }
+    let Some((manager, command)) = FOR_ENGINE.iter().find(|(manager, _)| on_path(manager).is_some()) else {
+        return Err(
+            "the engine is built with cmake, a C++ compiler and libclang: install them, then run this again"
+                .into(),
+        );
+    };
+    let prefix: &[&str] = match (*manager, root()) {
+        ("brew", _) | (_, Root::Already) => &[],
+        (_, Root::Sudo) => &["sudo", "-n"],
+        (_, Root::No) => {
+            return Err(format!(
+                "the engine is built with tools that are missing.\n  fix: sudo {}",
+                command.join(" ")
+            ));
+        }
+    };
+    if *manager == "apt-get" {
+        install(&[prefix, &["apt-get", "update", "-q"]].concat())?;
+    }
+    eprintln!("tools that build the engine are missing: running `{}`", command.join(" "));
+    install(&[prefix, command].concat())
+}
+
+/// Whether the library is where bindgen looks for it.
+fn has_libclang() -> bool {
+    if std::env::var_os("LIBCLANG_PATH").is_some() || on_path("llvm-config").is_some() {
+        return true;
+    }
+    let holds = |dir: &Path| {
+        let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+        entries.map(|entry| entry.file_name()).any(|name| name.to_string_lossy().starts_with("libclang"))
+    };
+    let below = |dir: &str| std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
+    let own =
+        below("/usr/lib").filter(|dir| dir.to_string_lossy().contains("llvm")).map(|dir| dir.join("lib"));
+    let system =
+        ["/usr/lib", "/usr/lib64", "/usr/local/lib", "/opt/homebrew/opt/llvm/lib"].map(PathBuf::from);
+    let multiarch = below("/usr/lib").filter(|dir| dir.to_string_lossy().contains("-linux-gnu"));
+    own.chain(system).chain(multiarch).any(|dir| holds(&dir))
+}
+
 /// Installs a package that tests can do without.
 fn try_package(package: &'static str) {
     if root() != Root::Already || on_path("apt-get").is_none() {

@@ -3,15 +3,18 @@
 //! A step that can't run on this machine says so; a step that ran and counted nothing is a failure.
 
 use std::io::{BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
 
-use crate::binary::{cargo, workspace};
+use crate::binary::{self, cargo, workspace};
 use crate::prerequisites::{self, first_line};
 use crate::{Failure, demo, neon};
 
 /// How long each fuzz target runs.
 const FUZZ_SECONDS: u32 = 10;
+/// The engine's package: whatever is done to all others would build llama.cpp for it.
+const ENGINE: &str = "git-sparse-engine";
 const EMULATED: &str = "the codec's NEON path, emulated";
 
 /// Tests and steps that passed or failed.
@@ -34,11 +37,13 @@ pub fn run(long: bool, filter: Option<&str>) -> Result<bool, Failure> {
     prerequisites::for_power_cuts();
     prerequisites::for_ssh();
     let mut count = Count::default();
+    let engine = engine(&mut count);
     if filter.is_none() {
         count += format_check();
         count += clippy();
+        count += if engine.is_some() { engine_tests() } else { Count::default() };
     }
-    let tests = tests(long, filter);
+    let tests = tests(long, filter, engine.as_deref());
     count += tests;
     count += doc_tests(filter);
     if filter.is_none() {
@@ -74,21 +79,59 @@ fn clippy() -> Count {
     if !has_component("clippy", "clippy") {
         return skip("cargo clippy", "clippy is not installed (rustup component add clippy)");
     }
-    let arguments = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
+    let arguments = ["clippy", "--workspace", "--exclude", ENGINE, "--all-targets", "--", "-D", "warnings"];
     step("cargo clippy", cargo().args(arguments))
 }
 
+/// Builds the engine. Where its tools can't be had, what needs it is skipped; where it does not build, that is a failure.
+fn engine(count: &mut Count) -> Option<PathBuf> {
+    if let Err(why) = prerequisites::for_engine() {
+        *count += skip("the engine, and all tests that run models", &why);
+        return None;
+    }
+    announce("the engine");
+    binary::engine()
+        .inspect_err(|failure| {
+            eprintln!("FAILED: {failure}");
+            count.failed += 1;
+        })
+        .ok()
+}
+
+/// In the profile that it was built in, or llama.cpp would be built twice.
+fn engine_tests() -> Count {
+    let mut count = Count::default();
+    if has_component("clippy", "clippy") {
+        let arguments = ["clippy", "--release", "-p", ENGINE, "--all-targets", "--", "-D", "warnings"];
+        count += step("cargo clippy of the engine", cargo().args(arguments));
+    }
+    count +=
+        counted("the engine's own tests", cargo().args(["test", "--release", "-p", ENGINE]), count_libtest);
+    count
+}
+
 /// All tests but those in documentation, by nextest where it is installed.
-fn tests(long: bool, filter: Option<&str>) -> Count {
+fn tests(long: bool, filter: Option<&str>, engine: Option<&Path>) -> Count {
     let with_nextest = quiet(cargo().args(["nextest", "--version"]));
     let mut command = cargo();
+    command.envs(engine.map(|engine| ("GIT_SPARSE_ENGINE", engine)));
     if with_nextest {
-        command.args(["nextest", "run", "--workspace", "--no-fail-fast", "--no-tests=pass", "--color=never"]);
+        command.args(["nextest", "run", "--workspace", "--exclude", ENGINE, "--no-fail-fast"]);
+        command.args(["--no-tests=pass", "--color=never"]);
         command.args(if long { &["--run-ignored", "all"][..] } else { &[] });
         command.args(filter);
     } else {
         // `--lib --bins --tests` is all but the doc tests, which are a step of their own.
-        command.args(["test", "--workspace", "--no-fail-fast", "--lib", "--bins", "--tests"]);
+        command.args([
+            "test",
+            "--workspace",
+            "--exclude",
+            ENGINE,
+            "--no-fail-fast",
+            "--lib",
+            "--bins",
+            "--tests",
+        ]);
         command.args(filter).arg("--").args(if long { &["--include-ignored"][..] } else { &[] });
     }
     let name = if with_nextest { "cargo nextest run" } else { "cargo test" };
@@ -97,7 +140,7 @@ fn tests(long: bool, filter: Option<&str>) -> Count {
 
 fn doc_tests(filter: Option<&str>) -> Count {
     let mut command = cargo();
-    command.args(["test", "--workspace", "--no-fail-fast", "--doc"]).args(filter);
+    command.args(["test", "--workspace", "--exclude", ENGINE, "--no-fail-fast", "--doc"]).args(filter);
     counted("cargo test --doc", &mut command, count_libtest)
 }
 
