@@ -27,6 +27,8 @@ pub mod packing;
 
 pub mod derive;
 
+pub mod convert;
+
 pub mod alignment;
 
 pub mod table;
