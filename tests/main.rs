@@ -38,6 +38,8 @@ mod adapter;
 
 mod delta;
 
+mod eval;
+
 mod dataset;
 
 mod migrate;

@@ -32,7 +32,7 @@ fn find() -> Option<PathBuf> {
 
 /// Loads a model on so many threads.
 pub fn load(engine: &mut Engine, subject: &super::subject::Subject, threads: u32) -> Result<Loaded, Failure> {
-    engine.load(&subject.gguf, threads).map_err(|error| {
+    engine.load(&subject.gguf()?, threads).map_err(|error| {
         let failure = failed(&error);
         Failure { message: format!("{}: {}", subject.name, failure.message), ..failure }
     })

@@ -1,5 +1,7 @@
 //! What the tests stand on: a home apart from the user's, repositories in it, and small stores.
 
+pub mod engine;
+
 pub mod home;
 
 pub mod hub;
