@@ -182,7 +182,8 @@ impl Eval {
     }
 }
 
-fn protocol(text: &str) -> Result<Protocol, String> {
+/// A protocol's name that a user gives.
+pub fn protocol(text: &str) -> Result<Protocol, String> {
     text.parse().map_err(|error: eval::UnknownProtocol| error.to_string())
 }
 

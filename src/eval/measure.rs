@@ -190,6 +190,45 @@ pub fn compare(
     Ok((measured(&ln_p, cut)?, comparison))
 }
 
+/// What two models say of one prompt, and of what follows it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Answer {
+    pub tokens: u64,
+    /// The largest difference of two logits.
+    pub max_logit: f64,
+    /// The mean difference of two logits.
+    pub mean_logit: f64,
+    /// Mean Kullback-Leibler divergence from the baseline, in nats.
+    pub divergence: f64,
+    /// Share of tokens after which both find the same one the most likely.
+    pub same_top: f64,
+}
+
+/// Compares all logits after each token of a prompt; also after its last one, where an answer begins.
+pub fn prompt(
+    engine: &mut Engine,
+    model: &Loaded,
+    baseline: &Loaded,
+    text: &str,
+) -> Result<Answer, EvalError> {
+    let tokens = engine.tokenize(model.model, text, false)?.tokens;
+    let tokens: Vec<Token> = model.begin.into_iter().chain(tokens).collect();
+    let count = tokens.len() as u64;
+    // Any token will do at the end: its own probability is not looked at.
+    let Some(last) = tokens.last().copied() else { return Err(TooShort::Empty.into()) };
+    let window = Window { tokens: [tokens, vec![last]].concat(), scored_from: 1 };
+    let scored = engine.score(model.model, &[window], Some(Baseline::Model(baseline.model)))?;
+    let compared = scored.into_iter().next().and_then(|scored| scored.against).ok_or(EngineError::Answer)?;
+    let same = compared.same_top.iter().filter(|same| **same).count();
+    Ok(Answer {
+        tokens: count,
+        max_logit: compared.max_logit,
+        mean_logit: compared.mean_logit,
+        divergence: statistics::sum(compared.divergence) / count as f64,
+        same_top: same as f64 / count as f64,
+    })
+}
+
 /// Refuses to compare models whose tokens are not the same texts.
 pub fn same_vocabulary(model: &Loaded, baseline: &Loaded) -> Result<(), EvalError> {
     if model.vocabulary_hash == baseline.vocabulary_hash && model.vocabulary == baseline.vocabulary {

@@ -4,6 +4,7 @@ mod adapter;
 mod compress;
 mod estimate;
 mod info;
+mod logits;
 mod reconstruct;
 mod validate;
 mod verify;

@@ -84,7 +84,8 @@ impl Reconstruct {
     }
 }
 
-fn rebuild_into(artifact: &Artifact, store: &Store, staging: &Staging) -> Result<(), Failure> {
+/// Rebuilds the fine-tune of an artifact.
+pub fn rebuild_into(artifact: &Artifact, store: &Store, staging: &Staging) -> Result<(), Failure> {
     let done = watch::here("reconstruct", |progress| rebuild(artifact, store, staging.path(), progress));
     done.map_err(|error| not_rebuilt(artifact, &error))
 }

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use super::logits::{Logits, Questions};
 use super::{interrupted, model, unusable};
 use crate::artifact::{Artifact, MeasureError, Measured, ValidateError};
 use crate::cli::{report, watch};
@@ -15,7 +16,7 @@ const LOSSY_MAX: f64 = 0.05;
 /// Tensors that are shown, the worst first.
 const MOST_SHOWN: usize = 20;
 
-/// Measure how far what an artifact gives lies from the fine-tune, tensor by tensor
+/// Measure how far what an artifact gives lies from the fine-tune, tensor by tensor, and in its answers
 #[derive(Debug, Args)]
 pub struct Validate {
     /// The base that the artifact was made with: a file, a directory, REV:PATH, or org/name[@revision]
@@ -27,6 +28,8 @@ pub struct Validate {
     /// Share of a tensor's change that may be lost [default: 0 of a lossless artifact, 0.05 of a lossy one]
     #[arg(long, value_name = "SHARE", value_parser = share)]
     max_loss: Option<f64>,
+    #[command(flatten)]
+    questions: Questions,
     /// Print one JSON document (schema git-sparse/delta-validate/1)
     #[arg(long)]
     json: bool,
@@ -45,12 +48,17 @@ impl Validate {
         let is_lossy = artifact.manifest.kind.is_lossy();
         let limit = self.max_loss.unwrap_or(if is_lossy { LOSSY_MAX } else { 0.0 });
         let verdict = Verdict::of(&measured, limit);
+        let questions = &self.questions;
+        let logits =
+            questions.are_some().then(|| questions.ask(&artifact, &store, &self.fine_tune)).transpose()?;
         if self.json {
-            say_json(&artifact, &measured, &verdict);
+            say_json(&artifact, &measured, &verdict, logits.as_ref());
         } else {
             say(&measured, &verdict);
+            logits.iter().for_each(Logits::say);
         }
-        Ok(if verdict.passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        let passed = verdict.passed && logits.is_none_or(|logits| logits.passed);
+        Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }
 
@@ -110,7 +118,7 @@ fn say(measured: &[Measured], verdict: &Verdict) {
     });
 }
 
-fn say_json(artifact: &Artifact, measured: &[Measured], verdict: &Verdict) {
+fn say_json(artifact: &Artifact, measured: &[Measured], verdict: &Verdict, logits: Option<&Logits>) {
     let tensors: Vec<_> = measured
         .iter()
         .map(|tensor| {
@@ -127,6 +135,7 @@ fn say_json(artifact: &Artifact, measured: &[Measured], verdict: &Verdict) {
             "worst": verdict.worst,
             "max": verdict.max,
             "tensors": tensors,
+            "logits": logits,
         }),
     );
 }
