@@ -39,11 +39,6 @@ impl Metadata {
     pub fn count(&mut self, key: impl Into<String>, value: u64) {
         self.add(key, Value::U32(u32::try_from(value).expect("because settings are below 2^32")));
     }
-
-    #[cfg(test)]
-    pub fn get(&self, key: &str) -> Option<&Value> {
-        self.0.iter().find(|(known, _)| known == key).map(|(_, value)| value)
-    }
 }
 
 /// One line of the table of tensors.

@@ -113,7 +113,9 @@ impl<'a> Plan<'a> {
                         Some(_) => float.values(&interleaved(bytes, row_bytes)),
                         None => float.values(bytes),
                     };
-                    values.iter_mut().for_each(|value| *value += plus);
+                    if *plus != 0.0 {
+                        values.iter_mut().for_each(|value| *value += plus);
+                    }
                     put(out, &Float::F32.bytes(&values))
                 })
             }

@@ -20,6 +20,8 @@ pub(super) use parts::{Change, Part, Size};
 
 /// Most layers that llama.cpp has room for.
 const MAX_LAYERS: u64 = 512;
+/// Published heads have at most 512 numbers.
+const MAX_HEAD: u64 = 1 << 16;
 
 /// A family of models.
 pub(super) struct Family {
@@ -181,7 +183,7 @@ impl Sizes {
                 "num_hidden_layers: llama.cpp has room for {MAX_LAYERS}, found {layers}"
             )));
         }
-        if head == 0 || head % 2 == 1 || heads % key_heads != 0 {
+        if head == 0 || head > MAX_HEAD || head % 2 == 1 || heads % key_heads != 0 {
             let why =
                 format!("heads of {head} numbers, {heads} of them on {key_heads} of keys, are not possible");
             return Err(wrong(why));
@@ -252,6 +254,7 @@ mod tests {
             r#""num_attention_heads": 4, "num_hidden_layers": 2, "num_key_value_heads": 3"#,
             r#""num_attention_heads": 65, "num_hidden_layers": 2"#,
             r#""num_attention_heads": 4, "num_hidden_layers": 2, "head_dim": 7"#,
+            r#""num_attention_heads": 4, "num_hidden_layers": 2, "head_dim": 2147483648"#,
             r#""num_attention_heads": 4, "num_hidden_layers": 2, "layer_types": ["full_attention"]"#,
         ] {
             assert!(of(lie).is_err(), "{lie}");

@@ -28,7 +28,7 @@ pub(super) fn tell(
     let tokens = vocabulary::tokens(&json, &vocab, pre, vocabulary)?;
     tell_model(&json, pre, &tokens, out)?;
     tell_special(checkpoint, config, &json, pre, &tokens, out)?;
-    let texts = tokens.into_iter().map(|token| token.text).collect();
+    let texts = tokens.iter().map(|token| token.written(pre)).collect();
     out.add("tokenizer.ggml.tokens", Value::Texts(texts));
     Ok(())
 }
@@ -96,15 +96,15 @@ fn tell_special(
             out.add(format!("tokenizer.ggml.{key}_token_id"), Value::U32(id));
         }
     }
-    let (add_bos, add_eos) = match Around::of(json)? {
-        Some(around) => {
-            (is_put("bos", around.before, bos, &ids)?, is_put("eos", around.after, Some(eos), &ids)?)
-        }
-        None => (
-            settings.flag("add_bos_token").unwrap_or(matches!(pre, Pre::Marks { .. }) && bos.is_some()),
-            settings.flag("add_eos_token").unwrap_or(false),
-        ),
+    let around = Around::of(json)?;
+    let begins = match around {
+        Some(around) => is_put("bos", around.before, bos, &ids)?,
+        None => matches!(pre, Pre::Marks { .. }) && bos.is_some(),
     };
+    let ends = is_put("eos", around.and_then(|around| around.after), Some(eos), &ids)?;
+    // `transformers` follows its settings, where they say so, and not the tokenizer's own file.
+    let add_bos = settings.flag("add_bos_token").unwrap_or(begins);
+    let add_eos = settings.flag("add_eos_token").unwrap_or(ends);
     if add_bos && bos.is_none() {
         return Err(refuse("texts are to begin with a token that nothing names".into()));
     }

@@ -102,7 +102,7 @@ fn pattern(step: &Value) -> Option<&str> {
 }
 
 /// What stands for a space.
-const MARK: &str = "▁";
+pub(super) const MARK: &str = "▁";
 
 fn marks(json: &TokenizerJson) -> Result<Pre, ConvertError> {
     if json.model.ignore_merges {

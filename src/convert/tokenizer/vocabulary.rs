@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::json::{Added, TokenizerJson};
-use super::pre::Pre;
+use super::pre::{MARK, Pre};
 use super::refuse;
 use crate::convert::ConvertError;
 
@@ -12,6 +12,18 @@ use crate::convert::ConvertError;
 pub(super) struct Token {
     pub text: String,
     pub kind: TokenKind,
+}
+
+impl Token {
+    /// The text that a file has of it.
+    ///
+    /// Where spaces are marked, llama.cpp looks for the user's own tokens before it marks them.
+    pub fn written(&self, pre: Pre) -> String {
+        match (self.kind, pre) {
+            (TokenKind::UserDefined, Pre::Marks { .. }) => self.text.replace(MARK, " "),
+            _ => self.text.clone(),
+        }
+    }
 }
 
 /// What llama.cpp makes of a token; the numbers are those of its files.
@@ -46,7 +58,8 @@ pub(super) fn tokens(
         }
         *place = Some(Token { text: text.clone(), kind });
     }
-    for added in &json.added_tokens {
+    // Some models leave out the embedding of a token that stands for images: no text has it.
+    for added in json.added_tokens.iter().filter(|added| !added.special || added.id < count) {
         let token = added_token(added, json, pre)?;
         let place = place(&mut tokens, added.id, &added.content)?;
         match place {
@@ -116,10 +129,7 @@ fn added_token(added: &Added, json: &TokenizerJson, pre: Pre) -> Result<Token, C
             "the added token {content:?} is looked for after spaces were marked, which llama.cpp does not"
         )));
     }
-    // llama.cpp looks for it before spaces are marked.
-    let is_marked = matches!(pre, Pre::Marks { .. });
-    let text = if is_marked { content.replace('▁', " ") } else { content.clone() };
-    Ok(Token { text, kind: TokenKind::UserDefined })
+    Ok(Token { text: content.clone(), kind: TokenKind::UserDefined })
 }
 
 /// llama.cpp stops the process where two tokens have one text, or a byte has none.
@@ -129,14 +139,67 @@ fn check_texts(tokens: &[Token], pre: Pre) -> Result<(), ConvertError> {
         if token.text.is_empty() || token.text.contains('\0') {
             return Err(refuse(format!("the token {id} is {:?}, which llama.cpp can't read", token.text)));
         }
-        if !texts.insert(token.text.as_str()) {
+        if !texts.insert(token.written(pre)) {
             return Err(refuse(format!("two tokens are {:?}", token.text)));
         }
     }
     if matches!(pre, Pre::Marks { .. })
-        && let Some(byte) = (0..=255u8).find(|byte| !texts.contains(format!("<0x{byte:02X}>").as_str()))
+        && let Some(byte) = (0..=255u8).find(|byte| !texts.contains(&format!("<0x{byte:02X}>")))
     {
         return Err(refuse(format!("there is no token <0x{byte:02X}>, though bytes are to have one each")));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BYTES: Pre = Pre::Bytes("gpt-2");
+
+    fn of(vocab: &str, added: &str, pre: Pre, count: u64) -> Result<Vec<Token>, ConvertError> {
+        let json = format!(
+            r#"{{"added_tokens": [{added}], "model": {{"type": "BPE", "unk_token": "<unk>", "vocab": {{{vocab}}}}}}}"#
+        );
+        let (json, vocab) = TokenizerJson::parse(json.as_bytes()).unwrap();
+        tokens(&json, &vocab, pre, count)
+    }
+
+    /// llama.cpp has a token for each row of the embedding, and stops the process where its texts repeat.
+    #[test]
+    fn rows_without_a_token_are_filled() {
+        let added = r#"{"id": 1, "content": "<|end|>", "special": true}, {"id": 9, "content": "<image>", "special": true}"#;
+        let tokens = of(r#""a": 0, "b": 3"#, added, BYTES, 5).unwrap();
+        let found: Vec<_> = tokens.iter().map(|token| (token.text.as_str(), token.kind as i32)).collect();
+        assert_eq!(found, [("a", 1), ("<|end|>", 3), ("[PAD2]", 5), ("b", 1), ("[PAD4]", 5)]);
+    }
+
+    /// What llama.cpp would find, or stop at, otherwise.
+    #[test]
+    fn impossible_vocabularies_are_refused() {
+        let plain = |id: u64, content: &str| format!(r#"{{"id": {id}, "content": "{content}"}}"#);
+        for (vocab, added, said) in [
+            (r#""a": 0, "b": 5"#, String::new(), "has the number 5"),
+            (r#""a": 0, "b": 0"#, String::new(), "have the number 0"),
+            (r#""a": 0"#, plain(0, "b"), "have the number 0"),
+            (r#""a": 0"#, plain(9, "b"), "has the number 9"),
+            (r#""a": 0"#, plain(1, "a"), "two tokens are"),
+            (r#""": 0"#, String::new(), "can't read"),
+            (r#""a": 0, "[PAD1]": 2"#, String::new(), "two tokens are"),
+            (r#""a": 0"#, r#"{"id": 1, "content": "b", "lstrip": true}"#.into(), "takes blanks"),
+        ] {
+            let error = of(vocab, &added, BYTES, 5).unwrap_err().to_string();
+            assert!(error.contains(said), "{error}");
+        }
+        let marked = of(r#""a": 0"#, "", Pre::Marks { prefix: true }, 1).unwrap_err().to_string();
+        assert!(marked.contains("no token <0x00>"), "{marked}");
+    }
+
+    /// Gemma has runs of spaces as tokens, written with marks; llama.cpp looks for them in the text as it is.
+    #[test]
+    fn own_tokens_are_looked_for_before_spaces_are_marked() {
+        let token = Token { text: "▁▁".into(), kind: TokenKind::UserDefined };
+        assert_eq!(token.written(Pre::Marks { prefix: false }), "  ");
+        assert_eq!(token.written(BYTES), "▁▁");
+    }
 }

@@ -231,7 +231,9 @@ def randomise(model, seed):
     with torch.no_grad():
         for name, weight in sorted(model.named_parameters()):
             noise = torch.randn(weight.shape, generator=generator)
-            if "norm" in name:
+            if "q_norm" in name or "k_norm" in name:
+                weight.copy_(0.3 * noise + (-0.4 if differences else 0.6))
+            elif "norm" in name:
                 weight.copy_(0.3 * noise + (0.0 if differences else 1.0))
             elif weight.dim() == 1:
                 weight.copy_(0.3 * noise)
