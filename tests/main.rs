@@ -36,6 +36,8 @@ mod golden;
 
 mod adapter;
 
+mod convert;
+
 mod delta;
 
 mod eval;
