@@ -5,6 +5,7 @@ mod changing;
 mod estimate;
 mod figures;
 mod hub;
+mod logits;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -154,7 +154,7 @@ fn answers(
             progress(1)?;
             Ok(Answered { prompt, answer })
         };
-        prompts.into_iter().map(ask).collect()
+        prompts.into_iter().map(ask).collect::<Result<Vec<_>, EvalError>>()
     })
     .map_err(|error| cli_eval::failed(&error))
 }
