@@ -161,9 +161,10 @@ fn bad_input_gets_a_clear_error() {
     let latin = &file("latin.txt", b"caf\xe9");
     let other = &format!("{}/tests/data/convert/qwen3", env!("CARGO_MANIFEST_DIR"));
     let torn = &file("torn.gguf", b"GGUF\x03\0\0\0lies");
-    let cases: [(&[&str], i32, &str); 13] = [
+    let cases: [(&[&str], i32, &str); 14] = [
         (&[base, "--text", empty], 2, "the text is empty"),
-        (&[base, "--text", short], 2, "1024 are needed for a window of 512"),
+        (&[base, "--text", text], 2, "the model was trained to read 256"),
+        (&[base, "--text", short, "--max-length", "256"], 2, "512 are needed for a window of 256"),
         (&[base, "--text", latin], 2, "byte 3 is no UTF-8"),
         (&[base, "--text", "/nowhere.txt"], 128, "/nowhere.txt"),
         (&[base, "--text", text, "--samples", "0"], 2, "--samples is 0"),

@@ -30,7 +30,7 @@ pub fn generate(
     let mut text = Text::new(&order.stop);
     let mut first_token_ms = 0.0;
     let ended = loop {
-        if writer.margins.len() as u32 >= order.max_tokens {
+        if writer.margins.len() >= writer.most {
             break Ended::Length;
         }
         let token = match writer.next() {
@@ -76,6 +76,8 @@ struct Writer<'model> {
     /// Tokens that were read.
     at: usize,
     prompt: usize,
+    /// Tokens to write: as many as were asked for, and as the model can keep in mind.
+    most: usize,
     /// The row of the last batch that says what follows.
     row: i32,
     taken: Option<Token>,
@@ -99,8 +101,9 @@ impl<'model> Writer<'model> {
             )));
         }
         let tokens = prompt(model, &order.prompt)?;
-        let room = tokens.len() + order.max_tokens as usize;
         let trained = model.llama.n_ctx_train() as usize;
+        let most = (order.max_tokens as usize).min(trained.saturating_sub(tokens.len()));
+        let room = tokens.len() + most;
         if tokens.is_empty() || room > MAX_TOKENS {
             return Err(Failure::request(format!(
                 "a prompt of {} and an answer of {} tokens",
@@ -119,6 +122,7 @@ impl<'model> Writer<'model> {
             batch: LlamaBatch::new(BATCH as usize, 1),
             at: 0,
             prompt: tokens.len(),
+            most,
             row: 0,
             taken: None,
             margins: Vec::new(),

@@ -300,6 +300,8 @@ pub fn failed(error: &EvalError) -> Failure {
         EvalError::Engine(error) => engine::failed(error),
         EvalError::Text(_) => Failure::new(Kind::Usage, message)
             .fix("give a longer text, or shorter windows: --max-length N (another protocol by name)"),
+        EvalError::Window { trained, .. } => Failure::new(Kind::Usage, message)
+            .fix(format!("give windows that it can read: --max-length {trained}")),
         EvalError::NoBegin(_) => Failure::new(Kind::Usage, message).fix("choose another --protocol"),
         EvalError::Vocabulary { .. } => {
             Failure::new(Kind::Refused, message).fix("evaluate each alone, and compare their bits per byte")

@@ -35,6 +35,9 @@ pub enum EvalError {
          them), and can't be compared token by token"
     )]
     Vocabulary { model: String, baseline: String, model_tokens: u32, baseline_tokens: u32 },
+    /// Beyond what it was trained for a model is another one.
+    #[error("windows of {window} tokens: the model was trained to read {trained}")]
+    Window { window: usize, trained: u32 },
     #[error("{0}")]
     Cancelled(#[from] Cancelled),
 }
@@ -96,6 +99,9 @@ pub fn cut(
         Rule::Words => Some(model.begin.or(model.end).ok_or(EvalError::NoBegin(protocol))?),
         _ => model.begin,
     };
+    if let Some(window) = protocol.window.filter(|window| *window > model.context as usize) {
+        return Err(EvalError::Window { window, trained: model.context });
+    }
     let mut cut = Cut {
         windows: Vec::new(),
         tokens: 0,
