@@ -4,6 +4,8 @@ mod access;
 
 mod basic;
 
+mod bucket;
+
 mod faults;
 
 mod frames;
