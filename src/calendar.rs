@@ -22,6 +22,27 @@ fn civil(days: i64) -> (i64, i64, i64) {
     (year_of_era + era * 400 + i64::from(month <= 2), month, day)
 }
 
+/// The day of a date such as `2026-11-28`, counted from 1970-01-01; none where the calendar has no such
+/// day (Hinnant's `days_from_civil`).
+pub fn day(date: &str) -> Option<i64> {
+    let is_written = date.len() == 10
+        && date.bytes().enumerate().all(|(at, byte)| match at {
+            4 | 7 => byte == b'-',
+            _ => byte.is_ascii_digit(),
+        });
+    if !is_written {
+        return None;
+    }
+    let number = |range: std::ops::Range<usize>| date[range].parse::<i64>().ok();
+    let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
+    let shifted = year - i64::from(month <= 2);
+    let (era, year_of_era) = (shifted.div_euclid(400), shifted.rem_euclid(400));
+    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    let days = era * 146_097 + day_of_era - 719_468;
+    (civil(days) == (year, month, day)).then_some(days)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -37,5 +58,19 @@ mod tests {
         assert_eq!(text(-1), "1969-12-31 23:59:59");
         assert_eq!(text(951_782_400), "2000-02-29 00:00:00");
         assert_eq!(text(4_102_444_799), "2099-12-31 23:59:59");
+    }
+
+    /// A price of the 31st of February has no age: dates that do not exist are refused.
+    #[test]
+    fn dates_are_days_and_back() {
+        for days in (-1000..40_000).step_by(13) {
+            let (date, _) = utc(days * 86_400);
+            assert_eq!(day(&date), Some(days), "{date}");
+        }
+        for text in
+            ["2026-02-29", "2026-13-01", "2026-00-10", "2026-1-1", "26-01-01", "", "2026/01/01", "+026-01-01"]
+        {
+            assert_eq!(day(text), None, "{text}");
+        }
     }
 }

@@ -43,6 +43,8 @@ pub mod counterpart;
 
 pub mod savings;
 
+pub mod prices;
+
 pub mod statistics;
 
 pub mod adapter;
