@@ -3,6 +3,7 @@
 //! Everything here takes numbers and gives numbers. Where chance is needed, its seed is an argument.
 
 pub mod distribution;
+pub mod isotonic;
 pub mod paired;
 pub mod perplexity;
 pub mod quantiles;
