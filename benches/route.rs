@@ -1,8 +1,8 @@
 //! How well the router knows which prompts need the stronger model, against two baselines, and how fast.
 //!
 //! `route OUTCOMES [--inside N]`: a line per prompt with `domain`, `prompt`, `weak_right`, `strong_right`.
-//! With `--inside`, only learning halves are looked at, each split again N times: what settings were
-//! chosen by, so that no test half has a say in them.
+//! With `--inside`, only learning halves are looked at (of other seeds), each split again N times: what
+//! settings are chosen by, so that test halves have no say in them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
@@ -13,6 +13,10 @@ use git_sparse::route::outcome::Outcome;
 use git_sparse::statistics::Random;
 
 const SEEDS: [u64; 3] = [101, 102, 103];
+/// Of splits that settings are chosen on.
+const INSIDE: std::ops::Range<u64> = 201..209;
+/// Of more splits, to see how much three of them say.
+const MORE: std::ops::Range<u64> = 301..321;
 const BOOTSTRAPS: usize = 1000;
 const WEAK: &str = "weak";
 const STRONG: &str = "strong";
@@ -38,6 +42,9 @@ fn main() {
     println!("{} prompts, {} domains", lines.len(), domains(&lines, &all(&lines)).len());
     for kind in [Split::Prompts, Split::Domains] {
         judged(&lines, &log, kind);
+        let more: Vec<_> = MORE.map(|seed| halves(&lines, &all(&lines), kind, seed)).collect();
+        println!("  mean of {} more splits", more.len());
+        means(&lines, &log, &more);
     }
     timed(&lines, &log);
 }
@@ -89,7 +96,12 @@ fn halves(lines: &[Line], among: &[usize], kind: Split, seed: u64) -> (Vec<usize
 }
 
 /// Who gives each prompt a number: the higher, the rather the stronger model is asked.
-fn routers(lines: &[Line], log: &[Outcome], learn: &[usize], test: &[usize]) -> Vec<(&'static str, Vec<f64>)> {
+fn routers(
+    lines: &[Line],
+    log: &[Outcome],
+    learn: &[usize],
+    test: &[usize],
+) -> Vec<(&'static str, Vec<f64>)> {
     let known: Vec<Outcome> = learn.iter().map(|at| log[*at].clone()).collect();
     let evidence = Evidence::of(&known, &[(WEAK.to_owned(), STRONG.to_owned())]);
     let estimates: Vec<_> = test
@@ -141,7 +153,8 @@ fn plain_neighbours(log: &[Outcome], learn: &[usize], test: &[usize]) -> Vec<f64
         }
         near.sort_by(|a, b| b.0.total_cmp(&a.0));
         near.truncate(100);
-        answers.push(near.iter().map(|(_, number)| gap(&log[learn[*number]])).sum::<f64>() / near.len() as f64);
+        answers
+            .push(near.iter().map(|(_, number)| gap(&log[learn[*number]])).sum::<f64>() / near.len() as f64);
     }
     answers
 }
@@ -268,22 +281,28 @@ fn promised(log: &[Outcome], learn: &[usize], test: &[usize]) {
 /// Mean APGR over splits of learning halves only.
 fn tuned(lines: &[Line], log: &[Outcome], times: u64) {
     for kind in [Split::Prompts, Split::Domains] {
-        let mut found: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
-        for seed in SEEDS {
-            let (learning, _) = halves(lines, &all(lines), kind, seed);
-            for time in 0..times {
-                let (learn, test) = halves(lines, &learning, kind, 1000 * seed + time);
-                let gaps: Vec<f64> = test.iter().map(|at| gap(&log[*at])).collect();
-                for (name, numbers) in routers(lines, log, &learn, &test) {
-                    let value = recovered(&ranked(&numbers), &gaps, &vec![1; test.len()]);
-                    found.entry(name).or_default().push(value);
-                }
-            }
+        let learning = INSIDE.map(|seed| (seed, halves(lines, &all(lines), kind, seed).0));
+        let inside = learning.flat_map(|(seed, learning)| {
+            (0..times).map(move |time| halves(lines, &learning, kind, 1000 * seed + time))
+        });
+        let inside: Vec<_> = inside.collect();
+        println!("inside learning halves by {kind:?}, {} splits", inside.len());
+        means(lines, log, &inside);
+    }
+}
+
+/// Prints the mean APGR over splits.
+fn means(lines: &[Line], log: &[Outcome], splits: &[(Vec<usize>, Vec<usize>)]) {
+    let mut found: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+    for (learn, test) in splits {
+        let gaps: Vec<f64> = test.iter().map(|at| gap(&log[*at])).collect();
+        for (name, numbers) in routers(lines, log, learn, test) {
+            let value = recovered(&ranked(&numbers), &gaps, &vec![1; test.len()]);
+            found.entry(name).or_default().push(value);
         }
-        println!("inside learning halves by {kind:?}, {times} splits each");
-        for (name, values) in found {
-            println!("    {name:24} {:.4}", values.iter().sum::<f64>() / values.len() as f64);
-        }
+    }
+    for (name, values) in found {
+        println!("    {name:24} {:.4}", values.iter().sum::<f64>() / values.len() as f64);
     }
 }
 
@@ -305,5 +324,10 @@ fn timed(lines: &[Line], log: &[Outcome]) {
     }
     took.sort_by(f64::total_cmp);
     let at = |share: f64| took[(share * (took.len() - 1) as f64) as usize];
-    println!("estimate from the prompt's text: p50 {:.3} ms, p99 {:.3} ms, max {:.3} ms", at(0.5), at(0.99), at(1.0));
+    println!(
+        "estimate from the prompt's text: p50 {:.3} ms, p99 {:.3} ms, max {:.3} ms",
+        at(0.5),
+        at(0.99),
+        at(1.0)
+    );
 }

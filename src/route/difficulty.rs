@@ -1,14 +1,21 @@
 //! What the shape of a prompt alone says of two models: the estimate that is left far from the log.
 //!
-//! A line over length, digits, signs and the like, held back so strongly that each of them counts by
-//! how it goes with the outcome on its own: what is learnt in one field must hold in another. A rising
-//! curve turns it into a probability.
+//! Where the log has prompts of the same field: a line over length, digits, signs and the like, held back
+//! so strongly that each of them counts by how it goes with the outcome on its own. In a field that the
+//! log does not have, what was learnt of another one misleads; there only the length counts, by a slope
+//! that is no matter of the log. A rising curve, fitted to the log, turns both into a probability.
 
-use super::features::{Features, SHAPES};
+use super::features::{self, Features, SHAPES};
 use crate::statistics::isotonic::Isotonic;
 
 /// The weight of "all coefficients are zero", in prompts for each prompt of the log.
 const HELD_BACK: f64 = 1.5;
+/// By how much the difference of two models grows with each deviation of the prompt's length, in fields
+/// that are not known: long prompts are harder, nearly everywhere (`benches/route.rs` measures it).
+const LENGTH_SLOPE: f64 = 0.05;
+/// The coverage up to which a field is not known, and the one from which on it is.
+const UNKNOWN: f64 = 0.08;
+const KNOWN: f64 = 0.16;
 /// Deviations beyond which a shape counts no more: one strange prompt must not move the line.
 const MOST_DEVIATIONS: f64 = 3.0;
 
@@ -51,14 +58,15 @@ impl Difficulty {
         Some(Difficulty { line, curve })
     }
 
-    /// By how much the reference's answer is better, on average.
-    pub fn difference(&self, prompt: &Features) -> f64 {
-        self.line.at(prompt)
+    /// By how much the reference's answer is better on average, where the log covers the prompt so well.
+    pub fn difference(&self, prompt: &Features, coverage: f64) -> f64 {
+        let known = ((coverage - UNKNOWN) / (KNOWN - UNKNOWN)).clamp(0.0, 1.0);
+        known * self.line.at(prompt) + (1.0 - known) * self.line.by_length(prompt)
     }
 
     /// How likely the other's answer is no worse.
-    pub fn no_worse(&self, prompt: &Features) -> f64 {
-        self.curve.at(-self.difference(prompt))
+    pub fn no_worse(&self, prompt: &Features, coverage: f64) -> f64 {
+        self.curve.at(-self.difference(prompt, coverage))
     }
 }
 
@@ -74,6 +82,10 @@ impl Line {
     fn at(&self, prompt: &Features) -> f64 {
         let shape = standard(prompt, &self.mean, &self.deviation);
         self.level + self.slope.iter().zip(&shape).map(|(slope, shape)| slope * shape).sum::<f64>()
+    }
+
+    fn by_length(&self, prompt: &Features) -> f64 {
+        self.level + LENGTH_SLOPE * standard(prompt, &self.mean, &self.deviation)[features::LENGTH]
     }
 }
 
@@ -114,8 +126,12 @@ mod tests {
             .collect();
         let fitted = Difficulty::fit(&log).expect("prompts");
         let (short, long) = (&prompts[20], &prompts[180]);
-        assert!(fitted.difference(short) + 0.2 < fitted.difference(long));
-        assert!(fitted.no_worse(short) > 0.9 && fitted.no_worse(long) < 0.1);
+        assert!(fitted.difference(short, 1.0) + 0.2 < fitted.difference(long, 1.0));
+        assert!(fitted.no_worse(short, 1.0) > 0.9 && fitted.no_worse(long, 1.0) < 0.1);
+        // In an unknown field, length alone counts, and for less.
+        let strange = Features::of(&"x = 1; ".repeat(20));
+        assert!(fitted.difference(&strange, 0.0) < fitted.difference(&Features::of(&"x = 1; ".repeat(200)), 0.0));
+        assert!(fitted.difference(long, 0.0) < fitted.difference(long, 1.0));
         assert!(Difficulty::fit(&[]).is_none());
     }
 }

@@ -139,13 +139,13 @@ impl Pair {
         };
         let votes = sum(&|_| 1.0);
         let smoothed = |prior: f64, voted: f64| (PRIOR_VOTES * prior + voted) / (PRIOR_VOTES + votes);
-        let no_worse =
-            smoothed(self.difficulty.no_worse(prompt), sum(&|vote| f64::from(u8::from(vote.no_worse))));
-        let difference =
-            smoothed(self.difficulty.difference(prompt), sum(&|vote| f64::from(vote.difference)));
         let coverage =
             nearest.iter().take(NEAREST).fold(0.0, |sum, (similarity, _)| sum + f64::from(*similarity))
                 / NEAREST as f64;
+        let prior = self.difficulty.no_worse(prompt, coverage);
+        let no_worse = smoothed(prior, sum(&|vote| f64::from(u8::from(vote.no_worse))));
+        let prior = self.difficulty.difference(prompt, coverage);
+        let difference = smoothed(prior, sum(&|vote| f64::from(vote.difference)));
         Estimate {
             no_worse,
             low: lower_bound(no_worse, PRIOR_VOTES + votes),

@@ -9,6 +9,8 @@ use hashbrown::HashMap;
 const MOST_BYTES: usize = 64 << 10;
 /// Numbers in a shape.
 pub const SHAPES: usize = 16;
+/// Which of them is the length: ln of the bytes.
+pub const LENGTH: usize = 0;
 
 /// A prompt as the estimators see it.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]

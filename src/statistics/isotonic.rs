@@ -90,9 +90,10 @@ mod tests {
     #[test]
     fn neighbours_that_fall_are_pooled() {
         let curve = Isotonic::fit(vec![(3.0, 2.0), (1.0, 1.0), (2.0, 3.0), (4.0, 5.0)]).expect("points");
-        assert_eq!([0.0, 1.0, 2.0, 2.5, 3.0, 3.5, 4.0, 9.0].map(|score| curve.at(score)), [
-            1.0, 1.0, 2.5, 2.5, 2.5, 3.75, 5.0, 5.0
-        ]);
+        assert_eq!(
+            [0.0, 1.0, 2.0, 2.5, 3.0, 3.5, 4.0, 9.0].map(|score| curve.at(score)),
+            [1.0, 1.0, 2.5, 2.5, 2.5, 3.75, 5.0, 5.0]
+        );
         assert_eq!(Isotonic::fit(vec![(f64::NAN, 1.0)]), None);
         let tied = Isotonic::fit(vec![(1.0, 0.0), (1.0, 1.0), (1.0, 0.5)]).expect("points");
         assert_eq!(tied.at(1.0), 0.5);
