@@ -11,6 +11,15 @@ const MOST_BYTES: usize = 64 << 10;
 pub const SHAPES: usize = 16;
 /// Which of them is the length: ln of the bytes.
 pub const LENGTH: usize = 0;
+/// The roots of the shares of digits, and of signs of mathematics and code.
+pub const DIGITS: usize = 4;
+pub const SYMBOLS: usize = 6;
+/// Letters of a word, on average, beyond which it makes no difference.
+const LONGEST_WORD: f32 = 30.0;
+/// Terms that are kept of a prompt; more say nothing new.
+const MOST_TERMS: usize = 4096;
+/// Bytes of a token, about, where no tokenizer was asked.
+pub const BYTES_PER_TOKEN: f64 = 4.0;
 
 /// A prompt as the estimators see it.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -45,7 +54,23 @@ impl Features {
         }
         let mut terms: Vec<_> = counts.into_iter().map(|(term, count)| (term, 1.0 + count.ln())).collect();
         terms.sort_unstable_by_key(|(term, _)| *term);
+        // Hashes are as good as drawn by lot.
+        terms.truncate(MOST_TERMS);
         Features { terms, shape: shape.numbers(prompt.len()) }
+    }
+
+    /// Whether features that come from outside are such as `of` gives.
+    pub fn are_sound(&self) -> bool {
+        let fits = |weight: f32| weight.is_finite() && (1.0..=20.0).contains(&weight);
+        self.terms.len() <= MOST_TERMS
+            && self.terms.windows(2).all(|pair| pair[0].0 < pair[1].0)
+            && self.terms.iter().all(|(_, weight)| fits(*weight))
+            && self.shape.iter().all(|number| number.is_finite() && number.abs() < 1e3)
+    }
+
+    /// Tokens of the prompt, about.
+    pub fn tokens(&self) -> u64 {
+        (f64::from(self.shape[LENGTH]).exp_m1() / BYTES_PER_TOKEN).ceil() as u64
     }
 }
 
@@ -130,7 +155,7 @@ impl Shape {
         let words = self.words.max(1.0);
         [
             (1.0 + bytes as f32).ln(),
-            self.letters / words,
+            (self.letters / words).min(LONGEST_WORD),
             self.long_words / words,
             self.seen_words / words,
             (self.digits / signs).sqrt(),
@@ -151,4 +176,33 @@ impl Shape {
 
 fn yes(is: bool) -> f32 {
     if is { 1.0 } else { 0.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Logs are read by later versions and other machines: the hash of a word must stay what it is.
+    #[test]
+    fn terms_are_the_same_everywhere() {
+        let features = Features::of("Sort the list, sort it.");
+        let sort = folded(hashed(FIRST, b"sort"));
+        assert_eq!(sort, 0xaf93_d109, "{sort:#x}");
+        let weight = features.terms.iter().find(|(term, _)| *term == sort).map(|(_, weight)| *weight);
+        assert_eq!(weight, Some(1.0 + 2f32.ln()));
+        // sort, the, list, it; four pairs, of which none comes twice.
+        assert_eq!(features.terms.len(), 8);
+        assert_eq!(features.tokens(), 6);
+    }
+
+    proptest! {
+        /// Prompts are anything: features of all of them are sound, and those of long ones bounded.
+        #[test]
+        fn any_text_has_sound_features(text in ".{0,200}", times in 1usize..2000) {
+            let features = Features::of(&text.repeat(times));
+            prop_assert!(features.are_sound());
+        }
+    }
 }
