@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::cascade::{Margins, Threshold};
 use super::evidence::{self, Basis, Estimate, Evidence};
 use super::features::Features;
-use super::offer::Offer;
+use super::offer::{Kind, Offer};
 use super::outcome::Outcome;
 
 /// What is asked of the answer.
@@ -97,8 +97,9 @@ impl Learnt {
     pub fn of(log: &[Outcome], offers: &[Offer], model: &str) -> Learnt {
         let others = || offers.iter().filter(|offer| offer.name != model);
         let pairs: Vec<_> = others().map(|offer| (offer.name.clone(), model.to_owned())).collect();
-        let margins =
-            others().filter_map(|offer| Some((offer.name.clone(), Margins::of(log, &offer.name, model)?)));
+        // Only here is a margin seen before the answer is given.
+        let margins = others().filter(|offer| offer.kind == Kind::Variant);
+        let margins = margins.filter_map(|offer| Some((offer.name.clone(), Margins::of(log, &offer.name, model)?)));
         Learnt { evidence: Evidence::of(log, &pairs), margins: margins.collect() }
     }
 

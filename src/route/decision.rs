@@ -2,14 +2,18 @@
 //!
 //! The prompt's text is not in it, only its features and its hash.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use super::choice::{Choice, Learnt, Request};
 use super::complexity::Complexity;
 use super::features::Features;
 use super::journal::Journal;
 use super::offer::Offer;
-use super::outcome::Outcome;
+use super::outcome::{Line, Outcome, Score};
 use crate::id::Oid;
 
 /// One line of the log of decisions.
@@ -31,6 +35,45 @@ pub struct Decision {
     pub choice: Choice,
 }
 
+/// What decisions are taken from: a log, what follows from it, and who is offered.
+pub struct Known {
+    learnt: Learnt,
+    pub offers: Vec<Offer>,
+    lines: usize,
+    digest: String,
+}
+
+impl Known {
+    /// What is known of the offered models against a reference.
+    pub fn of(outcomes: &Journal<Outcome>, offers: Vec<Offer>, model: &str) -> Known {
+        let learnt = Learnt::of(&outcomes.entries, &offers, model);
+        Known { learnt, offers, lines: outcomes.entries.len(), digest: outcomes.digest() }
+    }
+
+    /// Decides who answers a prompt, at a point in time that the caller knows; `input_tokens` are filled in.
+    pub fn decide(&self, prompt: &str, request: Request, now: Duration) -> Decision {
+        let features = Features::of(prompt);
+        let request = Request { input_tokens: features.tokens(), ..request };
+        let choice = self.learnt.choose(&request, &features, &self.offers);
+        let hash = Oid::of(prompt.as_bytes());
+        let mut name = Sha256::new();
+        name.update(now.as_nanos().to_le_bytes());
+        name.update(hash.as_bytes());
+        Decision {
+            id: name.finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect(),
+            at: now.as_secs(),
+            prompt: hash,
+            complexity: Complexity::of(&features),
+            features,
+            request,
+            learnt_lines: self.lines,
+            learnt_digest: self.digest.clone(),
+            offers: self.offers.clone(),
+            choice,
+        }
+    }
+}
+
 /// What came of taking a decision again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Replayed {
@@ -48,6 +91,21 @@ impl Decision {
             return Err("features that no prompt has".into());
         }
         Ok(decision)
+    }
+
+    /// What is learnt of a user's verdict on the answer; none where nobody was chosen.
+    ///
+    /// A good answer of another model is no worse than the reference's, whatever that would have been. Of a
+    /// bad one it is supposed that the reference's would have been good: to be wrong that way costs money,
+    /// the other way quality. A verdict on the reference itself says nothing of others.
+    pub fn judged(&self, good: bool) -> Option<Line> {
+        let chosen = self.choice.chosen.clone()?;
+        let mut scores = BTreeMap::from([(chosen.clone(), Score::Right(good))]);
+        if chosen != self.request.model {
+            scores.insert(self.request.model.clone(), Score::Right(true));
+        }
+        let (features, decision) = (Some(self.features.clone()), Some(self.id.clone()));
+        Some(Line { features, scores, decision, ..Line::default() })
     }
 
     /// Takes the decision again, from the first lines of the log of outcomes.
@@ -80,5 +138,156 @@ fn rounded(value: serde_json::Value) -> serde_json::Value {
         Value::Array(values) => values.into_iter().map(rounded).collect(),
         Value::Object(fields) => fields.into_iter().map(|(name, value)| (name, rounded(value))).collect(),
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::prices::Rates;
+    use crate::route::choice::Quality;
+    use crate::route::offer::{Kind, Latency};
+
+    fn offer(name: &str, usd: f64) -> Offer {
+        Offer {
+            name: name.into(),
+            kind: Kind::Variant,
+            rates: Ok(Rates { input_usd_per_mtok: usd, output_usd_per_mtok: usd }),
+            latency: Ok(Latency { first_token_p99_ms: 10.0 * usd, token_p99_ms: usd }),
+            weights: None,
+            agreement: None,
+        }
+    }
+
+    fn request() -> Request {
+        Request {
+            model: "strong".into(),
+            quality_threshold: 0.85,
+            max_latency_p99_ms: None,
+            max_cost_usd: None,
+            prioritize_latency: false,
+            input_tokens: 0,
+            max_tokens: 100,
+        }
+    }
+
+    fn line(prompt: &str, weak: f32, margin: f32) -> Outcome {
+        let scores = BTreeMap::from([("weak".to_owned(), weak), ("strong".to_owned(), 1.0)]);
+        let margins = BTreeMap::from([("weak".to_owned(), margin)]);
+        Outcome { features: Features::of(prompt), scores, margins }
+    }
+
+    fn log(outcomes: Vec<Outcome>) -> Journal<Outcome> {
+        let digests = (0..=outcomes.len()).map(|at| [at as u8; 32]).collect();
+        Journal { entries: outcomes, digests }
+    }
+
+    /// Translations are easy, proofs are not; margins tell within what is not known.
+    fn experience() -> Journal<Outcome> {
+        let pair = |at: usize| {
+            let proved = f32::from(u8::from(at % 4 == 0));
+            [
+                line(&format!("translate the sentence {at} into french"), 1.0, 0.9),
+                line(&format!("prove the theorem {at} about groups"), proved, 0.2 + 0.6 * proved),
+            ]
+        };
+        log((0..120).flat_map(pair).collect())
+    }
+
+    fn decide(outcomes: &Journal<Outcome>, offers: Vec<Offer>, prompt: &str, request: Request) -> Decision {
+        Known::of(outcomes, offers, "strong").decide(prompt, request, Duration::from_secs(7))
+    }
+
+    const EASY: &str = "translate the sentence above into french";
+    const HARD: &str = "prove the theorem above about groups";
+
+    /// The whole point: the cheap model where it will do, a cascade where only its margin can tell, and the
+    /// reference where nothing is known.
+    #[test]
+    fn the_prompt_and_the_log_decide() {
+        let offers = || vec![offer("weak", 1.0), offer("strong", 10.0)];
+        let easy = decide(&experience(), offers(), EASY, request()).choice;
+        assert_eq!((easy.chosen.as_deref(), &easy.then), (Some("weak"), &None), "{easy:?}");
+        let saved = easy.saved_usd.expect("both have a price");
+        assert!((saved - 9.0 * easy.cost_usd.expect("a price")).abs() < 1e-12);
+
+        let hard = decide(&experience(), offers(), HARD, request()).choice;
+        let then = hard.then.expect("a cascade");
+        assert_eq!((hard.chosen.as_deref(), then.model.as_str()), (Some("weak"), "strong"));
+        assert!(then.threshold.margin > 0.2 && then.threshold.quality >= 0.85, "{then:?}");
+        // The first answer is paid whatever comes of it.
+        let tokens = (Features::of(HARD).tokens() + 100) as f64;
+        let expected = tokens * (1.0 + 10.0 * then.threshold.passed_on) / 1e6;
+        assert!((hard.cost_usd.expect("a price") - expected).abs() < 1e-12);
+
+        let cold = decide(&log(vec![]), offers(), EASY, request()).choice;
+        assert_eq!(cold.chosen.as_deref(), Some("strong"));
+        assert!(cold.reason.contains("no evidence"), "{}", cold.reason);
+        assert!(cold.options.iter().any(|it| it.name == "weak" && it.quality == Quality::Unknown && it.fails.len() == 1));
+    }
+
+    /// Each limit that a model fails is told of it, and nobody is chosen where all fail.
+    #[test]
+    fn limits_are_held_and_named() {
+        let offers = || vec![offer("weak", 1.0), offer("strong", 10.0)];
+        let fails = |request: Request, name: &str| {
+            let choice = decide(&experience(), offers(), EASY, request).choice;
+            let option = choice.options.iter().find(|it| it.name == name).expect("an option").clone();
+            (choice.chosen, option.fails.join("; "))
+        };
+        let (chosen, why) = fails(Request { max_latency_p99_ms: Some(500.0), ..request() }, "strong");
+        assert!(chosen.as_deref() == Some("weak") && why == "latency: p99 1090 ms, at most 500 ms", "{why}");
+        let (chosen, why) = fails(Request { max_cost_usd: Some(1e-6), ..request() }, "weak");
+        assert!(chosen.is_none() && why.starts_with("cost: 0.000110 USD"), "{why}");
+        let (chosen, why) = fails(Request { quality_threshold: 0.999, ..request() }, "weak");
+        assert!(chosen.as_deref() == Some("strong") && why.starts_with("quality: "), "{why}");
+    }
+
+    /// A price that is missing must not win, neither as a model's own nor against one that has a price.
+    #[test]
+    fn a_missing_price_cannot_win() {
+        let free = Offer { rates: Err("no price: [endpoint.weak] is not in the price file".into()), ..offer("weak", 1.0) };
+        let choice = decide(&experience(), vec![free, offer("strong", 10.0)], EASY, request()).choice;
+        assert_eq!(choice.chosen.as_deref(), Some("strong"));
+        assert!(choice.options.iter().any(|it| it.fails.iter().any(|why| why.contains("no price"))));
+        let unknown = Offer { rates: Err("stale price".into()), ..offer("strong", 10.0) };
+        let choice = decide(&experience(), vec![offer("weak", 1.0), unknown], EASY, request()).choice;
+        assert_eq!((choice.chosen.as_deref(), choice.saved_usd), (Some("weak"), None));
+    }
+
+    /// A log that can't be recomputed is a story: what was written and read again gives the same decision,
+    /// a changed one is found, and so is another log of outcomes.
+    #[test]
+    fn decisions_can_be_taken_again() {
+        let mut outcomes = experience();
+        for prompt in [EASY, HARD, "something else entirely"] {
+            let decision = decide(&outcomes, vec![offer("weak", 1.0), offer("strong", 10.0)], prompt, request());
+            let text = serde_json::to_string(&decision).expect("JSON");
+            let mut read = Decision::parse(&text).expect("a decision");
+            assert_eq!(read.replayed(&outcomes), Replayed::Same);
+            read.choice.cost_usd = read.choice.cost_usd.map(|usd| usd * 1.01);
+            assert!(matches!(read.replayed(&outcomes), Replayed::Differs { .. }));
+        }
+        let decision = decide(&outcomes, vec![offer("weak", 1.0), offer("strong", 10.0)], EASY, request());
+        outcomes.entries.push(line("more", 1.0, 0.5));
+        outcomes.digests.push([9; 32]);
+        assert_eq!(decision.replayed(&outcomes), Replayed::Same);
+        outcomes.digests[decision.learnt_lines] = [77; 32];
+        assert_eq!(decision.replayed(&outcomes), Replayed::OtherLog);
+    }
+
+    /// What users say is learnt of the pair, so that bad answers end what they speak of.
+    #[test]
+    fn verdicts_are_learnt_of_both_models() {
+        let mut outcomes = experience();
+        let offers = || vec![offer("weak", 1.0), offer("strong", 10.0)];
+        let decision = decide(&outcomes, offers(), EASY, request());
+        let line = decision.judged(false).expect("an answer");
+        for _ in 0..150 {
+            outcomes.entries.push(Outcome::of(line.clone()).expect("an outcome"));
+            outcomes.digests.push([1; 32]);
+        }
+        let now = decide(&outcomes, offers(), EASY, request()).choice;
+        assert!(now.then.is_some() || now.chosen.as_deref() == Some("strong"), "{now:?}");
     }
 }
