@@ -99,10 +99,14 @@ pub mod eval;
 
 pub mod optimize;
 
+pub mod route;
+
 // Edges.
 pub mod hub;
 
 pub mod locator;
+
+pub mod answer;
 
 pub mod daemon;
 

@@ -11,11 +11,15 @@ const PROGRAM: &str = "git-sparse-engine";
 
 /// Starts the engine.
 pub fn start() -> Result<Engine, Failure> {
-    let path = find().ok_or_else(|| {
+    Engine::start(&program()?).map_err(|error| failed(&error))
+}
+
+/// The engine's program.
+pub fn program() -> Result<PathBuf, Failure> {
+    find().ok_or_else(|| {
         Failure::new(Kind::NotFound, "the engine, git-sparse-engine, is not installed: models can't be run")
             .fix("in a clone of git sparse: cargo xtask install --engine; or set GIT_SPARSE_ENGINE to its path")
-    })?;
-    Engine::start(&path).map_err(|error| failed(&error))
+    })
 }
 
 /// Where the engine is: named by the environment, beside this program, or on PATH.

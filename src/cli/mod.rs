@@ -27,6 +27,7 @@ mod prune;
 mod remote;
 mod repo;
 mod report;
+mod route;
 mod savings;
 mod serve;
 mod show;
@@ -78,6 +79,7 @@ enum Verb {
     Delta(delta::Delta),
     Dataset(dataset::Dataset),
     Eval(eval::Eval),
+    Route(route::Route),
     Cache(cache::Cache),
     Doctor(doctor::Doctor),
     Daemon(daemon::Daemon),
@@ -123,6 +125,7 @@ fn dispatch(verb: Verb) -> Result<ExitCode, Failure> {
         Verb::Delta(args) => return args.run(),
         Verb::Dataset(args) => return args.run(),
         Verb::Remote(args) => return args.run(),
+        Verb::Route(args) => return args.run(),
         Verb::Install(args) => args.run(),
         Verb::Uninstall(args) => args.run(),
         Verb::Init(args) => args.run(),

@@ -116,6 +116,12 @@ pub fn say(line: &str) {
     said(writeln!(io::stdout(), "{}", printable(line)));
 }
 
+/// A piece of a line, at once.
+pub fn piece(text: &str) {
+    let mut out = io::stdout();
+    said(write!(out, "{}", printable(text)).and_then(|()| out.flush()));
+}
+
 /// What writing to standard output came to.
 fn said(written: io::Result<()>) {
     match written {

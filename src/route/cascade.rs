@@ -102,10 +102,12 @@ mod tests {
 
     fn log(count: usize) -> Vec<(f64, f64)> {
         // Right where the margin is above one half, but for each tenth.
-        (0..count).map(|at| {
-            let margin = at as f64 / count as f64;
-            (margin, f64::from(u8::from((margin > 0.5) != (at % 10 == 0))))
-        }).collect()
+        (0..count)
+            .map(|at| {
+                let margin = at as f64 / count as f64;
+                (margin, f64::from(u8::from((margin > 0.5) != (at % 10 == 0))))
+            })
+            .collect()
     }
 
     /// The threshold decides what is paid twice: more quality passes on more, and what is kept is kept.

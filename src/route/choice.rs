@@ -76,7 +76,11 @@ pub enum Quality {
     Reference,
     Outcomes(Estimate),
     /// Same most likely token as the reference, by the measurement of a variant: of each token, not of an answer.
-    Tokens { share: f64, low: f64, tokens: u64 },
+    Tokens {
+        share: f64,
+        low: f64,
+        tokens: u64,
+    },
     Unknown,
 }
 
@@ -99,7 +103,8 @@ impl Learnt {
         let pairs: Vec<_> = others().map(|offer| (offer.name.clone(), model.to_owned())).collect();
         // Only here is a margin seen before the answer is given.
         let margins = others().filter(|offer| offer.kind == Kind::Variant);
-        let margins = margins.filter_map(|offer| Some((offer.name.clone(), Margins::of(log, &offer.name, model)?)));
+        let margins =
+            margins.filter_map(|offer| Some((offer.name.clone(), Margins::of(log, &offer.name, model)?)));
         Learnt { evidence: Evidence::of(log, &pairs), margins: margins.collect() }
     }
 
@@ -114,10 +119,12 @@ impl Learnt {
                 weighed(request, offer, quality(offer, reference, &request.model, estimate))
             })
             .collect();
-        options.sort_by(|a, b| rank(request, a).total_cmp(&rank(request, b)).then_with(|| {
-            let key = |option: &Weighed| (option.name != request.model, option.name.clone());
-            key(a).cmp(&key(b))
-        }));
+        options.sort_by(|a, b| {
+            rank(request, a).total_cmp(&rank(request, b)).then_with(|| {
+                let key = |option: &Weighed| (option.name != request.model, option.name.clone());
+                key(a).cmp(&key(b))
+            })
+        });
         let own = options.iter().find(|option| option.name == request.model);
         let own_usd = own.and_then(|option| option.cost_usd);
         let best = options.iter().find(|option| option.fails.is_empty());
@@ -151,8 +158,11 @@ impl Learnt {
                 let both = first.latency_p99_ms.zip(own.latency_p99_ms);
                 both.is_some_and(|(first, own)| first + own <= limit)
             });
-            let is_worst = request.max_cost_usd.is_none_or(|limit| first.cost_usd.is_some_and(|usd| usd + own_usd <= limit));
-            let only_quality = first.fails.len() == 1 && first.quality.low().is_none_or(|low| low < request.quality_threshold);
+            let is_worst = request
+                .max_cost_usd
+                .is_none_or(|limit| first.cost_usd.is_some_and(|usd| usd + own_usd <= limit));
+            let only_quality = first.fails.len() == 1
+                && first.quality.low().is_none_or(|low| low < request.quality_threshold);
             let usd = threshold.expected_usd(first.cost_usd?, own_usd);
             let then = Then { model: request.model.clone(), threshold };
             (only_quality && fits_latency && is_worst && usd < best_usd).then(|| (name.clone(), then, usd))
@@ -184,7 +194,9 @@ fn weighed(request: &Request, offer: &Offer, quality: Quality) -> Weighed {
         Some(low) if low >= request.quality_threshold => {}
         Some(low) => {
             let limit = request.quality_threshold;
-            fails.push(format!("quality: no worse with a probability of at least {low:.3}, {limit} is asked for"));
+            fails.push(format!(
+                "quality: no worse with a probability of at least {low:.3}, {limit} is asked for"
+            ));
         }
         None => fails.push(format!("quality: no evidence against {}", request.model)),
     }
@@ -202,7 +214,9 @@ fn weighed(request: &Request, offer: &Offer, quality: Quality) -> Weighed {
             fails.push(format!("cost: {found:.6} USD, at most {limit} USD"));
         }
         // The reference is where nothing else is known; any other must be shown to be cheaper.
-        (Err(why), limit) if limit.is_some() || offer.name != request.model => fails.push(format!("cost: {why}")),
+        (Err(why), limit) if limit.is_some() || offer.name != request.model => {
+            fails.push(format!("cost: {why}"))
+        }
         _ => {}
     }
     Weighed { name: offer.name.clone(), quality, cost_usd: cost.ok(), latency_p99_ms: latency.ok(), fails }
@@ -242,7 +256,10 @@ fn reason(request: &Request, options: &[Weighed], chosen: Option<&str>, then: Op
                 Basis::Neighbours => "like prompts in the log",
                 Basis::Shape => "the shape of the prompt (the log has none like it)",
             };
-            format!("no worse than {model} with a probability of {:.3}, at least {:.3}, by {by}", it.no_worse, it.low)
+            format!(
+                "no worse than {model} with a probability of {:.3}, at least {:.3}, by {by}",
+                it.no_worse, it.low
+            )
         }
         Some(Quality::Tokens { share, tokens, .. }) => {
             format!("same most likely token as {model} at {:.1} % of {tokens} tokens", 100.0 * share)

@@ -50,10 +50,12 @@ impl Known {
         Known { learnt, offers, lines: outcomes.entries.len(), digest: outcomes.digest() }
     }
 
-    /// Decides who answers a prompt, at a point in time that the caller knows; `input_tokens` are filled in.
+    /// Decides who answers a prompt, at a point in time that the caller knows. `input_tokens` are those of
+    /// what comes before the prompt and of itself; at least its own are counted.
     pub fn decide(&self, prompt: &str, request: Request, now: Duration) -> Decision {
         let features = Features::of(prompt);
-        let request = Request { input_tokens: features.tokens(), ..request };
+        let input_tokens = features.tokens().max(request.input_tokens);
+        let request = Request { input_tokens, ..request };
         let choice = self.learnt.choose(&request, &features, &self.offers);
         let hash = Oid::of(prompt.as_bytes());
         let mut name = Sha256::new();
@@ -80,7 +82,10 @@ pub enum Replayed {
     Same,
     /// The log of outcomes has fewer lines, or they are not those that were learnt then.
     OtherLog,
-    Differs { logged: String, again: String },
+    Differs {
+        logged: String,
+        again: String,
+    },
 }
 
 impl Decision {
@@ -223,7 +228,11 @@ mod tests {
         let cold = decide(&log(vec![]), offers(), EASY, request()).choice;
         assert_eq!(cold.chosen.as_deref(), Some("strong"));
         assert!(cold.reason.contains("no evidence"), "{}", cold.reason);
-        assert!(cold.options.iter().any(|it| it.name == "weak" && it.quality == Quality::Unknown && it.fails.len() == 1));
+        assert!(
+            cold.options
+                .iter()
+                .any(|it| it.name == "weak" && it.quality == Quality::Unknown && it.fails.len() == 1)
+        );
     }
 
     /// Each limit that a model fails is told of it, and nobody is chosen where all fail.
@@ -246,7 +255,10 @@ mod tests {
     /// A price that is missing must not win, neither as a model's own nor against one that has a price.
     #[test]
     fn a_missing_price_cannot_win() {
-        let free = Offer { rates: Err("no price: [endpoint.weak] is not in the price file".into()), ..offer("weak", 1.0) };
+        let free = Offer {
+            rates: Err("no price: [endpoint.weak] is not in the price file".into()),
+            ..offer("weak", 1.0)
+        };
         let choice = decide(&experience(), vec![free, offer("strong", 10.0)], EASY, request()).choice;
         assert_eq!(choice.chosen.as_deref(), Some("strong"));
         assert!(choice.options.iter().any(|it| it.fails.iter().any(|why| why.contains("no price"))));
@@ -261,7 +273,8 @@ mod tests {
     fn decisions_can_be_taken_again() {
         let mut outcomes = experience();
         for prompt in [EASY, HARD, "something else entirely"] {
-            let decision = decide(&outcomes, vec![offer("weak", 1.0), offer("strong", 10.0)], prompt, request());
+            let decision =
+                decide(&outcomes, vec![offer("weak", 1.0), offer("strong", 10.0)], prompt, request());
             let text = serde_json::to_string(&decision).expect("JSON");
             let mut read = Decision::parse(&text).expect("a decision");
             assert_eq!(read.replayed(&outcomes), Replayed::Same);

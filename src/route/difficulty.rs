@@ -130,7 +130,9 @@ mod tests {
         assert!(fitted.no_worse(short, 1.0) > 0.9 && fitted.no_worse(long, 1.0) < 0.1);
         // In an unknown field, length alone counts, and for less.
         let strange = Features::of(&"x = 1; ".repeat(20));
-        assert!(fitted.difference(&strange, 0.0) < fitted.difference(&Features::of(&"x = 1; ".repeat(200)), 0.0));
+        assert!(
+            fitted.difference(&strange, 0.0) < fitted.difference(&Features::of(&"x = 1; ".repeat(200)), 0.0)
+        );
         assert!(fitted.difference(long, 0.0) < fitted.difference(long, 1.0));
         assert!(Difficulty::fit(&[]).is_none());
     }

@@ -197,7 +197,8 @@ mod tests {
             let features = Features::of(prompt);
             evidence.estimate(&features, &evidence.near(&features), "weak", "strong").expect("evidence")
         };
-        let (easy, hard) = (ask("translate the sentence above into french"), ask("prove the theorem of Sylow about groups"));
+        let (easy, hard) =
+            (ask("translate the sentence above into french"), ask("prove the theorem of Sylow about groups"));
         assert!(easy.low > 0.8 && hard.no_worse < 0.2, "{easy:?} {hard:?}");
         assert_eq!([easy.basis, hard.basis], [Basis::Neighbours; 2]);
         let far = ask("zygote");

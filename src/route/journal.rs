@@ -49,8 +49,11 @@ impl<T> Journal<T> {
             line.clear();
             let most = MAX_LINE_BYTES as u64 + 1;
             reader.by_ref().take(most).read_until(b'\n', &mut line).map_err(failed)?;
-            let wrong =
-                |why: String| JournalError::Line { path: path.to_owned(), line: journal.entries.len() + 1, why };
+            let wrong = |why: String| JournalError::Line {
+                path: path.to_owned(),
+                line: journal.entries.len() + 1,
+                why,
+            };
             if line.len() > MAX_LINE_BYTES {
                 return Err(wrong(format!("longer than {MAX_LINE_BYTES} bytes")));
             }

@@ -76,7 +76,9 @@ impl Neighbours {
             found.extend(self.terms.get(term).map(|term| (*term, count * term.rarity)));
         }
         if found.len() > MOST_TERMS {
-            found.select_nth_unstable_by(MOST_TERMS, |a, b| b.1.total_cmp(&a.1).then(a.0.begin.cmp(&b.0.begin)));
+            found.select_nth_unstable_by(MOST_TERMS, |a, b| {
+                b.1.total_cmp(&a.1).then(a.0.begin.cmp(&b.0.begin))
+            });
             found.truncate(MOST_TERMS);
             // Sums of floating point depend on their order.
             found.sort_unstable_by_key(|(term, _)| term.begin);
@@ -105,11 +107,19 @@ mod tests {
     /// Decisions rest on who is near: what shares words is, what shares none is not, itself is nearest.
     #[test]
     fn prompts_are_near_by_the_words_they_share() {
-        let texts = ["sort a list in rust", "sort a vector in rust", "capital city of france", "the capital city of peru"];
+        let texts = [
+            "sort a list in rust",
+            "sort a vector in rust",
+            "capital city of france",
+            "the capital city of peru",
+        ];
         let features: Vec<Features> = texts.iter().map(|text| Features::of(text)).collect();
         let index = Neighbours::of(&features.iter().collect::<Vec<_>>());
         let near = index.similarities(&Features::of("sort a list in rust"));
-        assert!((near[0] - 1.0).abs() < 1e-6 && near[1] > 0.3 && near[2] == 0.0 && near[3] == 0.0, "{near:?}");
+        assert!(
+            (near[0] - 1.0).abs() < 1e-6 && near[1] > 0.3 && near[2] == 0.0 && near[3] == 0.0,
+            "{near:?}"
+        );
         assert_eq!(index.similarities(&Features::of("zebra")), [0.0; 4]);
         assert!(Neighbours::of(&[]).similarities(&features[0]).is_empty());
     }

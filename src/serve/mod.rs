@@ -8,6 +8,7 @@ mod access;
 mod basic;
 mod batch;
 mod bodies;
+pub mod chat;
 mod config;
 mod git;
 mod listen;

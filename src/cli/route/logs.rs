@@ -57,8 +57,11 @@ pub fn feedback(id: &str, word: &str, catalog: &Catalog) -> Result<ExitCode, Fai
     };
     let decisions = Journal::read(&catalog.decisions, Decision::parse).map_err(|error| failed(&error))?;
     let Some(decision) = decisions.entries.iter().rev().find(|decision| decision.id == id) else {
-        return Err(Failure::new(Kind::NotFound, format!("no decision {id} in {}", catalog.decisions.display()))
-            .fix("git sparse route prints the id of each decision"));
+        return Err(Failure::new(
+            Kind::NotFound,
+            format!("no decision {id} in {}", catalog.decisions.display()),
+        )
+        .fix("git sparse route prints the id of each decision"));
     };
     let Some(line) = decision.judged(good) else {
         return Err(Failure::new(Kind::Usage, format!("decision {id} chose no model: there was no answer"))
@@ -116,6 +119,8 @@ pub fn failed(error: &JournalError) -> Failure {
     match error {
         JournalError::Io { .. } => failure(Kind::Fatal).fix("check the disk, and the paths in the catalogue"),
         JournalError::Line { .. } => failure(Kind::Corrupt).fix("mend that line, or take it away"),
-        JournalError::Lines(_) => failure(Kind::Refused).fix("begin a new log: name another file in the catalogue"),
+        JournalError::Lines(_) => {
+            failure(Kind::Refused).fix("begin a new log: name another file in the catalogue")
+        }
     }
 }

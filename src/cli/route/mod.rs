@@ -10,20 +10,15 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use clap::{Args, Subcommand};
-use sha2::{Digest, Sha256};
-
 use crate::daemon::message::{Failure, Kind};
-use crate::id::Oid;
 use crate::prices::Today;
 use crate::route::catalog::{Catalog, CatalogError};
-use crate::route::choice::{Learnt, Request};
-use crate::route::complexity::Complexity;
-use crate::route::decision::Decision;
-use crate::route::features::Features;
+use crate::route::choice::Request;
+use crate::route::decision::{Decision, Known};
 use crate::route::journal::{self, Journal};
 use crate::route::offer::{Kind as OfferKind, Offer};
 use crate::route::outcome::Outcome;
+use clap::{Args, Subcommand};
 
 /// Where the catalogue is without --catalog.
 const CATALOG: &str = "route.toml";
@@ -160,7 +155,8 @@ impl Route {
 
     fn grounds(&self, model: &str) -> Result<Grounds, Failure> {
         if self.catalog.is_none() && !Path::new(CATALOG).exists() {
-            let outcomes = Journal::read(Path::new(""), Outcome::parse).map_err(|error| logs::failed(&error))?;
+            let outcomes =
+                Journal::read(Path::new(""), Outcome::parse).map_err(|error| logs::failed(&error))?;
             return Ok(Grounds { catalog: None, offers: vec![alone(model)], outcomes });
         }
         let catalog = self.catalog()?;
@@ -173,7 +169,8 @@ impl Route {
         let (now, allow_stale) = (since_1970().as_secs(), self.allow_stale);
         let today = Today { day: (now / DAY_S) as i64, allow_stale };
         let offers = catalog.offers(today).map_err(|error| unreadable(&error))?;
-        let outcomes = Journal::read(&catalog.outcomes, Outcome::parse).map_err(|error| logs::failed(&error))?;
+        let outcomes =
+            Journal::read(&catalog.outcomes, Outcome::parse).map_err(|error| logs::failed(&error))?;
         Ok(Grounds { catalog: Some(catalog), offers, outcomes })
     }
 
@@ -200,7 +197,8 @@ impl Route {
             if !line.starts_with('{') {
                 return Ok(line.to_owned());
             }
-            let value: serde_json::Value = serde_json::from_str(line).map_err(|error| wrong(&error.to_string()))?;
+            let value: serde_json::Value =
+                serde_json::from_str(line).map_err(|error| wrong(&error.to_string()))?;
             let prompt = value.get("prompt").and_then(|prompt| prompt.as_str());
             prompt.map(str::to_owned).ok_or_else(|| wrong("no prompt in it"))
         });
@@ -212,39 +210,21 @@ impl Route {
         Ok(prompts)
     }
 
-    fn request(&self, model: &str, prompt: &Features) -> Request {
+    fn request(&self, model: &str) -> Request {
         Request {
             model: model.to_owned(),
             quality_threshold: self.quality_threshold,
             max_latency_p99_ms: self.max_latency_p99_ms,
             max_cost_usd: self.max_cost,
             prioritize_latency: self.prioritize_latency,
-            input_tokens: prompt.tokens(),
+            input_tokens: 0,
             max_tokens: self.max_tokens,
         }
     }
 
     fn decide(&self, model: &str, prompts: &[String], grounds: &Grounds) -> Vec<Decision> {
-        let learnt = Learnt::of(&grounds.outcomes.entries, &grounds.offers, model);
-        let decide = |(at, prompt): (usize, &String)| {
-            let features = Features::of(prompt);
-            let request = self.request(model, &features);
-            let choice = learnt.choose(&request, &features, &grounds.offers);
-            let now = since_1970();
-            Decision {
-                id: id(now.as_nanos(), at, prompt),
-                at: now.as_secs(),
-                prompt: Oid::of(prompt.as_bytes()),
-                complexity: Complexity::of(&features),
-                features,
-                request,
-                learnt_lines: grounds.outcomes.entries.len(),
-                learnt_digest: grounds.outcomes.digest(),
-                offers: grounds.offers.clone(),
-                choice,
-            }
-        };
-        prompts.iter().enumerate().map(decide).collect()
+        let known = Known::of(&grounds.outcomes, grounds.offers.clone(), model);
+        prompts.iter().map(|prompt| known.decide(prompt, self.request(model), since_1970())).collect()
     }
 }
 
@@ -261,16 +241,6 @@ fn alone(name: &str) -> Offer {
     }
 }
 
-/// A name for a decision that no other one has.
-fn id(now_ns: u128, at: usize, prompt: &str) -> String {
-    let mut hash = Sha256::new();
-    hash.update(now_ns.to_le_bytes());
-    hash.update(std::process::id().to_le_bytes());
-    hash.update(at.to_le_bytes());
-    hash.update(prompt);
-    hash.finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 fn since_1970() -> std::time::Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
@@ -282,7 +252,9 @@ fn read(path: Option<&PathBuf>) -> Result<String, Failure> {
     }
     let mut text = String::new();
     let read = std::io::stdin().lock().take(MAX_PROMPT_BYTES + 1).read_to_string(&mut text);
-    read.map_err(|error| Failure::new(Kind::Usage, format!("standard input: {error}")).fix("give UTF-8 text"))?;
+    read.map_err(|error| {
+        Failure::new(Kind::Usage, format!("standard input: {error}")).fix("give UTF-8 text")
+    })?;
     if text.len() as u64 > MAX_PROMPT_BYTES {
         return Err(Failure::new(Kind::Usage, format!("standard input: more than {MAX_PROMPT_BYTES} bytes"))
             .fix("split it"));
@@ -295,7 +267,8 @@ fn unreadable(error: &CatalogError) -> Failure {
         CatalogError::Io { error, .. } if error.kind() == std::io::ErrorKind::NotFound => Kind::NotFound,
         _ => Kind::Usage,
     };
-    Failure::new(kind, error.to_string()).fix("docs/route.md shows a catalogue and a price file; --catalog FILE names one")
+    Failure::new(kind, error.to_string())
+        .fix("docs/route.md shows a catalogue and a price file; --catalog FILE names one")
 }
 
 fn number(text: &str) -> Option<f64> {
@@ -324,7 +297,10 @@ mod tests {
     #[test]
     fn limits_without_sense_are_refused() {
         for text in ["0", "-1", "NaN", "inf", "", "x"] {
-            assert!(probability(text).is_err() && above_zero(text).is_err() && count(text).is_err(), "{text}");
+            assert!(
+                probability(text).is_err() && above_zero(text).is_err() && count(text).is_err(),
+                "{text}"
+            );
         }
         assert!(probability("1.01").is_err() && probability("1").is_ok() && count("1.5").is_err());
     }

@@ -115,7 +115,8 @@ fn share(text: &str) -> Result<f64, String> {
 }
 
 fn rates(text: &str) -> Result<Rates, String> {
-    let both = text.split_once(',').map(|(input, output)| (above_zero(input.trim()), above_zero(output.trim())));
+    let both =
+        text.split_once(',').map(|(input, output)| (above_zero(input.trim()), above_zero(output.trim())));
     match both {
         Some((Ok(input_usd_per_mtok), Ok(output_usd_per_mtok))) => {
             Ok(Rates { input_usd_per_mtok, output_usd_per_mtok })

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::Route;
-use super::answer::Answered;
+
+use crate::answer::Answered;
 use crate::cli::report;
 use crate::route::choice::{Choice, Quality, Weighed};
 use crate::route::complexity::{COMPLEX_TOKENS, DENSE, MODERATE_TOKENS};
@@ -42,9 +43,14 @@ pub fn answers(route: &Route, decisions: &[Decision], answers: &[Option<Answered
         match answer {
             Some(answer) => {
                 if route.batch.is_some() {
-                    report::say(&answer.text);
+                    report::say(&answer.answer.text);
                 }
-                report::note(&format!("{}: {}", answer.model, answer.because(&decision.choice)));
+                let passed_on = answer.wasted.as_ref().map(|(first, wasted)| {
+                    let margin = wasted.margin.unwrap_or_default();
+                    format!(" (after {first}, whose margin of {margin:.3} was too low)")
+                });
+                let why = &decision.choice.reason;
+                report::note(&format!("{}{}: {why}", answer.model, passed_on.unwrap_or_default()));
                 report::note(&format!("git sparse route --feedback {} good|bad", decision.id));
             }
             None => report::note(&decision.choice.reason),
@@ -118,7 +124,10 @@ fn one(decision: &Decision, explain: bool) {
         let fails = if option.fails.is_empty() { "meets all limits".into() } else { option.fails.join("; ") };
         vec![option.name.clone(), quality, usd(option.cost_usd), latency, fails]
     };
-    report::table(&["model", ">no worse, at least", ">cost", ">p99", "limits"], choice.options.iter().map(row));
+    report::table(
+        &["model", ">no worse, at least", ">cost", ">p99", "limits"],
+        choice.options.iter().map(row),
+    );
     if explain {
         report::say("");
         explained(&choice.options, *learnt_lines);
@@ -169,7 +178,8 @@ fn batch(prompts: &[String], decisions: &[Decision]) {
             chosen.as_deref().unwrap_or("no model"),
             report::count(group.len(), "prompt"),
             usd(total(&of_group, |choice| choice.cost_usd)),
-            total(&of_group, |choice| choice.saved_usd).map_or(String::new(), |saved| format!(", {} saved", usd(Some(saved)))),
+            total(&of_group, |choice| choice.saved_usd)
+                .map_or(String::new(), |saved| format!(", {} saved", usd(Some(saved)))),
         ));
         let row = |at: &usize| {
             let decision = &decisions[*at];

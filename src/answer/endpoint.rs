@@ -1,0 +1,215 @@
+//! Answers of endpoints that speak OpenAI's chat protocol, as a stream of events.
+//!
+//! What they say is bounded, and nothing of it is believed but text and counts. No redirect is followed:
+//! the key is for the server that the catalogue names.
+
+use std::io::{BufRead, BufReader, Read};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use ureq::Agent;
+use ureq::tls::TlsConfig;
+
+use super::{Answer, AnswerError, Ask, MAX_ANSWER_BYTES, Take};
+use crate::web;
+
+const CONNECT: Duration = Duration::from_secs(10);
+/// For the head of an answer, and for each piece of it.
+const SILENCE: Duration = Duration::from_secs(120);
+/// What is shown of an error's body.
+const MAX_ERROR_BYTES: u64 = 500;
+
+/// A server, what it calls the model, and the key to it.
+pub struct Endpoint {
+    url: String,
+    model: String,
+    key: Option<String>,
+    agent: Agent,
+}
+
+#[derive(Serialize)]
+struct Question<'a> {
+    model: &'a str,
+    messages: Vec<Message<'a>>,
+    max_tokens: u32,
+    temperature: f32,
+    top_p: f32,
+    seed: u32,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    stop: &'a [String],
+    stream: bool,
+    stream_options: Options,
+}
+
+#[derive(Serialize)]
+struct Options {
+    include_usage: bool,
+}
+
+#[derive(Serialize)]
+struct Message<'a> {
+    role: &'a str,
+    content: &'a str,
+}
+
+#[derive(Deserialize)]
+struct Event {
+    #[serde(default)]
+    choices: Vec<Part>,
+    usage: Option<Usage>,
+}
+
+#[derive(Deserialize)]
+struct Part {
+    delta: Delta,
+    finish_reason: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Delta {
+    content: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Usage {
+    prompt_tokens: u64,
+    completion_tokens: u64,
+}
+
+impl Endpoint {
+    /// A server at `url` (up to and with `/v1`); `certificates` (PEM) stand in place of the built-in ones.
+    pub fn new(
+        url: &str,
+        model: &str,
+        key: Option<String>,
+        certificates: Option<&[u8]>,
+    ) -> Result<Endpoint, AnswerError> {
+        let url = format!("{}/chat/completions", url.trim_end_matches('/'));
+        let wrong = |why: &str| AnswerError::Endpoint { url: url.clone(), why: why.into() };
+        if key.as_ref().is_some_and(|key| key.is_empty() || !key.bytes().all(|sign| sign.is_ascii_graphic()))
+        {
+            return Err(wrong("its key is empty, or has characters that can't be in one"));
+        }
+        let mut tls = TlsConfig::builder();
+        if let Some(pem) = certificates {
+            tls =
+                tls.root_certs(web::trusted(pem).ok_or_else(|| wrong("SSL_CERT_FILE holds no certificate"))?);
+        }
+        let config = Agent::config_builder()
+            .user_agent(concat!("git-sparse/", env!("CARGO_PKG_VERSION")))
+            .tls_config(tls.build())
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .timeout_connect(Some(CONNECT))
+            .timeout_recv_response(Some(SILENCE))
+            .timeout_per_read(Some(SILENCE));
+        Ok(Endpoint { model: model.into(), key, agent: config.build().into(), url })
+    }
+
+    /// Asks it.
+    pub fn answer(&self, ask: &Ask, take: &mut Take) -> Result<Answer, AnswerError> {
+        let question = Question {
+            model: &self.model,
+            messages: ask
+                .turns
+                .iter()
+                .map(|turn| Message { role: &turn.role, content: &turn.content })
+                .collect(),
+            max_tokens: ask.max_tokens,
+            temperature: ask.temperature,
+            top_p: ask.top_p,
+            seed: ask.seed,
+            stop: &ask.stop,
+            stream: true,
+            stream_options: Options { include_usage: true },
+        };
+        let body = serde_json::to_vec(&question).map_err(|error| self.wrong(error))?;
+        let mut request = self.agent.post(&self.url).header("content-type", "application/json");
+        if let Some(key) = &self.key {
+            request = request.header("authorization", format!("Bearer {key}"));
+        }
+        let response = request.send(&body[..]).map_err(|error| self.wrong(error))?;
+        let status = response.status().as_u16();
+        let body = response.into_body().into_reader();
+        if status != 200 {
+            let mut said = Vec::new();
+            let _ = body.take(MAX_ERROR_BYTES).read_to_end(&mut said);
+            let said = String::from_utf8_lossy(&said);
+            return Err(self.wrong(format!("it answered {status}: {}", said.trim())));
+        }
+        self.heard(body, ask, take)
+    }
+
+    /// Reads the events of an answer.
+    fn heard(&self, body: impl Read, ask: &Ask, take: &mut Take) -> Result<Answer, AnswerError> {
+        let mut lines = BufReader::new(body.take(MAX_ANSWER_BYTES));
+        let mut answer =
+            Answer { text: String::new(), input_tokens: 0, output_tokens: 0, margin: None, is_whole: false };
+        let (mut pieces, mut counted, mut line) = (0, false, String::new());
+        loop {
+            line.clear();
+            if lines.read_line(&mut line).map_err(|error| self.wrong(error))? == 0 {
+                return Err(self.wrong("the answer broke off, or is too long"));
+            }
+            let Some(data) = line.trim().strip_prefix("data:").map(str::trim) else { continue };
+            if data == "[DONE]" {
+                break;
+            }
+            let event: Event = serde_json::from_str(data)
+                .map_err(|error| self.wrong(format!("no event of a chat: {error}")))?;
+            if let Some(usage) = event.usage {
+                (answer.input_tokens, answer.output_tokens) = (usage.prompt_tokens, usage.completion_tokens);
+                counted = true;
+            }
+            let Some(part) = event.choices.into_iter().next() else { continue };
+            if let Some(text) = part.delta.content.filter(|text| !text.is_empty()) {
+                pieces += 1;
+                answer.text.push_str(&text);
+                if !take(&text) {
+                    return Err(AnswerError::Gone);
+                }
+            }
+            answer.is_whole |= part.finish_reason.as_deref() == Some("stop");
+        }
+        if !counted {
+            // A server that does not count: a piece is a token, mostly.
+            let bytes: usize = ask.turns.iter().map(|turn| turn.content.len()).sum();
+            (answer.input_tokens, answer.output_tokens) = (bytes.div_ceil(4) as u64, pieces);
+        }
+        Ok(answer)
+    }
+
+    fn wrong(&self, why: impl std::fmt::Display) -> AnswerError {
+        AnswerError::Endpoint { url: self.url.clone(), why: why.to_string() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn heard(body: &str) -> Result<Answer, AnswerError> {
+        let endpoint = Endpoint::new("http://localhost/v1", "m", None, None).expect("an endpoint");
+        let ask = Ask { turns: vec![], max_tokens: 9, temperature: 0.0, top_p: 1.0, seed: 0, stop: vec![] };
+        endpoint.heard(body.as_bytes(), &ask, &mut |_| true)
+    }
+
+    /// Servers lie and break off: a part of an answer must not pass for the whole.
+    #[test]
+    fn answers_that_break_off_are_no_answers() {
+        let piece = "data: {\"choices\":[{\"delta\":{\"content\":\"ab\"},\"finish_reason\":null}]}\n\n";
+        let end = "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n";
+        let usage = "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":2}}\n\n";
+        let whole =
+            heard(&format!(": hello\n\n{piece}{piece}{end}{usage}data: [DONE]\n\n")).expect("an answer");
+        assert_eq!((whole.text.as_str(), whole.input_tokens, whole.output_tokens), ("abab", 3, 2));
+        assert!(whole.is_whole);
+        for bad in ["", piece, "data: {]\n\n", "data: {\"choices\": 3}\n\n", "<html>"] {
+            assert!(heard(bad).is_err(), "{bad}");
+        }
+        for key in ["", "a b", "a\nb"] {
+            assert!(Endpoint::new("http://localhost/v1", "m", Some(key.into()), None).is_err());
+        }
+    }
+}
