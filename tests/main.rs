@@ -42,6 +42,8 @@ mod delta;
 
 mod eval;
 
+mod route;
+
 mod dataset;
 
 mod migrate;
