@@ -1,3 +1,15 @@
 //! Which variant of a model is the cheapest that is good enough.
+//!
+//! What is decided here is decided from numbers: nothing below runs a model, reads a clock or prints.
 
+pub mod allocation;
+pub mod candidates;
+pub mod choice;
+pub mod cost;
+pub mod front;
+pub mod limits;
+pub mod markdown;
+pub mod picture;
 pub mod report;
+pub mod size;
+pub mod speed;

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::id::Oid;
+pub use crate::statistics::Interval;
+pub use crate::statistics::sequential::Verdict;
 
 /// The schema that a report names.
 pub const SCHEMA: &str = "git-sparse/optimize/1";
@@ -91,14 +93,6 @@ pub struct Quality {
     pub same_top: Option<f64>,
 }
 
-/// A value, and between what it lies.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Interval {
-    pub value: f64,
-    pub low: f64,
-    pub high: f64,
-}
-
 /// How long things take.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Speed {
@@ -137,13 +131,4 @@ pub struct Judged {
     pub verdict: Verdict,
     /// What was found, in words.
     pub because: String,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Verdict {
-    Pass,
-    Fail,
-    /// The evidence does not decide.
-    Undecided,
 }
