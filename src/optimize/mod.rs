@@ -7,6 +7,7 @@ pub mod candidates;
 pub mod choice;
 pub mod cost;
 pub mod front;
+pub mod grid;
 pub mod limits;
 pub mod markdown;
 pub mod picture;
