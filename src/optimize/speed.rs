@@ -4,6 +4,8 @@
 //! round in which the processor worked for others shows in three ways: less processor time than wall time, a
 //! baseline that drifts, and a load above the threads that measured.
 
+use serde::{Deserialize, Serialize};
+
 use super::report::{Quantiles, Speed};
 use crate::statistics::quantiles::quantile;
 use crate::statistics::{Interval, sum};
@@ -20,7 +22,7 @@ const MOST_FOREIGN_LOAD: f64 = 0.75;
 const ESTIMATE_MARGIN: f64 = 2.0;
 
 /// One measurement: a prompt is read, then tokens are written one after another.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Round {
     pub prompt_tokens: u32,
     pub first_token_ms: f64,

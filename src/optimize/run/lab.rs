@@ -1,0 +1,241 @@
+//! The place where things are measured: an engine with the source in it, started when the first measurement needs it.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::super::ledger::{Key, Ledger, Made, Windows};
+use super::super::survey::Survey;
+use super::{RunError, Wish, Work, work::Recipe};
+use crate::engine::{Baseline, Engine, EngineError, HeldId, Loaded, ModelId, Planned, Quantize, Scored, Window};
+use crate::eval::{self, Text};
+use crate::id::Oid;
+
+/// Starts another engine.
+pub type Start<'a> = dyn Fn() -> Result<Engine, EngineError> + 'a;
+
+/// The source.
+#[derive(Debug, Clone)]
+pub struct Model {
+    /// The file that the engine loads.
+    pub gguf: PathBuf,
+    pub weights: Oid,
+    /// Of its files, as the user has them.
+    pub bytes: u64,
+    pub survey: Survey,
+}
+
+/// An engine, the source, and what is known.
+pub struct Lab<'a> {
+    pub model: Model,
+    pub ledger: Ledger,
+    /// Where files of candidates lie while they are measured.
+    scratch: PathBuf,
+    start: &'a Start<'a>,
+    threads: u32,
+    engine: Engine,
+    /// Build and processor: what figures depend on.
+    name: String,
+    source: Option<Loaded>,
+    cuts: HashMap<Oid, Vec<Window>>,
+    held: HashMap<(Oid, usize), HeldId>,
+    held_bytes: u64,
+    /// The candidate that is loaded, by its recipe.
+    loaded: Option<(String, ModelId)>,
+}
+
+/// What the source said is kept for candidates to come, up to this; after that it is worked out anew each time.
+const MOST_HELD_BYTES: u64 = 1 << 30;
+
+impl<'a> Lab<'a> {
+    /// Starts an engine; no model is loaded yet.
+    ///
+    /// # Errors
+    /// Those of the engine.
+    pub fn open(
+        model: Model,
+        ledger: Ledger,
+        scratch: &Path,
+        start: &'a Start<'a>,
+        threads: u32,
+    ) -> Result<Lab<'a>, EngineError> {
+        let engine = start()?;
+        let name = format!("{}; {}", engine.hello().build, engine.hello().processor);
+        Ok(Lab {
+            model,
+            ledger,
+            scratch: scratch.to_owned(),
+            start,
+            threads,
+            engine,
+            name,
+            source: None,
+            cuts: HashMap::new(),
+            held: HashMap::new(),
+            held_bytes: 0,
+            loaded: None,
+        })
+    }
+
+    /// Build and processor.
+    pub fn engine_name(&self) -> &str {
+        &self.name
+    }
+
+    /// Another engine, with nothing in it.
+    pub(super) fn another(&self) -> Result<Engine, EngineError> {
+        (self.start)()
+    }
+
+    pub(super) fn threads(&self) -> u32 {
+        self.threads
+    }
+
+    /// The types that a recipe would give.
+    pub(super) fn plan(&mut self, recipe: &Recipe) -> Result<Planned, EngineError> {
+        let order = self.order(recipe, &self.scratch.join("planned.gguf"));
+        self.engine.plan(&order)
+    }
+
+    /// The file of a recipe, made if it is not there.
+    pub fn make(&mut self, recipe: &Recipe) -> Result<PathBuf, RunError> {
+        let path = self.path_of(recipe);
+        if !path.exists() {
+            let partial = path.with_extension("partial");
+            let bytes = self.engine.quantize(&self.order(recipe, &partial))?;
+            fs::rename(&partial, &path).map_err(|error| RunError::File { path: partial, error })?;
+            let key = Key::File { recipe: recipe.words(), engine: self.name.clone() };
+            if self.ledger.find::<Made>(&key).is_none() {
+                self.ledger.keep(&key, &Made { bytes, file: None })?;
+            }
+        }
+        Ok(path)
+    }
+
+    /// Its real size, once it was made.
+    pub(super) fn settle_size(&mut self, work: &mut Work) {
+        let Some(recipe) = &work.recipe else { return };
+        let key = Key::File { recipe: recipe.words(), engine: self.name.clone() };
+        if let Some(made) = self.ledger.find::<Made>(&key) {
+            work.candidate.bytes = made.bytes;
+            work.candidate.compression = self.model.bytes as f64 / made.bytes as f64;
+        }
+    }
+
+    /// Takes a candidate's file away.
+    pub(super) fn discard(&mut self, recipe: &Recipe) -> Result<(), RunError> {
+        self.unload()?;
+        // It may never have been made.
+        let _ = fs::remove_file(self.path_of(recipe));
+        Ok(())
+    }
+
+    fn path_of(&self, recipe: &Recipe) -> PathBuf {
+        let hash = blake3::hash(recipe.words().as_bytes()).to_hex();
+        self.scratch.join(format!("{}-{:.16}.gguf", recipe.preset, hash))
+    }
+
+    fn order(&self, recipe: &Recipe, target: &Path) -> Quantize {
+        Quantize {
+            source: self.model.gguf.clone(),
+            target: target.to_owned(),
+            preset: recipe.preset.clone(),
+            overrides: recipe.overrides.clone(),
+            threads: self.threads,
+        }
+    }
+
+    /// The source, loaded.
+    pub(super) fn source(&mut self) -> Result<&Loaded, RunError> {
+        if self.source.is_none() {
+            let loaded = self.engine.load(&self.model.gguf, self.threads)?;
+            self.source = Some(loaded);
+        }
+        Ok(self.source.as_ref().expect("because it was just loaded"))
+    }
+
+    /// Scored tokens of each window of a text.
+    pub(super) fn windows(&mut self, wish: &Wish, text: &Text) -> Result<Vec<usize>, RunError> {
+        let protocol = wish.protocol.to_string();
+        let key = Key::Windows { protocol, text: text.hash, most: wish.windows };
+        if let Some(known) = self.ledger.find::<Windows>(&key) {
+            return Ok(known.tokens);
+        }
+        let cut = self.cut(wish, text)?;
+        let tokens: Vec<usize> = cut.iter().map(|window| window.tokens.len() - window.scored_from).collect();
+        self.ledger.keep(&key, &Windows { tokens: tokens.clone() })?;
+        Ok(tokens)
+    }
+
+    pub(super) fn cut(&mut self, wish: &Wish, text: &Text) -> Result<&[Window], RunError> {
+        if !self.cuts.contains_key(&text.hash) {
+            let source = self.source()?.clone();
+            let cut = eval::cut(&mut self.engine, &source, text, wish.protocol, wish.windows)?;
+            self.cuts.insert(text.hash, cut.windows);
+        }
+        Ok(&self.cuts[&text.hash])
+    }
+
+    /// Scores one window by a recipe's model, against the source.
+    pub(super) fn score(
+        &mut self,
+        recipe: &Recipe,
+        text: Oid,
+        number: usize,
+        window: &Window,
+    ) -> Result<Scored, RunError> {
+        let baseline = self.baseline(text, number, window)?;
+        let model = self.load(recipe)?;
+        let mut scored = self.engine.score(model, std::slice::from_ref(window), Some(baseline))?;
+        scored.pop().ok_or(RunError::Engine(EngineError::Answer))
+    }
+
+    /// What the source says of a window: kept, if there is room.
+    fn baseline(&mut self, text: Oid, number: usize, window: &Window) -> Result<Baseline, RunError> {
+        if let Some(held) = self.held.get(&(text, number)) {
+            return Ok(Baseline::Held(*held));
+        }
+        let source = self.source()?.clone();
+        let tokens = (window.tokens.len() - window.scored_from) as u64;
+        let bytes = tokens * u64::from(source.vocabulary) * size_of::<f32>() as u64;
+        if self.held_bytes + bytes > MOST_HELD_BYTES {
+            return Ok(Baseline::Model(source.model));
+        }
+        let (held, _) = self.engine.hold(source.model, std::slice::from_ref(window))?;
+        self.held.insert((text, number), held);
+        self.held_bytes += bytes;
+        Ok(Baseline::Held(held))
+    }
+
+    /// A recipe's model, loaded in place of the one before.
+    fn load(&mut self, recipe: &Recipe) -> Result<ModelId, RunError> {
+        let words = recipe.words();
+        if let Some((loaded, model)) = &self.loaded
+            && *loaded == words
+        {
+            return Ok(*model);
+        }
+        self.unload()?;
+        let path = self.make(recipe)?;
+        let model = self.engine.load(&path, self.threads)?.model;
+        self.loaded = Some((words, model));
+        Ok(model)
+    }
+
+    fn unload(&mut self) -> Result<(), RunError> {
+        match self.loaded.take() {
+            Some((_, model)) => Ok(self.engine.unload(model)?),
+            None => Ok(()),
+        }
+    }
+
+    /// Measures how long the source takes.
+    pub(super) fn time_source(
+        &mut self,
+        prompt: &[crate::engine::Token],
+        output: u32,
+    ) -> Result<crate::engine::Timed, RunError> {
+        let model = self.source()?.model;
+        Ok(self.engine.time(model, prompt, output)?)
+    }
+}

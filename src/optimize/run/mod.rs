@@ -1,0 +1,147 @@
+//! A run: candidates are made and measured by the engine, the cheap questions first, and nothing twice.
+//!
+//! Size rules out first, since it costs nothing. Then an estimate of the speed by the bandwidth of memory, then quality,
+//! as many windows as it takes, and times only for those that are left. Each measurement is kept before the next begins.
+
+mod lab;
+mod quality;
+mod search;
+mod times;
+mod work;
+
+use crate::engine::EngineError;
+use crate::eval::{EvalError, Protocol, Text};
+use crate::progress::{Cancelled, Progress};
+
+use super::choice::{self, Choice};
+use super::front;
+use super::ledger::LedgerError;
+use super::limits::{About, Limits};
+use super::report::{Candidate, Verdict};
+use crate::prices::Hourly;
+
+pub use lab::{Lab, Model, Start};
+pub use work::{Recipe, Work};
+
+/// What is asked of a run.
+#[derive(Debug, Clone)]
+pub struct Wish {
+    pub limits: Limits,
+    pub confidence: f64,
+    pub protocol: Protocol,
+    /// The windows that the evaluation is about, the first of the text; all of it where it is `None`.
+    pub windows: Option<usize>,
+    /// Windows after which a candidate is left undecided.
+    pub most_windows: usize,
+    /// Times of tokens that are measured of each candidate; 0 measures none.
+    pub samples: usize,
+    pub threads: u32,
+    /// What times depend on beside the engine: the machine.
+    pub hardware: String,
+    /// Of the order of windows.
+    pub seed: u64,
+}
+
+/// What lies outside of the run: the clock, the machine, whoever watches.
+pub struct Around<'a> {
+    /// Threads at work on the whole machine.
+    pub load: &'a dyn Fn() -> Option<f64>,
+    /// Whether the time is up.
+    pub is_late: &'a dyn Fn() -> bool,
+    /// Hears what is being done.
+    pub tell: &'a dyn Fn(&str),
+    pub progress: &'a Progress<'a>,
+}
+
+/// Why a run came to no end. What was measured until then is kept.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error(transparent)]
+    Eval(#[from] EvalError),
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    #[error("{}: {error}", path.display())]
+    File { path: std::path::PathBuf, error: std::io::Error },
+    #[error("the text of the search is that of the evaluation: what was learned from it would be tested on itself")]
+    SameText,
+    #[error("{0}")]
+    Cancelled(#[from] Cancelled),
+}
+
+/// What came of a run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outcome {
+    /// What could be told of each candidate, and verdicts; in the order of their sizes.
+    pub candidates: Vec<Candidate>,
+    pub choice: Choice,
+    /// For each candidate, how it is made; `None` of those that can't be.
+    pub recipes: Vec<Option<Recipe>>,
+}
+
+/// Runs: measures what has to be measured, and chooses.
+///
+/// # Errors
+/// What stops the whole run. A candidate that can't be made or measured is one with a note.
+pub fn run(
+    lab: &mut Lab<'_>,
+    wish: &Wish,
+    text: &Text,
+    mut works: Vec<Work>,
+    hourly: Option<Hourly>,
+    around: &Around<'_>,
+) -> Result<Outcome, RunError> {
+    for work in &mut works {
+        work.plan(lab)?;
+    }
+    works.sort_by_key(|work| work.candidate.bytes);
+    times::leave_out_hopeless(lab, wish, &mut works, around)?;
+    for work in &mut works {
+        if work.is_open(&wish.limits, About::Size) && !stop(work, around) {
+            quality::measure(lab, wish, text, work, around)?;
+        }
+    }
+    for work in &mut works {
+        if wish.samples > 0 && work.is_open(&wish.limits, About::Quality) && !stop(work, around) {
+            times::measure(lab, wish, work, around)?;
+        }
+    }
+    let recipes = works.iter().map(|work| work.recipe.clone()).collect();
+    let mut candidates: Vec<Candidate> = works.into_iter().map(|work| work.candidate).collect();
+    for candidate in &mut candidates {
+        candidate.cost = cost(candidate, hourly);
+        candidate.verdicts = wish.limits.judge(candidate);
+    }
+    front::mark(&mut candidates);
+    let choice = choice::choose(&candidates, &wish.limits, hourly.is_some());
+    Ok(Outcome { candidates, choice, recipes })
+}
+
+/// Whether there is no more time for this one.
+fn stop(work: &mut Work, around: &Around<'_>) -> bool {
+    let is_late = (around.is_late)();
+    if is_late {
+        work.note("no time was left");
+    }
+    is_late
+}
+
+fn cost(candidate: &Candidate, hourly: Option<Hourly>) -> Option<super::report::Cost> {
+    let speed = candidate.speed.as_ref()?;
+    let rates = hourly?.rates(speed.prefill_tps, speed.decode_tps);
+    let is_number = rates.input_usd_per_mtok.is_finite() && rates.output_usd_per_mtok.is_finite();
+    is_number.then_some(super::report::Cost {
+        input_usd_per_mtok: rates.input_usd_per_mtok,
+        output_usd_per_mtok: rates.output_usd_per_mtok,
+    })
+}
+
+/// Whether any limit up to this kind is failed already.
+fn fails(candidate: &Candidate, limits: &Limits, about: About) -> bool {
+    limits
+        .list()
+        .iter()
+        .filter(|limit| limit.about <= about)
+        .any(|limit| limit.judge(candidate).verdict == Verdict::Fail)
+}
