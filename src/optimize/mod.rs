@@ -5,7 +5,6 @@
 pub mod allocation;
 pub mod candidates;
 pub mod choice;
-pub mod cost;
 pub mod front;
 pub mod grid;
 pub mod ledger;

@@ -16,7 +16,7 @@ pub const LEAST_SAMPLES: usize = 100;
 const LEAST_BUSY: f64 = 0.8;
 /// How far a median may move from the first half of the rounds to the second.
 const MOST_DRIFT: f64 = 0.05;
-/// Threads at work besides those that measure.
+/// Threads of others at work, in the median round.
 const MOST_FOREIGN_LOAD: f64 = 0.75;
 /// An estimate is no measurement: only what is estimated at so many times the limit is left out.
 const ESTIMATE_MARGIN: f64 = 2.0;
@@ -33,7 +33,7 @@ pub struct Round {
     pub processor_ms: f64,
     /// Times that the system took the processor away.
     pub preempted: u64,
-    /// Threads at work or waiting for a processor, on the whole machine, ours among them; `None` where nobody tells.
+    /// Threads of others at work or waiting for a processor when it began; `None` where nobody tells.
     pub load: Option<f64>,
 }
 
@@ -86,9 +86,8 @@ fn unreliable(candidate: &[Round], baseline: &[Round], threads: u32) -> Option<S
     let mut loads: Vec<f64> = all().filter_map(|round| round.load).collect();
     loads.sort_unstable_by(f64::total_cmp);
     if let Some(load) =
-        loads.get(loads.len() / 2).filter(|load| **load - f64::from(threads) > MOST_FOREIGN_LOAD)
-    {
-        return Some(format!("the machine was busy: a load of {load:.1} with {threads} threads of ours"));
+        loads.get(loads.len() / 2).filter(|load| **load > MOST_FOREIGN_LOAD) {
+        return Some(format!("the machine was busy: {load:.0} threads of others at work"));
     }
     for (rounds, who) in [(baseline, "the source"), (candidate, "the candidate")] {
         if let Some(drift) = drift(rounds).filter(|drift| drift.abs() > MOST_DRIFT) {
@@ -183,7 +182,7 @@ mod tests {
         let slower = [rounds(5, 8.0), rounds(5, 9.0)].concat();
         assert!(why(&quiet, &slower).unwrap().contains("the source got +12 %"), "{:?}", why(&quiet, &slower));
         let loaded = vec![Round { load: Some(4.2), ..round(5.0, 0.99) }; 10];
-        assert!(why(&loaded, &loaded).unwrap().contains("load of 4.2"));
+        assert!(why(&loaded, &loaded).unwrap().contains("4 threads of others"));
         assert_eq!(why(&quiet, &quiet), None);
     }
 

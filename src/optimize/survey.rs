@@ -44,7 +44,8 @@ pub fn survey(source: &dyn Source) -> io::Result<Survey> {
     }
     let head = cut.segments().iter().find(|segment| !segment.name.is_empty());
     let header_bytes = head.map_or(source.len(), |segment| segment.range.start);
-    let dtype = bytes_by_dtype.into_iter().max_by_key(|(_, bytes)| *bytes).map_or_else(String::new, |(name, _)| name);
+    let dtype =
+        bytes_by_dtype.into_iter().max_by_key(|(_, bytes)| *bytes).map_or_else(String::new, |(name, _)| name);
     let dequantised_from = dequantised_from(source, &cut)?;
     Ok(Survey { header_bytes, tensors, dtype, dequantised_from })
 }
@@ -58,7 +59,8 @@ fn name(dtype: format::Dtype) -> String {
 
 /// The type that most of the sampled matrices lie on the grid of.
 fn dequantised_from(source: &dyn Source, cut: &Cut) -> io::Result<Option<String>> {
-    let is_matrix = |segment: &&format::Segment| segment.slice == 0 && segment.shape.len() == 2 && segment.shape[0] > 1;
+    let is_matrix =
+        |segment: &&format::Segment| segment.slice == 0 && segment.shape.len() == 2 && segment.shape[0] > 1;
     let matrices: Vec<_> = cut.segments().iter().filter(is_matrix).collect();
     let mut found: BTreeMap<&str, usize> = BTreeMap::new();
     let step = (matrices.len() / SAMPLES).max(1);

@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 use super::super::ledger::{Key, Ledger, Made, Windows};
 use super::super::survey::Survey;
 use super::{RunError, Wish, Work, work::Recipe};
-use crate::engine::{Baseline, Engine, EngineError, HeldId, Loaded, ModelId, Planned, Quantize, Scored, Window};
-use crate::eval::{self, Text};
+use crate::engine::{
+    Baseline, Engine, EngineError, HeldId, Loaded, ModelId, Planned, Quantize, Scored, Window,
+};
+use crate::eval::{self, EvalError, Text, TooShort};
 use crate::id::Oid;
 
 /// Starts another engine.
@@ -174,6 +176,30 @@ impl<'a> Lab<'a> {
             self.cuts.insert(text.hash, cut.windows);
         }
         Ok(&self.cuts[&text.hash])
+    }
+
+    /// Windows of a text that is no evaluation's: so many of so many tokens, spread over it.
+    pub(super) fn search_windows(
+        &mut self,
+        text: &Text,
+        count: usize,
+        len: usize,
+        scored_from: usize,
+    ) -> Result<Vec<Window>, RunError> {
+        let source = self.source()?.clone();
+        let len = len.min(source.context as usize);
+        let tokens = self.engine.tokenize(source.model, &text.content, false)?.tokens;
+        if tokens.len() <= scored_from {
+            let too_short = TooShort::Tokens { found: tokens.len(), needed: len, window: len };
+            return Err(RunError::Eval(EvalError::Text(too_short)));
+        }
+        let len = len.min(tokens.len());
+        let count = count.min(tokens.len() / len).max(1);
+        let window = |number: usize| {
+            let at = (tokens.len() - len) * number / count.max(2).saturating_sub(1).max(1);
+            Window { tokens: tokens[at..at + len].to_vec(), scored_from }
+        };
+        Ok((0..count).map(window).collect())
     }
 
     /// Scores one window by a recipe's model, against the source.

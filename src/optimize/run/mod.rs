@@ -21,6 +21,7 @@ use super::report::{Candidate, Verdict};
 use crate::prices::Hourly;
 
 pub use lab::{Lab, Model, Start};
+pub use search::propose;
 pub use work::{Recipe, Work};
 
 /// What is asked of a run.
@@ -44,7 +45,7 @@ pub struct Wish {
 
 /// What lies outside of the run: the clock, the machine, whoever watches.
 pub struct Around<'a> {
-    /// Threads at work on the whole machine.
+    /// Threads of others that are at work.
     pub load: &'a dyn Fn() -> Option<f64>,
     /// Whether the time is up.
     pub is_late: &'a dyn Fn() -> bool,
@@ -64,7 +65,9 @@ pub enum RunError {
     Ledger(#[from] LedgerError),
     #[error("{}: {error}", path.display())]
     File { path: std::path::PathBuf, error: std::io::Error },
-    #[error("the text of the search is that of the evaluation: what was learned from it would be tested on itself")]
+    #[error(
+        "the text of the search is that of the evaluation: what was learned from it would be tested on itself"
+    )]
     SameText,
     #[error("{0}")]
     Cancelled(#[from] Cancelled),
@@ -97,9 +100,14 @@ pub fn run(
     }
     works.sort_by_key(|work| work.candidate.bytes);
     times::leave_out_hopeless(lab, wish, &mut works, around)?;
+    let mut has_found = false;
     for work in &mut works {
+        if has_found && work.is_proposed {
+            work.note("a smaller one of its kind is good enough");
+        }
         if work.is_open(&wish.limits, About::Size) && !stop(work, around) {
             quality::measure(lab, wish, text, work, around)?;
+            has_found |= work.is_proposed && work.is_good(&wish.limits);
         }
     }
     for work in &mut works {

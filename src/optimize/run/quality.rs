@@ -60,7 +60,8 @@ fn score(
             return Ok((test, seen, true));
         }
         let known = window(lab, wish, text, recipe, number)?;
-        let falls: Vec<f64> = known.source_ln_p.iter().zip(&known.ln_p).map(|(source, ln_p)| source - ln_p).collect();
+        let falls: Vec<f64> =
+            known.source_ln_p.iter().zip(&known.ln_p).map(|(source, ln_p)| source - ln_p).collect();
         test.add(&falls);
         seen.push(known);
         (around.progress)(1)?;

@@ -1,1 +1,190 @@
 //! Mixed precision: how much each group of tensors can bear is measured, and the best files follow.
+//!
+//! All matrices are `Q8_0`, which is nearly lossless, but those of one group; the divergence from the source that this
+//! adds is the group's. The text is another one than that of the evaluation, or what was learned from it would be tested on
+//! itself. What is proposed is measured afterwards like any other candidate.
+
+use super::super::allocation::{
+    Allocation, Group, Kind, frontier, kinds_of, roles, within_bytes, within_divergence,
+};
+use super::super::ledger::Key;
+use super::super::limits::Limits;
+use super::lab::Lab;
+use super::work::{Recipe, Work};
+use super::{Around, RunError};
+use crate::engine::{EngineError, Window};
+use crate::eval::Text;
+use crate::statistics::{ln_ratio, sum};
+
+/// What all tensors are but those that are looked at.
+const REST: &str = "Q8_0";
+/// The types that are tried, with llama.cpp's fallbacks where rows don't fit; from large to small.
+const WANTED: [&str; 8] = ["Q8_0", "Q6_K", "Q5_K", "Q4_K", "Q4_1", "Q4_0", "Q3_K", "Q2_K"];
+/// Types that take too long to make to be tried for each group.
+const SLOW: &str = "IQ";
+/// Windows of the search and their tokens: divergence is exact enough on a thousand tokens, since it does not depend
+/// on which one really came.
+const WINDOWS: usize = 2;
+const WINDOW_TOKENS: usize = 512;
+/// The first tokens of a window have little before them.
+const SCORED_FROM: usize = 16;
+/// A group that is worse than this with a type is not tried with smaller ones.
+const MOST_DIVERGENCE: f64 = 0.2;
+/// Divergences that are proposed for a limit on quality, as multiples of the growth that it allows: the two are alike, but
+/// no more than that.
+const TRIALS: [f64; 4] = [1.2, 0.9, 0.65, 0.45];
+
+/// Measures the groups of the source's tensors on `text` and proposes files: for a limit on the size or on quality
+/// the best under it, else the best of each of `sizes`.
+///
+/// # Errors
+/// The text of the evaluation itself, and those of the engine.
+pub fn propose(
+    lab: &mut Lab<'_>,
+    text: &Text,
+    evaluation: &Text,
+    limits: &Limits,
+    sizes: &[u64],
+    around: &Around<'_>,
+) -> Result<Vec<Work>, RunError> {
+    if text.hash == evaluation.hash {
+        return Err(RunError::SameText);
+    }
+    let groups = roles(&lab.model.survey.tensors);
+    let mut measured: Vec<(Group, Vec<Kind>)> = Vec::new();
+    let mut search = Search { text, windows: Vec::new() };
+    let rest = search.divergence(lab, None)?;
+    for group in groups {
+        (around.tell)(&format!("what {} can bear", group.name));
+        let kinds = search.kinds(lab, &group, rest, around)?;
+        if (around.is_late)() {
+            return Ok(Vec::new());
+        }
+        measured.push((group, kinds));
+    }
+    let kinds: Vec<Vec<Kind>> = measured.iter().map(|(_, kinds)| kinds.clone()).collect();
+    let matrices: u64 = measured.iter().flat_map(|(_, kinds)| kinds.first()).map(|kind| kind.bytes).sum();
+    // What is neither in a group nor changes: header, norms and the like.
+    let whole = whole_bytes(lab)?;
+    let fixed = whole.saturating_sub(matrices);
+    let picks = picks(&frontier(&kinds), limits, lab.model.bytes, fixed, rest, sizes);
+    Ok(picks.iter().map(|allocation| work(allocation, &measured, fixed)).collect())
+}
+
+/// The size of the file in which every matrix is as the rest.
+fn whole_bytes(lab: &mut Lab<'_>) -> Result<u64, RunError> {
+    let mut work = Work::new(REST, Recipe { preset: REST.to_owned(), overrides: Vec::new() });
+    work.plan(lab)?;
+    Ok(work.candidate.bytes)
+}
+
+fn work(allocation: &Allocation, measured: &[(Group, Vec<Kind>)], fixed: u64) -> Work {
+    let typed = allocation.kinds.iter().zip(measured).map(|(at, (group, kinds))| (group, &kinds[*at]));
+    let overrides = typed
+        .filter(|(_, kind)| kind.dtype != REST)
+        .map(|(group, kind)| (group.pattern.clone(), kind.dtype.clone()))
+        .collect();
+    let megabytes = (allocation.bytes + fixed) as f64 / 1e6;
+    let name =
+        if megabytes >= 10.0 { format!("mixed-{megabytes:.0}MB") } else { format!("mixed-{megabytes:.2}MB") };
+    let mut work = Work::new(&name, Recipe { preset: REST.to_owned(), overrides });
+    work.is_proposed = true;
+    work
+}
+
+/// The allocations that are worth a measurement, each once.
+fn picks(
+    frontier: &[Allocation],
+    limits: &Limits,
+    source_bytes: u64,
+    fixed: u64,
+    rest: f64,
+    sizes: &[u64],
+) -> Vec<Allocation> {
+    let by_ratio = limits.min_compression.map(|times| (source_bytes as f64 / times) as u64);
+    let by_size = limits.max_size_bytes.into_iter().chain(by_ratio).min();
+    let mut picks: Vec<&Allocation> = Vec::new();
+    if let Some(percent) = limits.max_ppl_delta {
+        let allowed = ln_ratio(percent);
+        picks.extend(TRIALS.iter().filter_map(|times| within_divergence(frontier, times * allowed - rest)));
+    }
+    // The header grows by some bytes, for each tensor whose type is told.
+    let inside = |bytes: u64| within_bytes(frontier, bytes.saturating_sub(fixed).saturating_sub(4096));
+    picks.extend(by_size.and_then(inside));
+    if picks.is_empty() {
+        picks.extend(sizes.iter().filter_map(|bytes| inside(*bytes)));
+    }
+    let mut once: Vec<Allocation> = Vec::new();
+    for pick in picks {
+        if !once.iter().any(|other| other.kinds == pick.kinds) {
+            once.push(pick.clone());
+        }
+    }
+    once
+}
+
+/// A search on a text.
+struct Search<'a> {
+    text: &'a Text,
+    /// Cut when the first of them is needed.
+    windows: Vec<Window>,
+}
+
+impl Search<'_> {
+    /// What a group may be, and how much each adds to the divergence.
+    fn kinds(
+        &mut self,
+        lab: &mut Lab<'_>,
+        group: &Group,
+        rest: f64,
+        around: &Around<'_>,
+    ) -> Result<Vec<Kind>, RunError> {
+        let mut kinds: Vec<Kind> = Vec::new();
+        let possible = kinds_of(group, &WANTED);
+        let mut possible: Vec<_> =
+            possible.into_iter().filter(|(dtype, _)| !dtype.starts_with(SLOW)).collect();
+        possible.sort_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
+        for (dtype, bytes) in possible {
+            if kinds.last().is_some_and(|last| last.divergence > MOST_DIVERGENCE) || (around.is_late)() {
+                break;
+            }
+            let divergence = match dtype == REST {
+                true => 0.0,
+                false => self.divergence(lab, Some((group, &dtype)))? - rest,
+            };
+            (around.progress)(1)?;
+            kinds.push(Kind { dtype, bytes, divergence });
+        }
+        Ok(kinds)
+    }
+
+    /// The mean divergence from the source where one group has a type of its own, from the ledger or measured.
+    fn divergence(&mut self, lab: &mut Lab<'_>, change: Option<(&Group, &str)>) -> Result<f64, RunError> {
+        let overrides: Vec<(String, String)> =
+            change.iter().map(|(group, dtype)| (group.pattern.clone(), (*dtype).to_owned())).collect();
+        let key = Key::Sensitivity {
+            group: change.map_or_else(String::new, |(group, _)| group.pattern.clone()),
+            dtype: change.map_or(REST, |(_, dtype)| dtype).to_owned(),
+            rest: REST.to_owned(),
+            engine: lab.engine_name().to_owned(),
+            text: self.text.hash,
+            windows: WINDOWS,
+        };
+        if let Some(known) = lab.ledger.find::<f64>(&key) {
+            return Ok(known);
+        }
+        let recipe = Recipe { preset: REST.to_owned(), overrides };
+        if self.windows.is_empty() {
+            self.windows = lab.search_windows(self.text, WINDOWS, WINDOW_TOKENS, SCORED_FROM)?;
+        }
+        let mut divergences: Vec<f64> = Vec::new();
+        for (number, window) in self.windows.iter().enumerate() {
+            let scored = lab.score(&recipe, self.text.hash, number, window)?;
+            divergences.extend(scored.against.ok_or(EngineError::Answer)?.divergence);
+        }
+        lab.discard(&recipe)?;
+        let mean = sum(divergences.iter().copied()) / divergences.len().max(1) as f64;
+        lab.ledger.keep(&key, &mean)?;
+        Ok(mean)
+    }
+}

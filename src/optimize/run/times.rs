@@ -124,7 +124,9 @@ pub fn leave_out_hopeless(
     for work in works {
         let estimate = speed::estimate(work.candidate.bytes, lab.model.bytes, *baseline_ms);
         if let Some(ms) = estimate.filter(|ms| speed::is_hopeless(*ms, limit)) {
-            work.note(&format!("estimated at {ms:.1} ms a token by the bandwidth of memory, where {limit:.1} are allowed"));
+            work.note(&format!(
+                "estimated at {ms:.1} ms a token by the bandwidth of memory, where {limit:.1} are allowed"
+            ));
         }
     }
     Ok(())

@@ -2,8 +2,8 @@
 
 use super::super::candidates::{Made, Named};
 use super::super::ledger::{Key, Made as MadeFile};
-use super::super::limits::{About, Limits};
-use super::super::report::Candidate;
+use super::super::limits::{About, Limit, Limits};
+use super::super::report::{Candidate, Verdict};
 use super::super::size;
 use super::lab::Lab;
 use super::{RunError, fails};
@@ -31,12 +31,18 @@ pub struct Work {
     pub candidate: Candidate,
     /// `None` of what the engine does not make.
     pub recipe: Option<Recipe>,
+    /// One of several that a search proposed: of those, the smallest that is good enough will do.
+    pub is_proposed: bool,
 }
 
 impl Work {
     /// A candidate that the engine makes.
     pub fn new(name: &str, recipe: Recipe) -> Work {
-        Work { candidate: blank(name, "llama.cpp", &recipe.words()), recipe: Some(recipe) }
+        Work {
+            candidate: blank(name, "llama.cpp", &recipe.words()),
+            recipe: Some(recipe),
+            is_proposed: false,
+        }
     }
 
     /// A candidate that can't be made, and why.
@@ -46,8 +52,12 @@ impl Work {
             Made::Mixed => ("llama.cpp", "mixed".to_owned()),
             Made::Backend(backend) => (backend.name.as_str(), backend.method.clone()),
         };
-        let mut work = Work { candidate: blank(&named.name, engine, &recipe), recipe: None };
-        let like = named.like.as_ref().map_or(String::new(), |like| format!("; the nearest of the engine's own is {like}"));
+        let mut work =
+            Work { candidate: blank(&named.name, engine, &recipe), recipe: None, is_proposed: false };
+        let like = named
+            .like
+            .as_ref()
+            .map_or(String::new(), |like| format!("; the nearest of the engine's own is {like}"));
         work.note(&format!("{why}{like}"));
         work
     }
@@ -71,6 +81,16 @@ impl Work {
         true
     }
 
+    /// Whether a limit on quality is set and kept.
+    pub(super) fn is_good(&self, limits: &Limits) -> bool {
+        let quality = |limit: &Limit| limit.about == About::Quality;
+        limits
+            .list()
+            .iter()
+            .find(|limit| quality(limit))
+            .is_some_and(|limit| limit.judge(&self.candidate).verdict == Verdict::Pass)
+    }
+
     /// Works out how large its file will be.
     pub(super) fn plan(&mut self, lab: &mut Lab<'_>) -> Result<(), RunError> {
         let Some(recipe) = self.recipe.clone() else { return Ok(()) };
@@ -84,7 +104,9 @@ impl Work {
                 self.candidate.bytes = bytes;
                 self.candidate.compression = lab.model.bytes as f64 / bytes as f64;
             }
-            None => self.note("how large it would be can't be told: it has tensors of types that are not known"),
+            None => {
+                self.note("how large it would be can't be told: it has tensors of types that are not known")
+            }
         }
         Ok(())
     }
