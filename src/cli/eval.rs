@@ -213,7 +213,7 @@ pub fn read(path: &Path) -> Result<Text, Failure> {
 }
 
 /// The test split of WikiText-2, from the directory for texts.
-fn wikitext2() -> Result<Text, Failure> {
+pub fn wikitext2() -> Result<Text, Failure> {
     let place = Place::from_environment()?.cache.join("texts").join(WIKITEXT2_FILE);
     if !place.exists() {
         let told = format!("the raw test split of WikiText-2 is not at {}", place.display());

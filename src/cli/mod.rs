@@ -23,6 +23,7 @@ mod lfs_agent;
 mod log;
 mod migrate;
 mod model;
+mod optimize;
 mod prune;
 mod remote;
 mod repo;
@@ -79,6 +80,7 @@ enum Verb {
     Delta(delta::Delta),
     Dataset(dataset::Dataset),
     Eval(eval::Eval),
+    Optimize(Box<optimize::Optimize>),
     Route(route::Route),
     Cache(cache::Cache),
     Doctor(doctor::Doctor),
@@ -125,6 +127,7 @@ fn dispatch(verb: Verb) -> Result<ExitCode, Failure> {
         Verb::Delta(args) => return args.run(),
         Verb::Dataset(args) => return args.run(),
         Verb::Remote(args) => return args.run(),
+        Verb::Optimize(args) => return args.run(),
         Verb::Route(args) => return args.run(),
         Verb::Install(args) => args.run(),
         Verb::Uninstall(args) => args.run(),

@@ -203,7 +203,7 @@ fn is_decimal(unit: &str) -> bool {
     !unit.contains('i')
 }
 
-fn size(text: &str) -> Result<u64, String> {
+pub fn size(text: &str) -> Result<u64, String> {
     const EXPECTED: &str = "expected a size above 0, as 14GB, 13.5GiB or 14000000000 (a point, no commas)";
     let text = text.trim();
     let number_len = text.find(|sign: char| !sign.is_ascii_digit() && sign != '.').unwrap_or(text.len());

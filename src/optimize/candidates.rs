@@ -140,6 +140,11 @@ impl Catalogue {
         Ok(chosen)
     }
 
+    /// All of them, in the file's order.
+    pub fn all(&self) -> impl Iterator<Item = &Named> {
+        self.candidates.iter()
+    }
+
     fn unknown(&self, asked: &str) -> CandidatesError {
         let groups: BTreeSet<&str> =
             self.candidates.iter().flat_map(|named| named.groups.iter().map(String::as_str)).collect();
@@ -150,6 +155,20 @@ impl Catalogue {
 }
 
 impl Named {
+    /// How it is made, in short.
+    pub fn means(&self) -> String {
+        match &self.made {
+            Made::Preset(preset) => format!("llama.cpp {preset}"),
+            Made::Mixed => "llama.cpp, a type for each role of tensors".to_owned(),
+            Made::Backend(backend) => format!("{} {}", backend.name, backend.method),
+        }
+    }
+
+    /// The groups that it is in.
+    pub fn groups(&self) -> &[String] {
+        &self.groups
+    }
+
     fn is_called(&self, wish: &str) -> bool {
         let names = [&self.name].into_iter().chain(&self.aliases).chain(&self.groups);
         names.into_iter().any(|name| name.eq_ignore_ascii_case(wish))

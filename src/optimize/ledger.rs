@@ -28,8 +28,10 @@ pub enum Key {
     Times { recipe: String, engine: String, hardware: String, threads: u32, work: String, samples: usize },
     /// How far a group of tensors takes the model from the source: nats.
     Sensitivity { group: String, dtype: String, rest: String, engine: String, text: Oid, windows: usize },
-    /// What the source is: [`Known`].
+    /// What the source is made of: [`super::survey::Survey`].
     Source,
+    /// What a recipe would give: [`Planned`].
+    Plan { recipe: String, engine: String },
 }
 
 /// Of a text.
@@ -66,11 +68,12 @@ pub struct Times {
     pub peak_bytes: u64,
 }
 
-/// Of the source.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Known {
-    pub dtype: String,
-    pub dequantised_from: Option<String>,
+/// Of a recipe, before it is made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Planned {
+    /// Of the file; 0 where that can't be told.
+    pub bytes: u64,
+    pub why_not: Option<String>,
 }
 
 /// Why what is known can't be read or kept.

@@ -3,8 +3,10 @@
 //! The sizes of blocks are those of `ggml` (llama.cpp, ggml/src/ggml-common.h). A GGUF file is its header, which
 //! hardly changes, and its tensors at multiples of 32 bytes.
 
+use serde::{Deserialize, Serialize};
+
 /// A tensor's name and shape.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tensor {
     pub name: String,
     /// Weights in a row: what blocks are made of.

@@ -85,8 +85,7 @@ fn unreliable(candidate: &[Round], baseline: &[Round], threads: u32) -> Option<S
     }
     let mut loads: Vec<f64> = all().filter_map(|round| round.load).collect();
     loads.sort_unstable_by(f64::total_cmp);
-    if let Some(load) =
-        loads.get(loads.len() / 2).filter(|load| **load > MOST_FOREIGN_LOAD) {
+    if let Some(load) = loads.get(loads.len() / 2).filter(|load| **load > MOST_FOREIGN_LOAD) {
         return Some(format!("the machine was busy: {load:.0} threads of others at work"));
     }
     for (rounds, who) in [(baseline, "the source"), (candidate, "the candidate")] {

@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 use std::io;
 
+use serde::{Deserialize, Serialize};
+
 use super::grid;
 use super::size::Tensor;
 use crate::format::{self, Cut, Source};
 use crate::model::weights;
 
 /// A source, as far as its header tells, and samples of its weights.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Survey {
     /// Everything before the first tensor.
     pub header_bytes: u64,

@@ -5,32 +5,32 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::super::ledger::{Key, Ledger, Made, Windows};
-use super::super::survey::Survey;
+use super::super::survey::{Survey, survey};
 use super::{RunError, Wish, Work, work::Recipe};
 use crate::engine::{
     Baseline, Engine, EngineError, HeldId, Loaded, ModelId, Planned, Quantize, Scored, Window,
 };
 use crate::eval::{self, EvalError, Text, TooShort};
+use crate::format::OpenFile;
 use crate::id::Oid;
 
 /// Starts another engine.
 pub type Start<'a> = dyn Fn() -> Result<Engine, EngineError> + 'a;
 
 /// The source.
-#[derive(Debug, Clone)]
-pub struct Model {
-    /// The file that the engine loads.
-    pub gguf: PathBuf,
+pub struct Model<'a> {
+    /// The file that the engine loads, which may have to be made first; an error in words.
+    pub gguf: &'a dyn Fn() -> Result<PathBuf, String>,
     pub weights: Oid,
     /// Of its files, as the user has them.
     pub bytes: u64,
-    pub survey: Survey,
 }
 
 /// An engine, the source, and what is known.
 pub struct Lab<'a> {
-    pub model: Model,
+    pub model: Model<'a>,
     pub ledger: Ledger,
+    survey: Option<Survey>,
     /// Where files of candidates lie while they are measured.
     scratch: PathBuf,
     start: &'a Start<'a>,
@@ -55,7 +55,7 @@ impl<'a> Lab<'a> {
     /// # Errors
     /// Those of the engine.
     pub fn open(
-        model: Model,
+        model: Model<'a>,
         ledger: Ledger,
         scratch: &Path,
         start: &'a Start<'a>,
@@ -66,6 +66,7 @@ impl<'a> Lab<'a> {
         Ok(Lab {
             model,
             ledger,
+            survey: None,
             scratch: scratch.to_owned(),
             start,
             threads,
@@ -93,10 +94,36 @@ impl<'a> Lab<'a> {
         self.threads
     }
 
+    /// What the source is made of.
+    ///
+    /// # Errors
+    /// A file that can't be read.
+    pub fn survey(&mut self) -> Result<&Survey, RunError> {
+        if self.survey.is_none() {
+            let known = self.ledger.find::<Survey>(&Key::Source);
+            let found = match known {
+                Some(known) => known,
+                None => {
+                    let path = self.gguf()?;
+                    let failed = |error| RunError::File { path: path.clone(), error };
+                    let found = survey(&OpenFile::open(&path).map_err(failed)?).map_err(failed)?;
+                    self.ledger.keep(&Key::Source, &found)?;
+                    found
+                }
+            };
+            self.survey = Some(found);
+        }
+        Ok(self.survey.as_ref().expect("because it was just made"))
+    }
+
+    fn gguf(&self) -> Result<PathBuf, RunError> {
+        (self.model.gguf)().map_err(RunError::Source)
+    }
+
     /// The types that a recipe would give.
-    pub(super) fn plan(&mut self, recipe: &Recipe) -> Result<Planned, EngineError> {
-        let order = self.order(recipe, &self.scratch.join("planned.gguf"));
-        self.engine.plan(&order)
+    pub(super) fn plan(&mut self, recipe: &Recipe) -> Result<Planned, RunError> {
+        let order = self.order(recipe, &self.scratch.join("planned.gguf"))?;
+        Ok(self.engine.plan(&order)?)
     }
 
     /// The file of a recipe, made if it is not there.
@@ -104,7 +131,7 @@ impl<'a> Lab<'a> {
         let path = self.path_of(recipe);
         if !path.exists() {
             let partial = path.with_extension("partial");
-            let bytes = self.engine.quantize(&self.order(recipe, &partial))?;
+            let bytes = self.engine.quantize(&self.order(recipe, &partial)?)?;
             fs::rename(&partial, &path).map_err(|error| RunError::File { path: partial, error })?;
             let key = Key::File { recipe: recipe.words(), engine: self.name.clone() };
             if self.ledger.find::<Made>(&key).is_none() {
@@ -137,20 +164,21 @@ impl<'a> Lab<'a> {
         self.scratch.join(format!("{}-{:.16}.gguf", recipe.preset, hash))
     }
 
-    fn order(&self, recipe: &Recipe, target: &Path) -> Quantize {
-        Quantize {
-            source: self.model.gguf.clone(),
+    fn order(&self, recipe: &Recipe, target: &Path) -> Result<Quantize, RunError> {
+        Ok(Quantize {
+            source: self.gguf()?,
             target: target.to_owned(),
             preset: recipe.preset.clone(),
             overrides: recipe.overrides.clone(),
             threads: self.threads,
-        }
+        })
     }
 
     /// The source, loaded.
     pub(super) fn source(&mut self) -> Result<&Loaded, RunError> {
         if self.source.is_none() {
-            let loaded = self.engine.load(&self.model.gguf, self.threads)?;
+            let path = self.gguf()?;
+            let loaded = self.engine.load(&path, self.threads)?;
             self.source = Some(loaded);
         }
         Ok(self.source.as_ref().expect("because it was just loaded"))

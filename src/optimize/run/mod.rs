@@ -69,6 +69,11 @@ pub enum RunError {
         "the text of the search is that of the evaluation: what was learned from it would be tested on itself"
     )]
     SameText,
+    #[error("{name}: its file is {found:.12}… now, and was {expected:.12}… in the report")]
+    Changed { name: String, expected: crate::id::Oid, found: crate::id::Oid },
+    /// The source could not be made ready.
+    #[error("{0}")]
+    Source(String),
     #[error("{0}")]
     Cancelled(#[from] Cancelled),
 }

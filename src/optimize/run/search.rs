@@ -50,7 +50,7 @@ pub fn propose(
     if text.hash == evaluation.hash {
         return Err(RunError::SameText);
     }
-    let groups = roles(&lab.model.survey.tensors);
+    let groups = roles(&lab.survey()?.tensors);
     let mut measured: Vec<(Group, Vec<Kind>)> = Vec::new();
     let mut search = Search { text, windows: Vec::new() };
     let rest = search.divergence(lab, None)?;

@@ -1,12 +1,13 @@
 //! One candidate on its way through a run.
 
 use super::super::candidates::{Made, Named};
-use super::super::ledger::{Key, Made as MadeFile};
+use super::super::ledger::{Key, Made as MadeFile, Planned};
 use super::super::limits::{About, Limit, Limits};
 use super::super::report::{Candidate, Verdict};
 use super::super::size;
 use super::lab::Lab;
 use super::{RunError, fails};
+use crate::engine::EngineError;
 
 /// How the engine makes a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +23,16 @@ impl Recipe {
     pub fn words(&self) -> String {
         let overrides = self.overrides.iter().map(|(pattern, dtype)| format!(" {pattern}={dtype}"));
         format!("{}{}", self.preset, overrides.collect::<String>())
+    }
+
+    /// From the words of a report; `None` where they are none of ours.
+    pub fn parse(words: &str) -> Option<Recipe> {
+        let mut parts = words.split(' ');
+        let preset = parts.next().filter(|preset| !preset.is_empty())?.to_owned();
+        let pair =
+            |part: &str| part.rsplit_once('=').map(|(pattern, dtype)| (pattern.to_owned(), dtype.to_owned()));
+        let overrides: Option<Vec<_>> = parts.map(pair).collect();
+        Some(Recipe { preset, overrides: overrides? })
     }
 }
 
@@ -94,41 +105,51 @@ impl Work {
     /// Works out how large its file will be.
     pub(super) fn plan(&mut self, lab: &mut Lab<'_>) -> Result<(), RunError> {
         let Some(recipe) = self.recipe.clone() else { return Ok(()) };
-        let key = Key::File { recipe: recipe.words(), engine: lab.engine_name().to_owned() };
-        let bytes = match lab.ledger.find::<MadeFile>(&key) {
-            Some(made) => Some(made.bytes),
-            None => self.planned_bytes(lab, &recipe)?,
-        };
-        match bytes {
-            Some(bytes) => {
-                self.candidate.bytes = bytes;
-                self.candidate.compression = lab.model.bytes as f64 / bytes as f64;
-            }
+        let (recipe_words, engine) = (recipe.words(), lab.engine_name().to_owned());
+        let made = Key::File { recipe: recipe_words.clone(), engine: engine.clone() };
+        let key = Key::Plan { recipe: recipe_words, engine };
+        let known = lab.ledger.find::<Planned>(&key);
+        let planned = match known {
+            Some(known) => known,
             None => {
-                self.note("how large it would be can't be told: it has tensors of types that are not known")
+                let planned = planned(lab, &recipe)?;
+                lab.ledger.keep(&key, &planned)?;
+                planned
             }
+        };
+        if let Some(why) = &planned.why_not {
+            self.note(why);
         }
+        let bytes = lab.ledger.find::<MadeFile>(&made).map_or(planned.bytes, |made| made.bytes);
+        self.candidate.bytes = bytes;
+        self.candidate.compression = if bytes > 0 { lab.model.bytes as f64 / bytes as f64 } else { 0.0 };
         Ok(())
     }
+}
 
-    fn planned_bytes(&mut self, lab: &mut Lab<'_>, recipe: &Recipe) -> Result<Option<u64>, RunError> {
-        let planned = match lab.plan(recipe) {
-            Ok(planned) => planned,
-            Err(error) => {
-                self.note(&format!("the engine can't make it: {error}"));
-                return Ok(Some(0));
-            }
-        };
-        if planned.needs_importance {
-            self.note("needs an importance matrix, which is not computed here");
+/// What the engine would make.
+fn planned(lab: &mut Lab<'_>, recipe: &Recipe) -> Result<Planned, RunError> {
+    let none = |why: String| Planned { bytes: 0, why_not: Some(why) };
+    let planned = match lab.plan(recipe) {
+        Ok(planned) => planned,
+        Err(RunError::Engine(EngineError::Failed(why) | EngineError::Request(why))) => {
+            return Ok(none(format!("the engine can't make it: {why}")));
         }
-        let tensors = &lab.model.survey.tensors;
-        let typed = planned.tensors.iter().map(|(name, dtype)| {
-            tensors.iter().find(|tensor| tensor.name == *name).map(|tensor| (tensor, dtype.as_str()))
-        });
-        let typed: Option<Vec<_>> = typed.collect();
-        Ok(typed.and_then(|typed| size::file_bytes(lab.model.survey.header_bytes, typed)))
-    }
+        Err(error) => return Err(error),
+    };
+    let survey = lab.survey()?;
+    let typed = planned.tensors.iter().map(|(name, dtype)| {
+        survey.tensors.iter().find(|tensor| tensor.name == *name).map(|tensor| (tensor, dtype.as_str()))
+    });
+    let typed: Option<Vec<_>> = typed.collect();
+    let bytes = typed.and_then(|typed| size::file_bytes(survey.header_bytes, typed));
+    let needs = "it needs an importance matrix, which is not computed here";
+    Ok(match bytes {
+        None => {
+            none("how large it would be can't be told: it has tensors of types that are not known".to_owned())
+        }
+        Some(bytes) => Planned { bytes, why_not: planned.needs_importance.then(|| needs.to_owned()) },
+    })
 }
 
 fn blank(name: &str, engine: &str, recipe: &str) -> Candidate {
@@ -146,5 +167,24 @@ fn blank(name: &str, engine: &str, recipe: &str) -> Candidate {
         verdicts: Vec::new(),
         is_on_front: false,
         note: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a report says was made must be what is made again in CI.
+    #[test]
+    fn a_recipe_comes_back_from_its_words() {
+        let overrides = vec![(r"^blk\.(1|2)\.ffn_down\.weight$".to_owned(), "Q4_K".to_owned())];
+        for recipe in [
+            Recipe { preset: "Q4_K_M".into(), overrides: Vec::new() },
+            Recipe { preset: "Q8_0".into(), overrides },
+        ] {
+            assert_eq!(Recipe::parse(&recipe.words()), Some(recipe));
+        }
+        assert_eq!(Recipe::parse(""), None);
+        assert_eq!(Recipe::parse("Q8_0 what"), None);
     }
 }

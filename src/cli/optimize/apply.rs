@@ -1,0 +1,50 @@
+//! `--apply`: the winner's file, beside its report.
+
+use std::fs;
+use std::path::Path;
+
+use crate::cli::subject::Subject;
+use crate::id::Oid;
+use crate::optimize::run::RunError;
+
+/// Writes the winner into `dir`, under the model's name and its own.
+pub fn apply(dir: &Path, made: &Path, _hash: Oid, subject: &Subject, name: &str) -> Result<(), RunError> {
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |error| RunError::File { path, error }
+    };
+    fs::create_dir_all(dir).map_err(failed(dir))?;
+    let path = dir.join(file_name(&subject.name, name));
+    let partial = path.with_extension("partial");
+    fs::copy(made, &partial).map_err(failed(&partial))?;
+    fs::File::open(&partial).and_then(|file| file.sync_all()).map_err(failed(&partial))?;
+    fs::rename(&partial, &path).map_err(failed(&path))
+}
+
+/// `SmolLM2-135M-Q6_K.gguf`: names of models may be paths, revisions or a hub's.
+fn file_name(model: &str, variant: &str) -> String {
+    let last = model.rsplit(['/', ':']).find(|part| !part.is_empty()).unwrap_or("model");
+    let stem = last.strip_suffix(".gguf").unwrap_or(last);
+    let stem = stem.split('@').next().unwrap_or(stem);
+    let safe = |text: &str| -> String {
+        text.chars()
+            .map(|sign| if sign.is_ascii_alphanumeric() || "._-".contains(sign) { sign } else { '-' })
+            .collect()
+    };
+    format!("{}-{}.gguf", safe(stem.trim_start_matches('.')), safe(variant))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A model's name never leads out of the directory that was asked for.
+    #[test]
+    fn names_of_files_stay_in_their_directory() {
+        assert_eq!(file_name("models/SmolLM2-F16.gguf", "Q6_K"), "SmolLM2-F16-Q6_K.gguf");
+        assert_eq!(file_name("HEAD~2:dir/model.gguf", "mixed-104MB"), "model-mixed-104MB.gguf");
+        assert_eq!(file_name("org/name@main", "Q4_0"), "name-Q4_0.gguf");
+        assert_eq!(file_name("../..", "../x"), "-..-x.gguf");
+        assert_eq!(file_name("", "Q4_0"), "model-Q4_0.gguf");
+    }
+}

@@ -1,0 +1,122 @@
+//! What a run found, for people and programs: a table, a document, and files.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::Path;
+
+use crate::cli::report as printed;
+use crate::daemon::message::Failure;
+use crate::daemon::words;
+use crate::optimize::candidates::Catalogue;
+use crate::optimize::choice::Choice;
+use crate::optimize::limits::Limits;
+use crate::optimize::markdown;
+use crate::optimize::picture;
+use crate::optimize::report::Report;
+
+/// The names of the files in the directory of `-o`.
+pub const REPORT: &str = "report.json";
+const MARKDOWN: &str = "report.md";
+const PICTURE: &str = "picture.svg";
+
+/// Says what was found; `true` where nothing passes.
+pub fn say(report: &Report, choice: &Choice, limits: &Limits, json: bool) -> bool {
+    let infeasible = match choice {
+        Choice::Chosen(_) => None,
+        Choice::Infeasible(found) => Some(found),
+    };
+    if json {
+        let mut document = serde_json::to_value(report).expect("because its keys are strings");
+        if let (Some(found), Some(fields)) = (infeasible, document.as_object_mut()) {
+            let nearest: Vec<_> = found
+                .nearest
+                .iter()
+                .map(|near| {
+                    let name = &report.candidates[near.candidate].name;
+                    serde_json::json!({ "candidate": name, "limit": near.limit, "excess": near.excess })
+                })
+                .collect();
+            let undecided: Vec<_> = found.undecided.iter().map(|at| &report.candidates[*at].name).collect();
+            fields.insert(
+                "infeasible".into(),
+                serde_json::json!({ "binding": found.binding, "nearest": nearest, "undecided": undecided }),
+            );
+        }
+        printed::json("optimize", document);
+        return infeasible.is_some();
+    }
+    let chosen = report.chosen.as_deref();
+    printed::table(
+        &markdown::HEAD,
+        report.candidates.iter().map(|candidate| markdown::row(candidate, chosen)),
+    );
+    for candidate in report.candidates.iter().filter(|candidate| candidate.note.is_some()) {
+        printed::say(&format!("{}: {}", candidate.name, candidate.note.as_deref().unwrap_or_default()));
+    }
+    if let Some(from) = &report.source.dequantised_from {
+        printed::note(&format!(
+            "the source's weights lie on the grid of {from}: it was dequantised, and what resembles {from} looks better \
+             here than it is"
+        ));
+    }
+    match (choice, infeasible) {
+        (Choice::Chosen(at), _) => {
+            let chosen = &report.candidates[*at];
+            let verdicts: Vec<String> = chosen
+                .verdicts
+                .iter()
+                .map(|judged| {
+                    format!("{}: {} ({})", judged.limit, markdown::name(judged.verdict), judged.because)
+                })
+                .collect();
+            printed::say(&format!("{} is the cheapest that passes: {}", chosen.name, verdicts.join(", ")));
+        }
+        (_, Some(found)) => {
+            printed::say("no candidate passes");
+            for sentence in markdown::why_not(report, found) {
+                printed::say(&sentence);
+            }
+        }
+        _ => {}
+    }
+    let _ = limits;
+    infeasible.is_some()
+}
+
+/// Writes the report in its three forms.
+pub fn write(dir: &Path, report: &Report, choice: &Choice, limits: &Limits) -> Result<(), Failure> {
+    let document = serde_json::to_string_pretty(report).expect("because its keys are strings");
+    let files = [
+        (REPORT, document + "\n"),
+        (MARKDOWN, markdown::markdown(report, choice)),
+        (PICTURE, picture::picture(report, limits)),
+    ];
+    fs::create_dir_all(dir).map_err(|error| words::file(dir, &error))?;
+    for (name, text) in files {
+        let path = dir.join(name);
+        replace(&path, text.as_bytes()).map_err(|error| words::file(&path, &error))?;
+    }
+    Ok(())
+}
+
+/// Writes a file beside its name first, so that the old one or the new one is there, whole.
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let partial = path.with_extension("partial");
+    let mut file = fs::File::create(&partial)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&partial, path)
+}
+
+/// What can be asked for.
+pub fn list(catalogue: &Catalogue) {
+    let rows = catalogue.all().map(|named| {
+        vec![
+            named.name.clone(),
+            named.means(),
+            named.groups().join(" "),
+            named.like.clone().unwrap_or_default(),
+        ]
+    });
+    printed::table(&["candidate", "made by", "groups", "like"], rows);
+}
