@@ -69,6 +69,13 @@ pub fn find(spec: &str) -> Result<Subject, Failure> {
 }
 
 impl Subject {
+    /// The directory of a checkpoint; `None` of a GGUF file.
+    pub fn checkpoint(&self) -> Option<PathBuf> {
+        let Origin::Checkpoint(files) = &self.origin else { return None };
+        let config = files.iter().find(|file| file.path.ends_with("config.json"))?;
+        config.place.parent().map(Path::to_owned)
+    }
+
     /// The GGUF file that the engine loads; a checkpoint is converted when this is first asked for.
     pub fn gguf(&self) -> Result<PathBuf, Failure> {
         let files = match &self.origin {

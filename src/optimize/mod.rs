@@ -10,6 +10,7 @@ pub mod grid;
 pub mod ledger;
 pub mod limits;
 pub mod markdown;
+pub mod outside;
 pub mod picture;
 pub mod report;
 pub mod run;

@@ -10,16 +10,26 @@ pub mod quantiles;
 mod random;
 pub mod sequential;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 pub use random::Random;
 
-/// A value, and between what it lies.
+/// A value, and between what it lies. In JSON, a bound that is infinite is `null`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Interval {
     pub value: f64,
+    #[serde(deserialize_with = "or_below_all")]
     pub low: f64,
+    #[serde(deserialize_with = "or_above_all")]
     pub high: f64,
+}
+
+fn or_below_all<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or(f64::NEG_INFINITY))
+}
+
+fn or_above_all<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or(f64::INFINITY))
 }
 
 impl Interval {
@@ -67,6 +77,16 @@ mod tests {
         assert_eq!(sum([]), 0.0);
         let tenth = vec![0.1; 1_000_000];
         assert!((sum(tenth) - 100_000.0).abs() < 1e-9);
+    }
+
+    /// Reports with an open bound must be read back, though JSON has no infinity.
+    #[test]
+    fn open_bounds_come_back_from_json() {
+        for (low, high) in [(f64::NEG_INFINITY, f64::INFINITY), (0.5, f64::INFINITY), (0.5, 1.5)] {
+            let interval = Interval { value: 1.0, low, high };
+            let text = serde_json::to_string(&interval).unwrap();
+            assert_eq!(serde_json::from_str::<Interval>(&text).unwrap(), interval, "{text}");
+        }
     }
 
     /// Limits are given in percent and tested as logarithms: both ways lead back.

@@ -4,6 +4,7 @@ mod apply;
 mod check;
 mod machine;
 mod output;
+mod tools;
 
 use std::cell::RefCell;
 use std::path::PathBuf;
@@ -150,12 +151,15 @@ impl Optimize {
         let backends = self.backends()?;
         let chosen: Vec<Named> = match self.check {
             true => Vec::new(),
-            false => self.chosen(&catalogue, &backends)?,
+            false => {
+                let names: Vec<String> = backends.iter().map(|backend| backend.name.clone()).collect();
+                self.chosen(&catalogue, &names)?
+            }
         };
         let ready = self.ready()?;
         let subject = subject::find(&self.model)?;
         let committed = self.check.then(|| check::read(self.dir(), &subject)).transpose()?;
-        let (report, outcome) = self.measure(&ready, &subject, &chosen, committed.as_ref())?;
+        let (report, outcome) = self.measure(&ready, &subject, &chosen, &backends, committed.as_ref())?;
         let infeasible = output::say(&report, &outcome.choice, &ready.wish.limits, self.json);
         if let Some(dir) = &self.output
             && !self.check
@@ -186,16 +190,9 @@ impl Optimize {
         Ok(found.into_iter().cloned().collect())
     }
 
-    /// The names of the back ends that were given.
-    fn backends(&self) -> Result<Vec<String>, Failure> {
-        let name = |backend: &String| match backend.split_once('=') {
-            Some((name, venv)) if !name.is_empty() && !venv.is_empty() => Ok(name.to_owned()),
-            _ => Err(Failure::new(
-                Kind::Usage,
-                format!("--backend {backend}: expected NAME=VENV, as hqq=/opt/venv"),
-            )),
-        };
-        self.backend.iter().map(name).collect()
+    /// The back ends that were given.
+    fn backends(&self) -> Result<Vec<tools::Named>, Failure> {
+        self.backend.iter().map(|backend| tools::parse(backend)).collect()
     }
 
     fn ready(&self) -> Result<Ready, Failure> {
@@ -268,6 +265,7 @@ impl Optimize {
         ready: &Ready,
         subject: &Subject,
         chosen: &[Named],
+        backends: &[tools::Named],
         committed: Option<&check::Committed>,
     ) -> Result<(Report, Outcome), Failure> {
         let place = Place::from_environment()?;
@@ -275,6 +273,7 @@ impl Optimize {
             .map_err(|error| failed(&RunError::Ledger(error)))?;
         let scratch = Staging::begin(&std::env::temp_dir().join("git-sparse-optimize"))
             .map_err(|error| Failure::new(Kind::Fatal, error.to_string()))?;
+        let tools = tools::prepare(backends, scratch.path(), subject.checkpoint(), self.search_text.clone())?;
         // What the engine or the source said of itself, with its fix.
         let told: RefCell<Option<Failure>> = RefCell::new(None);
         let gguf = || {
@@ -303,9 +302,10 @@ impl Optimize {
         let mut go = || -> Result<(Report, Outcome), RunError> {
             let works = match committed {
                 Some(committed) => vec![committed.work()],
-                None => self.works(&mut lab, ready, chosen, &around)?,
+                None => self.works(&mut lab, ready, chosen, backends, &around)?,
             };
-            let mut outcome = run::run(&mut lab, &ready.wish, &ready.text, works, ready.hourly, &around)?;
+            let mut outcome =
+                run::run(&mut lab, &ready.wish, &ready.text, works, &tools, ready.hourly, &around)?;
             let report = report_of(&mut lab, ready, subject, &outcome)?;
             self.settle(&mut lab, &report, &mut outcome, subject, committed)?;
             Ok((report_of(&mut lab, ready, subject, &outcome)?, outcome))
@@ -321,6 +321,7 @@ impl Optimize {
         lab: &mut Lab<'_>,
         ready: &Ready,
         chosen: &[Named],
+        backends: &[tools::Named],
         around: &Around<'_>,
     ) -> Result<Vec<Work>, RunError> {
         let mut works = Vec::new();
@@ -343,6 +344,12 @@ impl Optimize {
                         "mixed precision is searched on another text than that of the evaluation: --search-text FILE",
                     )),
                 },
+                Made::Backend(backend) if backend.needs_text && self.no_calibration => {
+                    works.push(Work::missing(named, "left out by --no-calibration"));
+                }
+                Made::Backend(backend) if backends.iter().any(|given| given.name == backend.name) => {
+                    works.push(Work::outside(&named.name, backend));
+                }
                 Made::Backend(backend) => {
                     let why = format!("the back end {0} is not there: --backend {0}=VENV", backend.name);
                     works.push(Work::missing(named, &why));
@@ -421,7 +428,7 @@ fn failed(error: &RunError) -> Failure {
         RunError::Ledger(_) => {
             Failure::new(Kind::Fatal, message).fix("make room, and run it again: what was measured is kept")
         }
-        RunError::File { .. } => Failure::new(Kind::Fatal, message),
+        RunError::File { .. } | RunError::Outside(_) => Failure::new(Kind::Fatal, message),
         RunError::SameText => Failure::new(Kind::Usage, message).fix("give another text: --search-text FILE"),
         RunError::Source(_) => Failure::new(Kind::Refused, message),
         RunError::Changed { .. } => {

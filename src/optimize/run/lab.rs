@@ -159,6 +159,14 @@ impl<'a> Lab<'a> {
         Ok(())
     }
 
+    /// A new directory for what an outside tool makes of a recipe.
+    pub(super) fn directory(&self, recipe: &str) -> Result<PathBuf, RunError> {
+        let hash = blake3::hash(recipe.as_bytes()).to_hex();
+        let path = self.scratch.join(format!("outside-{hash:.16}"));
+        fs::create_dir_all(&path).map_err(|error| RunError::File { path: path.clone(), error })?;
+        Ok(path)
+    }
+
     fn path_of(&self, recipe: &Recipe) -> PathBuf {
         let hash = blake3::hash(recipe.words().as_bytes()).to_hex();
         self.scratch.join(format!("{}-{:.16}.gguf", recipe.preset, hash))

@@ -4,6 +4,7 @@
 //! as many windows as it takes, and times only for those that are left. Each measurement is kept before the next begins.
 
 mod lab;
+mod outside;
 mod quality;
 mod search;
 mod times;
@@ -17,10 +18,12 @@ use super::choice::{self, Choice};
 use super::front;
 use super::ledger::LedgerError;
 use super::limits::{About, Limits};
+use super::outside::OutsideError;
 use super::report::{Candidate, Verdict};
 use crate::prices::Hourly;
 
 pub use lab::{Lab, Model, Start};
+pub use outside::Tool;
 pub use search::propose;
 pub use work::{Recipe, Work};
 
@@ -61,6 +64,9 @@ pub enum RunError {
     Engine(#[from] EngineError),
     #[error(transparent)]
     Eval(#[from] EvalError),
+    /// Of one candidate only.
+    #[error(transparent)]
+    Outside(#[from] OutsideError),
     #[error(transparent)]
     Ledger(#[from] LedgerError),
     #[error("{}: {error}", path.display())]
@@ -97,6 +103,7 @@ pub fn run(
     wish: &Wish,
     text: &Text,
     mut works: Vec<Work>,
+    tools: &[Tool],
     hourly: Option<Hourly>,
     around: &Around<'_>,
 ) -> Result<Outcome, RunError> {
@@ -115,16 +122,26 @@ pub fn run(
             has_found |= work.is_proposed && work.is_good(&wish.limits);
         }
     }
+    for work in works.iter_mut().filter(|work| work.outside.is_some()) {
+        let tool =
+            tools.iter().find(|tool| work.outside.as_ref().is_some_and(|backend| backend.name == tool.name));
+        match tool {
+            Some(tool) if !stop(work, around) => outside::measure(lab, wish, text, tool, work, around)?,
+            _ => work.note("its back end is not there"),
+        }
+    }
     for work in &mut works {
         if wish.samples > 0 && work.is_open(&wish.limits, About::Quality) && !stop(work, around) {
             times::measure(lab, wish, work, around)?;
         }
     }
+    works.sort_by_key(|work| work.candidate.bytes);
     let recipes = works.iter().map(|work| work.recipe.clone()).collect();
     let mut candidates: Vec<Candidate> = works.into_iter().map(|work| work.candidate).collect();
     for candidate in &mut candidates {
         candidate.cost = cost(candidate, hourly);
-        candidate.verdicts = wish.limits.judge(candidate);
+        // Of what has no size there is nothing to judge.
+        candidate.verdicts = if candidate.bytes > 0 { wish.limits.judge(candidate) } else { Vec::new() };
     }
     front::mark(&mut candidates);
     let choice = choice::choose(&candidates, &wish.limits, hourly.is_some());

@@ -9,6 +9,17 @@ use crate::eval::Text;
 use crate::statistics::sequential::Sequential;
 use crate::statistics::{self, Random, ln_ratio, percent, sum};
 
+/// What was seen of a candidate.
+pub struct Found {
+    pub test: Sequential,
+    pub seen: Vec<Known>,
+    /// Time ran out before it was decided.
+    pub is_late: bool,
+}
+
+/// Gives one window, from the ledger or measured.
+pub type Score<'a, 'lab> = dyn FnMut(&mut Lab<'lab>, usize) -> Result<Known, RunError> + 'a;
+
 /// Measures a candidate's quality. An engine that fails on it leaves a note.
 pub fn measure(
     lab: &mut Lab<'_>,
@@ -19,11 +30,11 @@ pub fn measure(
 ) -> Result<(), RunError> {
     let Some(recipe) = work.recipe.clone() else { return Ok(()) };
     (around.tell)(&format!("quality of {}", work.candidate.name));
-    match score(lab, wish, text, &recipe, around) {
+    match score(lab, wish, text, &mut |lab, number| window(lab, wish, text, &recipe, number), around) {
         Ok(found) => {
-            work.candidate.quality = quality(&found.0, &found.1, wish);
+            work.candidate.quality = quality(&found, wish);
             lab.settle_size(work);
-            if found.2 {
+            if found.is_late {
                 work.note("no time was left to decide its quality");
             }
             Ok(())
@@ -42,34 +53,34 @@ fn is_fatal(error: &crate::engine::EngineError) -> bool {
     matches!(error, EngineError::Died(_) | EngineError::Start { .. } | EngineError::Answer)
 }
 
-/// Windows in random order, until the limit is decided, or enough were seen; `true` where time ran out before.
-fn score(
-    lab: &mut Lab<'_>,
+/// Windows in random order, until the limit is decided, or enough were seen.
+pub fn score<'lab>(
+    lab: &mut Lab<'lab>,
     wish: &Wish,
     text: &Text,
-    recipe: &Recipe,
+    score: &mut Score<'_, 'lab>,
     around: &Around<'_>,
-) -> Result<(Sequential, Vec<Known>, bool), RunError> {
+) -> Result<Found, RunError> {
     let sizes = lab.windows(wish, text)?;
     let population: usize = sizes.iter().sum();
-    let mut test = Sequential::new(population as u64);
-    let mut seen = Vec::new();
+    let mut found = Found { test: Sequential::new(population as u64), seen: Vec::new(), is_late: false };
     let limit = wish.limits.max_ppl_delta.map(ln_ratio);
     for number in Random::new(wish.seed).order(sizes.len()).into_iter().take(wish.most_windows) {
         if (around.is_late)() {
-            return Ok((test, seen, true));
+            found.is_late = true;
+            break;
         }
-        let known = window(lab, wish, text, recipe, number)?;
+        let known = score(lab, number)?;
         let falls: Vec<f64> =
             known.source_ln_p.iter().zip(&known.ln_p).map(|(source, ln_p)| source - ln_p).collect();
-        test.add(&falls);
-        seen.push(known);
+        found.test.add(&falls);
+        found.seen.push(known);
         (around.progress)(1)?;
-        if limit.is_some_and(|limit| test.verdict(limit, wish.confidence) != Verdict::Undecided) {
+        if limit.is_some_and(|limit| found.test.verdict(limit, wish.confidence) != Verdict::Undecided) {
             break;
         }
     }
-    Ok((test, seen, false))
+    Ok(found)
 }
 
 /// One window, from the ledger or measured and kept.
@@ -105,7 +116,8 @@ fn window(
 }
 
 /// The figures of what was seen; `None` of nothing.
-fn quality(test: &Sequential, seen: &[Known], wish: &Wish) -> Option<Quality> {
+pub fn quality(found: &Found, wish: &Wish) -> Option<Quality> {
+    let Found { test, seen, .. } = found;
     let ln_p: Vec<&[f64]> = seen.iter().map(|window| window.ln_p.as_slice()).collect();
     let perplexity = statistics::perplexity::perplexity(&ln_p).ok()?;
     let weighted = |of: &dyn Fn(&Known) -> Option<f64>| {

@@ -1,6 +1,6 @@
 //! One candidate on its way through a run.
 
-use super::super::candidates::{Made, Named};
+use super::super::candidates::{Backend, Made, Named};
 use super::super::ledger::{Key, Made as MadeFile, Planned};
 use super::super::limits::{About, Limit, Limits};
 use super::super::report::{Candidate, Verdict};
@@ -42,6 +42,8 @@ pub struct Work {
     pub candidate: Candidate,
     /// `None` of what the engine does not make.
     pub recipe: Option<Recipe>,
+    /// What an outside tool is asked for, where one makes it.
+    pub outside: Option<Backend>,
     /// One of several that a search proposed: of those, the smallest that is good enough will do.
     pub is_proposed: bool,
 }
@@ -52,6 +54,7 @@ impl Work {
         Work {
             candidate: blank(name, "llama.cpp", &recipe.words()),
             recipe: Some(recipe),
+            outside: None,
             is_proposed: false,
         }
     }
@@ -63,14 +66,31 @@ impl Work {
             Made::Mixed => ("llama.cpp", "mixed".to_owned()),
             Made::Backend(backend) => (backend.name.as_str(), backend.method.clone()),
         };
-        let mut work =
-            Work { candidate: blank(&named.name, engine, &recipe), recipe: None, is_proposed: false };
+        let mut work = Work {
+            candidate: blank(&named.name, engine, &recipe),
+            recipe: None,
+            outside: None,
+            is_proposed: false,
+        };
         let like = named
             .like
             .as_ref()
             .map_or(String::new(), |like| format!("; the nearest of the engine's own is {like}"));
         work.note(&format!("{why}{like}"));
         work
+    }
+
+    /// A candidate that an outside tool makes.
+    pub fn outside(name: &str, backend: &Backend) -> Work {
+        let settings = backend.settings.iter().map(|(name, value)| format!(" {name}={value}"));
+        let recipe = format!("{} {}{}", backend.name, backend.method, settings.collect::<String>());
+        let candidate = blank(name, &backend.name, &recipe);
+        Work { candidate, recipe: None, outside: Some(backend.clone()), is_proposed: false }
+    }
+
+    /// Whether limits on the size are kept.
+    pub(super) fn is_small_enough(&self, limits: &Limits) -> bool {
+        !fails(&self.candidate, limits, About::Size)
     }
 
     /// Says why it is not measured further; the first reason stays.
