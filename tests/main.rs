@@ -42,6 +42,8 @@ mod delta;
 
 mod eval;
 
+mod optimize;
+
 mod route;
 
 mod dataset;

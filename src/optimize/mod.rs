@@ -6,7 +6,6 @@ pub mod allocation;
 pub mod candidates;
 pub mod choice;
 pub mod front;
-pub mod grid;
 pub mod ledger;
 pub mod limits;
 pub mod markdown;

@@ -5,8 +5,9 @@ use std::io;
 
 use serde::{Deserialize, Serialize};
 
-use super::grid;
 use super::size::Tensor;
+use crate::convert::grid_of;
+use crate::derive::Float;
 use crate::format::{self, Cut, Source};
 use crate::model::weights;
 
@@ -22,7 +23,7 @@ pub struct Survey {
     pub dequantised_from: Option<String>,
 }
 
-/// Weights that are looked at in one tensor.
+/// Of one tensor, about.
 const SAMPLE_BYTES: u64 = 64 << 10;
 /// Tensors that are looked at.
 const SAMPLES: usize = 12;
@@ -68,13 +69,16 @@ fn dequantised_from(source: &dyn Source, cut: &Cut) -> io::Result<Option<String>
     let step = (matrices.len() / SAMPLES).max(1);
     let sampled: Vec<_> = matrices.iter().step_by(step).take(SAMPLES).collect();
     for segment in &sampled {
-        let len = (segment.range.end - segment.range.start).min(SAMPLE_BYTES);
-        let mut bytes = vec![0; len as usize];
+        let row = segment.shape[1];
+        let rows = SAMPLE_BYTES.div_ceil(row.saturating_mul(segment.dtype.width() as u64).max(1));
+        let wanted = rows.saturating_mul(row).saturating_mul(segment.dtype.width() as u64);
+        let mut bytes = vec![0; wanted.min(segment.range.end - segment.range.start) as usize];
         source.read_at(&mut bytes, segment.range.start)?;
+        let Some(stored) = Float::of(segment.dtype) else { continue };
         if let Some(values) = weights::values(&bytes, segment.dtype) {
-            let values: Vec<f64> = values.collect();
-            if let Some(grid) = grid::grid_of(&values) {
-                *found.entry(grid).or_default() += 1;
+            let values: Vec<f32> = values.map(|value| value as f32).collect();
+            if let Some(grid) = grid_of(&values, row as usize, stored) {
+                *found.entry(grid.name()).or_default() += 1;
             }
         }
     }
