@@ -1,5 +1,6 @@
 //! The command line: one file a verb. Words for people, exit codes, and nothing of storage.
 
+mod bench_hw;
 mod cache;
 mod clone;
 mod daemon;
@@ -81,6 +82,7 @@ enum Verb {
     Dataset(dataset::Dataset),
     Eval(eval::Eval),
     Optimize(Box<optimize::Optimize>),
+    BenchHw(bench_hw::BenchHw),
     Route(route::Route),
     Cache(cache::Cache),
     Doctor(doctor::Doctor),
@@ -147,6 +149,7 @@ fn dispatch(verb: Verb) -> Result<ExitCode, Failure> {
         Verb::Prune(args) => args.run(),
         Verb::Migrate(args) => args.run(),
         Verb::Eval(args) => args.run(),
+        Verb::BenchHw(args) => args.run(),
         Verb::Cache(args) => args.run(),
         Verb::Daemon(args) => args.run(),
         Verb::Serve(args) => args.run(),

@@ -69,6 +69,14 @@ pub fn find(spec: &str) -> Result<Subject, Failure> {
 }
 
 impl Subject {
+    /// The file of a model that is one GGUF file, whose hash is then `weights`.
+    pub fn only_file(&self) -> Option<PathBuf> {
+        match &self.origin {
+            Origin::Gguf(place) if size(place).ok() == Some(self.bytes) => std::path::absolute(place).ok(),
+            _ => None,
+        }
+    }
+
     /// The directory of a checkpoint; `None` of a GGUF file.
     pub fn checkpoint(&self) -> Option<PathBuf> {
         let Origin::Checkpoint(files) = &self.origin else { return None };

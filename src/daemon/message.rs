@@ -36,6 +36,12 @@ pub enum Request {
         repo: Option<PathBuf>,
         remote: RemotePlace,
     },
+    /// Stores a file here and nowhere else, as a recipe or delta of one of `parents` where that is smaller.
+    Keep {
+        oid: Oid,
+        path: PathBuf,
+        parents: Vec<Oid>,
+    },
     Download {
         oid: Oid,
         into: PathBuf,

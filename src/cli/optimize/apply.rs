@@ -1,14 +1,16 @@
-//! `--apply`: the winner's file, beside its report.
+//! `--apply`: the winner's file beside its report, and in the store as a recipe or delta of its source.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::cli::subject::Subject;
+use crate::cli::watch;
+use crate::daemon::message::{Failure, Reply, Request};
 use crate::id::Oid;
 use crate::optimize::run::RunError;
 
 /// Writes the winner into `dir`, under the model's name and its own.
-pub fn apply(dir: &Path, made: &Path, _hash: Oid, subject: &Subject, name: &str) -> Result<(), RunError> {
+pub fn write(dir: &Path, made: &Path, subject: &Subject, name: &str) -> Result<PathBuf, RunError> {
     let failed = |path: &Path| {
         let path = path.to_owned();
         move |error| RunError::File { path, error }
@@ -18,7 +20,25 @@ pub fn apply(dir: &Path, made: &Path, _hash: Oid, subject: &Subject, name: &str)
     let partial = path.with_extension("partial");
     fs::copy(made, &partial).map_err(failed(&partial))?;
     fs::File::open(&partial).and_then(|file| file.sync_all()).map_err(failed(&partial))?;
-    fs::rename(&partial, &path).map_err(failed(&path))
+    fs::rename(&partial, &path).map_err(failed(&path))?;
+    std::path::absolute(&path).map_err(failed(&path))
+}
+
+/// Stores the winner, and before it the source where that is one GGUF file; gives the bytes that the winner took.
+pub fn store(path: &Path, oid: Oid, subject: &Subject) -> Result<u64, Failure> {
+    let mut parents = Vec::new();
+    if let (Some(source), None) = (subject.only_file(), subject.checkpoint()) {
+        keep(subject.weights, source, Vec::new())?;
+        parents.push(subject.weights);
+    }
+    keep(oid, path.to_owned(), parents)
+}
+
+fn keep(oid: Oid, path: PathBuf, parents: Vec<Oid>) -> Result<u64, Failure> {
+    match watch::call(&Request::Keep { oid, path, parents })? {
+        Reply::Uploaded { stored, .. } => Ok(stored),
+        _ => Err(crate::cli::unexpected()),
+    }
 }
 
 /// `SmolLM2-135M-Q6_K.gguf`: names of models may be paths, revisions or a hub's.

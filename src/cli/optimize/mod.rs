@@ -2,7 +2,7 @@
 
 mod apply;
 mod check;
-mod machine;
+pub mod machine;
 mod output;
 mod tools;
 
@@ -14,12 +14,13 @@ use std::time::{Duration, Instant};
 use clap::Args;
 
 use super::subject::{self, Subject};
-use super::{engine, eval, interrupt};
+use super::{engine, eval, interrupt, report};
 use crate::artifact::Staging;
 use crate::daemon::message::{Failure, Kind};
 use crate::daemon::place::Place;
 use crate::engine::Engine;
 use crate::eval::{Protocol, Text};
+use crate::id::Oid;
 use crate::optimize::candidates::{BUILT_IN, Catalogue, Made, Named};
 use crate::optimize::choice::Choice;
 use crate::optimize::ledger::Ledger;
@@ -274,6 +275,7 @@ impl Optimize {
         let scratch = Staging::begin(&std::env::temp_dir().join("git-sparse-optimize"))
             .map_err(|error| Failure::new(Kind::Fatal, error.to_string()))?;
         let tools = tools::prepare(backends, scratch.path(), subject.checkpoint(), self.search_text.clone())?;
+        let applied: RefCell<Option<(PathBuf, Oid)>> = RefCell::new(None);
         // What the engine or the source said of itself, with its fix.
         let told: RefCell<Option<Failure>> = RefCell::new(None);
         let gguf = || {
@@ -307,12 +309,17 @@ impl Optimize {
             let mut outcome =
                 run::run(&mut lab, &ready.wish, &ready.text, works, &tools, ready.hourly, &around)?;
             let report = report_of(&mut lab, ready, subject, &outcome)?;
-            self.settle(&mut lab, &report, &mut outcome, subject, committed)?;
+            self.settle(&mut lab, &report, &mut outcome, subject, committed, &applied)?;
             Ok((report_of(&mut lab, ready, subject, &outcome)?, outcome))
         };
         let done = go();
         bar.clear();
-        done.map_err(|error| told.take().unwrap_or_else(|| failed(&error)))
+        let found = done.map_err(|error| told.take().unwrap_or_else(|| failed(&error)))?;
+        if let Some((path, hash)) = applied.take() {
+            let stored = apply::store(&path, hash, subject)?;
+            report::note(&format!("{}: stored in {}", path.display(), report::bytes(stored)));
+        }
+        Ok(found)
     }
 
     /// The candidates, as work to be done.
@@ -336,7 +343,7 @@ impl Optimize {
                 }
                 Made::Mixed => match &ready.search {
                     Some(search) => {
-                        let found = run::propose(lab, search, &ready.text, &ready.wish.limits, &[], around)?;
+                        let found = run::propose(lab, search, &ready.text, &ready.wish.limits, around)?;
                         works.extend(found);
                     }
                     None => works.push(Work::missing(
@@ -367,6 +374,7 @@ impl Optimize {
         outcome: &mut Outcome,
         subject: &Subject,
         committed: Option<&check::Committed>,
+        applied: &RefCell<Option<(PathBuf, Oid)>>,
     ) -> Result<(), RunError> {
         let Choice::Chosen(at) = outcome.choice else { return Ok(()) };
         let Some(recipe) = outcome.recipes[at].clone() else { return Ok(()) };
@@ -378,7 +386,11 @@ impl Optimize {
         outcome.candidates[at].file = Some(hash);
         match committed {
             Some(committed) => committed.compare(hash),
-            None => apply::apply(self.dir(), &made, hash, subject, &report.candidates[at].name),
+            None => {
+                let path = apply::write(self.dir(), &made, subject, &report.candidates[at].name)?;
+                applied.replace(Some((path, hash)));
+                Ok(())
+            }
         }
     }
 }

@@ -132,6 +132,7 @@ impl Handler {
             Request::Upload { oid, path, repo, remote } => {
                 self.upload(*oid, path, repo.as_deref(), remote, progress)
             }
+            Request::Keep { oid, path, parents } => self.keep_here(*oid, path, parents, progress),
             Request::Download { oid, into, repo, remote } => {
                 self.download(*oid, into, repo.as_deref(), remote, progress)
             }

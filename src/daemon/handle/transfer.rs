@@ -32,6 +32,18 @@ impl Handler {
         Ok(Reply::Uploaded { stored, sent: moved.bytes })
     }
 
+    /// Stores a file, with the parents that the client knows.
+    pub(super) fn keep_here(
+        &self,
+        oid: Oid,
+        path: &Path,
+        parents: &[Oid],
+        progress: &Progress<'_>,
+    ) -> Result<Reply, Failure> {
+        let hints = Hints { declared: parents.to_vec(), ..Hints::default() };
+        Ok(Reply::Uploaded { stored: self.keep_one(oid, path, &hints, progress)?, sent: 0 })
+    }
+
     /// Stores a file and, before it, what it is best compared with or computed from. Returns the new bytes.
     fn keep(
         &self,

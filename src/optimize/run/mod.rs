@@ -120,6 +120,10 @@ pub fn run(
         if work.is_open(&wish.limits, About::Size) && !stop(work, around) {
             quality::measure(lab, wish, text, work, around)?;
             has_found |= work.is_proposed && work.is_good(&wish.limits);
+            // Files of what is out are not kept: those of large models fill disks.
+            if let (false, Some(recipe)) = (work.is_open(&wish.limits, About::Quality), work.recipe.clone()) {
+                lab.discard(&recipe)?;
+            }
         }
     }
     for work in works.iter_mut().filter(|work| work.outside.is_some()) {

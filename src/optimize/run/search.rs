@@ -34,8 +34,11 @@ const MOST_DIVERGENCE: f64 = 0.2;
 /// no more than that.
 const TRIALS: [f64; 4] = [1.2, 0.9, 0.65, 0.45];
 
+/// Presets whose sizes are those of the files that are proposed where no limit says how large one may be.
+const SIZES_OF: [&str; 3] = ["Q4_0", "Q4_K_M", "Q5_K_M"];
+
 /// Measures the groups of the source's tensors on `text` and proposes files: for a limit on the size or on quality
-/// the best under it, else the best of each of `sizes`.
+/// the best under it, else the best at the sizes of some presets.
 ///
 /// # Errors
 /// The text of the evaluation itself, and those of the engine.
@@ -44,7 +47,6 @@ pub fn propose(
     text: &Text,
     evaluation: &Text,
     limits: &Limits,
-    sizes: &[u64],
     around: &Around<'_>,
 ) -> Result<Vec<Work>, RunError> {
     if text.hash == evaluation.hash {
@@ -65,15 +67,22 @@ pub fn propose(
     let kinds: Vec<Vec<Kind>> = measured.iter().map(|(_, kinds)| kinds.clone()).collect();
     let matrices: u64 = measured.iter().flat_map(|(_, kinds)| kinds.first()).map(|kind| kind.bytes).sum();
     // What is neither in a group nor changes: header, norms and the like.
-    let whole = whole_bytes(lab)?;
-    let fixed = whole.saturating_sub(matrices);
-    let picks = picks(&frontier(&kinds), limits, lab.model.bytes, fixed, rest, sizes);
-    Ok(picks.iter().map(|allocation| work(allocation, &measured, fixed)).collect())
+    let fixed = bytes_of(lab, REST)?.saturating_sub(matrices);
+    let sizes: Vec<u64> = SIZES_OF.iter().map(|preset| bytes_of(lab, preset)).collect::<Result<_, _>>()?;
+    let picks = picks(&frontier(&kinds), limits, lab.model.bytes, fixed, rest, &sizes);
+    let mut works: Vec<Work> = picks.iter().map(|allocation| work(allocation, &measured, fixed)).collect();
+    // Two may be of one size, to the megabyte.
+    for at in 1..works.len() {
+        if works[..at].iter().any(|other| other.candidate.name == works[at].candidate.name) {
+            works[at].candidate.name.push_str(&format!("-{}", at + 1));
+        }
+    }
+    Ok(works)
 }
 
-/// The size of the file in which every matrix is as the rest.
-fn whole_bytes(lab: &mut Lab<'_>) -> Result<u64, RunError> {
-    let mut work = Work::new(REST, Recipe { preset: REST.to_owned(), overrides: Vec::new() });
+/// The size of a preset's file.
+fn bytes_of(lab: &mut Lab<'_>, preset: &str) -> Result<u64, RunError> {
+    let mut work = Work::new(preset, Recipe { preset: preset.to_owned(), overrides: Vec::new() });
     work.plan(lab)?;
     Ok(work.candidate.bytes)
 }
