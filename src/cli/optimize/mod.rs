@@ -161,7 +161,7 @@ impl Optimize {
         let subject = subject::find(&self.model)?;
         let committed = self.check.then(|| check::read(self.dir(), &subject)).transpose()?;
         let (report, outcome) = self.measure(&ready, &subject, &chosen, &backends, committed.as_ref())?;
-        let infeasible = output::say(&report, &outcome.choice, &ready.wish.limits, self.json);
+        let infeasible = output::say(&report, &outcome.choice, self.json);
         if let Some(dir) = &self.output
             && !self.check
         {

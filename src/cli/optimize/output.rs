@@ -20,7 +20,7 @@ const MARKDOWN: &str = "report.md";
 const PICTURE: &str = "picture.svg";
 
 /// Says what was found; `true` where nothing passes.
-pub fn say(report: &Report, choice: &Choice, limits: &Limits, json: bool) -> bool {
+pub fn say(report: &Report, choice: &Choice, json: bool) -> bool {
     let infeasible = match choice {
         Choice::Chosen(_) => None,
         Choice::Infeasible(found) => Some(found),
@@ -69,7 +69,13 @@ pub fn say(report: &Report, choice: &Choice, limits: &Limits, json: bool) -> boo
                     format!("{}: {} ({})", judged.limit, markdown::name(judged.verdict), judged.because)
                 })
                 .collect();
-            printed::say(&format!("{} is the cheapest that passes: {}", chosen.name, verdicts.join(", ")));
+            let name = &chosen.name;
+            printed::say(&match verdicts.is_empty() {
+                true => format!(
+                    "{name} is the cheapest; no limit was set (--max-ppl-delta PCT is one on quality)"
+                ),
+                false => format!("{name} is the cheapest that passes: {}", verdicts.join(", ")),
+            });
         }
         (_, Some(found)) => {
             printed::say("no candidate passes");
@@ -79,7 +85,6 @@ pub fn say(report: &Report, choice: &Choice, limits: &Limits, json: bool) -> boo
         }
         _ => {}
     }
-    let _ = limits;
     infeasible.is_some()
 }
 
