@@ -216,7 +216,7 @@ def gemma3():
         sliding_window=24,
         layer_types=["sliding_attention", "full_attention", "sliding_attention"],
         rope_parameters=dict(
-            full_attention=rope(1e6, "linear", factor=8.0), sliding_attention=rope(1e4)
+            full_attention=rope(1e6, "linear", factor=8.0), sliding_attention=rope(2e4)
         ),
     )
     return transformers.Gemma3ForCausalLM(config), marks(False), SPM
@@ -233,6 +233,8 @@ def randomise(model, seed):
             noise = torch.randn(weight.shape, generator=generator)
             if "q_norm" in name or "k_norm" in name:
                 weight.copy_(0.3 * noise + (-0.4 if differences else 0.6))
+            elif differences and ("post_attention" in name or "post_feedforward" in name):
+                weight.copy_(0.3 * noise - 0.4)
             elif "norm" in name:
                 weight.copy_(0.3 * noise + (0.0 if differences else 1.0))
             elif weight.dim() == 1:
