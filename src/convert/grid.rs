@@ -127,7 +127,7 @@ pub fn grid_of(values: &[f32], row: usize, stored: Float) -> Option<Grid> {
 
 fn lies_on(grid: Grid, values: &[f32], row: usize, stored: Float) -> bool {
     let spacing = grid.spacing();
-    if row == 0 || row % spacing.block() != 0 {
+    if row == 0 || !row.is_multiple_of(spacing.block()) {
         return false;
     }
     let (mut on, mut off) = (0, 0);
