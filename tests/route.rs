@@ -58,9 +58,11 @@ fn experienced(date: &str) -> Home {
     write(&home, "route.toml", CATALOG);
     write(&home, "prices.toml", &PRICES.replace("DATE", date));
     let mut outcomes = String::new();
-    for at in 0..60 {
-        for (prompt, weak) in [("translate the sentence", true), ("prove the theorem", false)] {
-            let prompt = format!("{prompt} number {at} into french");
+    for at in 0..150 {
+        for (prompt, weak) in
+            [("translate the sentence N into french", true), ("prove the theorem N about groups", false)]
+        {
+            let prompt = prompt.replace('N', &format!("number {}", 10 + at % 10));
             let line =
                 serde_json::json!({ "q": 1, "prompt": prompt, "weak_right": weak, "strong_right": true });
             outcomes.push_str(&format!("{line}\n"));
@@ -69,7 +71,7 @@ fn experienced(date: &str) -> Home {
     write(&home, "past.jsonl", &outcomes);
     let scores = ["--score", "weak_right=weak", "--score", "strong_right=strong"];
     let (code, said) = route(&home, &[&["--import", "past.jsonl"], &scores[..]].concat());
-    assert_eq!((code, said.as_str()), (0, "learnt: 120 outcomes\n"));
+    assert_eq!((code, said.as_str()), (0, "learnt: 300 outcomes\n"));
     home
 }
 
@@ -108,7 +110,7 @@ fn a_choice_says_why_and_why_not() {
     ] {
         assert!(said.contains(word), "{word}: {said}");
     }
-    let hard = told(&home, &["strong", "prove the theorem of Sylow into french"]);
+    let hard = told(&home, &["strong", "prove the theorem of Sylow about groups"]);
     assert_eq!(hard["choice"]["chosen"], "strong");
 }
 
@@ -176,7 +178,7 @@ fn a_cold_start_takes_the_model_itself() {
 fn a_batch_is_grouped_by_model() {
     let home = experienced(&today());
     let lines = format!(
-        "{EASY}\n\n{{\"prompt\": \"prove the theorem of Sylow into french\"}}\ntranslate the sentence number 7 into french\n"
+        "{EASY}\n\n{{\"prompt\": \"prove the theorem of Sylow about groups\"}}\ntranslate the sentence number 7 into french\n"
     );
     write(&home, "batch.txt", &lines);
     let document = told(&home, &["strong", "--batch", "batch.txt"]);
@@ -217,7 +219,7 @@ fn decisions_are_replayed_and_taught() {
     write(&home, "decisions.jsonl", &format!("{log}{{\n"));
     replayed((5, "line 4"));
     let outcomes = fs::read_to_string(home.path("outcomes.jsonl")).unwrap();
-    write(&home, "outcomes.jsonl", &outcomes.replacen("number 0", "number 1", 1));
+    write(&home, "outcomes.jsonl", &outcomes.replacen("number 10", "number 11", 1));
     write(&home, "decisions.jsonl", &log);
     replayed((1, "no longer in the log"));
 }
