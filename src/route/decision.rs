@@ -190,7 +190,7 @@ mod tests {
     /// Translations are easy, proofs are not; margins tell within what is not known.
     fn experience() -> Journal<Outcome> {
         let pair = |at: usize| {
-            let proved = f32::from(u8::from(at % 4 == 0));
+            let proved = f32::from(u8::from(at.is_multiple_of(4)));
             [
                 line(&format!("translate the sentence {at} into french"), 1.0, 0.9),
                 line(&format!("prove the theorem {at} about groups"), proved, 0.2 + 0.6 * proved),

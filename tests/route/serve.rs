@@ -198,7 +198,7 @@ fn a_cascade_asks_twice_where_it_must() {
     let home = home();
     // Right where the margin is above one half; nothing else tells the prompts apart.
     let line = |at: u32| {
-        let sure = at % 2 == 0;
+        let sure = at.is_multiple_of(2);
         let margin = if sure { 0.99 } else { 0.98 };
         json!({ "prompt": "fn main() { let z = 1", "scores": { "tiny-base": sure, "tiny-sft": true },
                 "margins": { "tiny-base": margin } })
