@@ -254,3 +254,37 @@ fn wishes_that_make_no_sense_are_refused() {
     let (code, _, err) = optimize(&home, &engine, &wish);
     assert!(code == 2 && err.contains("days old"), "{code}: {err}");
 }
+
+/// An engine that dies on a candidate costs that candidate, and a run that is killed loses the measurement that was
+/// running: what was measured before is there, and the next run ends with the same choice.
+#[test]
+fn what_dies_loses_no_more_than_itself() {
+    let Some(engine) = engine("what_dies_loses_no_more_than_itself") else { return };
+    let mut home = Home::new(Mode::InProcess);
+    let store = home.path("its-store");
+    home.set_store(&store);
+    let (source, text) = (model("tiny-sft"), model("heldout-python.txt"));
+    // An engine that ends when a Q4_0 file is loaded.
+    let fragile = home.path("fragile-engine");
+    let real = engine.display();
+    let script = format!(
+        "#!/bin/sh\nwhile read -r line; do case \"$line\" in *load*Q4_0-*) echo 'GGML_ASSERT failed' >&2; exit 134;; esac\nprintf '%s\\n' \"$line\"; done | {real}\n"
+    );
+    fs::write(&fragile, script).unwrap();
+    fs::set_permissions(&fragile, fs::Permissions::from_mode(0o755)).unwrap();
+    let wish = [&source, "--text", &text, "--candidates", "Q8_0,Q4_0,Q4_1", "--max-ppl-delta", "0.3"];
+    let wish = [&wish[..], &["--eval-samples", "24", "--benchmark-samples", "0"]].concat();
+    let (code, found) = document(&home, &fragile, &wish);
+    assert_eq!((code, &found["chosen"]), (0, &"Q4_1".into()), "{found}");
+    let dead = candidate(&found, "Q4_0");
+    assert!(dead["note"].as_str().unwrap().contains("the engine ended on it"), "{found}");
+    assert!(dead["quality"].is_null(), "{found}");
+    // The last line as a kill would leave it.
+    let dir = store.join("measurements");
+    let file = fs::read_dir(&dir).unwrap().next().unwrap().unwrap().path();
+    let whole = fs::read(&file).unwrap();
+    fs::write(&file, &whole[..whole.len() - 20]).unwrap();
+    let (code, again) = document(&home, &engine, &wish);
+    assert_eq!((code, &again["chosen"]), (0, &"Q4_1".into()), "{again}");
+    assert_eq!(candidate(&again, "Q4_0")["verdicts"][0]["verdict"], "fail", "{again}");
+}

@@ -85,6 +85,16 @@ impl<'a> Lab<'a> {
         &self.name
     }
 
+    /// A new engine in the place of one that ended; the source is loaded into it when it is needed again.
+    pub(super) fn restart(&mut self) -> Result<(), RunError> {
+        self.engine = (self.start)()?;
+        self.source = None;
+        self.held.clear();
+        self.held_bytes = 0;
+        self.loaded = None;
+        Ok(())
+    }
+
     /// Another engine, with nothing in it.
     pub(super) fn another(&self) -> Result<Engine, EngineError> {
         (self.start)()

@@ -5,6 +5,7 @@ use super::super::report::{Quality, Verdict};
 use super::lab::Lab;
 use super::work::{Recipe, Work};
 use super::{Around, RunError, Wish};
+use crate::engine::EngineError;
 use crate::eval::Text;
 use crate::statistics::sequential::Sequential;
 use crate::statistics::{self, Random, ln_ratio, percent, sum};
@@ -39,6 +40,11 @@ pub fn measure(
             }
             Ok(())
         }
+        // llama.cpp ends its process where it finds itself wrong: that is this candidate's fault, not the run's.
+        Err(RunError::Engine(EngineError::Died(why))) => {
+            work.note(&format!("the engine ended on it: {why}"));
+            lab.restart()
+        }
         Err(RunError::Engine(error)) if !is_fatal(&error) => {
             work.note(&format!("the engine can't run it: {error}"));
             lab.discard(&recipe)
@@ -48,9 +54,8 @@ pub fn measure(
 }
 
 /// Whether the engine itself is gone.
-fn is_fatal(error: &crate::engine::EngineError) -> bool {
-    use crate::engine::EngineError;
-    matches!(error, EngineError::Died(_) | EngineError::Start { .. } | EngineError::Answer)
+fn is_fatal(error: &EngineError) -> bool {
+    matches!(error, EngineError::Start { .. } | EngineError::Answer)
 }
 
 /// Windows in random order, until the limit is decided, or enough were seen.
@@ -103,7 +108,7 @@ fn window(
     }
     let window = lab.cut(wish, text)?[number].clone();
     let scored = lab.score(recipe, text.hash, number, &window)?;
-    let against = scored.against.ok_or(RunError::Engine(crate::engine::EngineError::Answer))?;
+    let against = scored.against.ok_or(RunError::Engine(EngineError::Answer))?;
     let count = scored.ln_p.len().max(1) as f64;
     let known = Known {
         divergence: Some(sum(against.divergence.iter().copied()) / count),
