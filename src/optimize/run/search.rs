@@ -22,10 +22,10 @@ const REST: &str = "Q8_0";
 const WANTED: [&str; 8] = ["Q8_0", "Q6_K", "Q5_K", "Q4_K", "Q4_1", "Q4_0", "Q3_K", "Q2_K"];
 /// Types that take too long to make to be tried for each group.
 const SLOW: &str = "IQ";
-/// Windows of the search and their tokens: divergence is exact enough on a thousand tokens, since it does not depend
+/// Windows of the search and their tokens: divergence is exact enough on some hundred tokens, since it does not depend
 /// on which one really came.
 const WINDOWS: usize = 2;
-const WINDOW_TOKENS: usize = 512;
+const WINDOW_TOKENS: usize = 384;
 /// The first tokens of a window have little before them.
 const SCORED_FROM: usize = 16;
 /// A group that is worse than this with a type is not tried with smaller ones.
