@@ -28,6 +28,8 @@ const WINDOWS: usize = 2;
 const WINDOW_TOKENS: usize = 384;
 /// The first tokens of a window have little before them.
 const SCORED_FROM: usize = 16;
+/// A group that loses no more than this with a type is not tried with larger ones.
+const LEAST_DIVERGENCE: f64 = 0.001;
 /// A group that is worse than this with a type is not tried with smaller ones.
 const MOST_DIVERGENCE: f64 = 0.2;
 /// Divergences that are proposed for a limit on quality, as multiples of the growth that it allows: the two are alike, but
@@ -65,7 +67,8 @@ pub fn propose(
         measured.push((group, kinds));
     }
     let kinds: Vec<Vec<Kind>> = measured.iter().map(|(_, kinds)| kinds.clone()).collect();
-    let matrices: u64 = measured.iter().flat_map(|(_, kinds)| kinds.first()).map(|kind| kind.bytes).sum();
+    let as_rest = |group: &Group| kinds_of(group, &[REST]).first().map_or(0, |(_, bytes)| *bytes);
+    let matrices: u64 = measured.iter().map(|(group, _)| as_rest(group)).sum();
     // What is neither in a group nor changes: header, norms and the like.
     let fixed = bytes_of(lab, REST)?.saturating_sub(matrices);
     let sizes: Vec<u64> = SIZES_OF.iter().map(|preset| bytes_of(lab, preset)).collect::<Result<_, _>>()?;
@@ -152,17 +155,29 @@ impl Search<'_> {
         let possible = kinds_of(group, &WANTED);
         let mut possible: Vec<_> =
             possible.into_iter().filter(|(dtype, _)| !dtype.starts_with(SLOW)).collect();
-        possible.sort_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
-        for (dtype, bytes) in possible {
-            if kinds.last().is_some_and(|last| last.divergence > MOST_DIVERGENCE) || (around.is_late)() {
-                break;
-            }
+        possible.sort_by_key(|(_, bytes)| *bytes);
+        let rest_bytes = possible.iter().find(|(dtype, _)| dtype == REST).map_or(0, |(_, bytes)| *bytes);
+        // From half of the rest's size up, until nothing is lost; then down, until too much is.
+        let middle = possible.partition_point(|(_, bytes)| 2 * *bytes < rest_bytes);
+        for (dtype, bytes) in &possible[middle..] {
             let divergence = match dtype == REST {
                 true => 0.0,
-                false => self.divergence(lab, Some((group, &dtype)))? - rest,
+                false => self.divergence(lab, Some((group, dtype)))? - rest,
             };
+            kinds.push(Kind { dtype: dtype.clone(), bytes: *bytes, divergence });
             (around.progress)(1)?;
-            kinds.push(Kind { dtype, bytes, divergence });
+            if divergence < LEAST_DIVERGENCE {
+                break;
+            }
+        }
+        let mut least = kinds.iter().map(|kind| kind.divergence).fold(f64::INFINITY, f64::min);
+        for (dtype, bytes) in possible[..middle].iter().rev() {
+            if least > MOST_DIVERGENCE || (around.is_late)() {
+                break;
+            }
+            least = self.divergence(lab, Some((group, dtype)))? - rest;
+            kinds.push(Kind { dtype: dtype.clone(), bytes: *bytes, divergence: least });
+            (around.progress)(1)?;
         }
         Ok(kinds)
     }
