@@ -277,12 +277,12 @@ fn figures_are_those_of_llama_perplexity() {
     let said = [output.stdout, output.stderr].concat();
     let said = String::from_utf8_lossy(&said);
     // It prints the perplexity up to each window. Its last words may be lost when it ends, so the last of them that came counts.
-    let so_far = said.split('[').filter_map(|part| {
+    let mut so_far = said.split('[').filter_map(|part| {
         let (window, rest) = part.split_once(']')?;
         let (value, _) = rest.split_once(',')?;
         Some((window.parse::<usize>().ok()?, value.parse::<f64>().ok()?))
     });
-    let (windows, theirs) = so_far.last().unwrap_or_else(|| panic!("{said}"));
+    let (windows, theirs) = so_far.next_back().unwrap_or_else(|| panic!("{said}"));
     assert!(windows > 20, "{said}");
     let samples = windows.to_string();
     let ours = figures(

@@ -125,7 +125,7 @@ mod tests {
             true
         });
         let answered = answered.expect("an answer");
-        assert_eq!(begun, [answered.model.clone()]);
+        assert_eq!(begun, std::slice::from_ref(&answered.model));
         (answered, said)
     }
 

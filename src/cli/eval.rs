@@ -264,7 +264,7 @@ fn say(document: &Document<'_>, by_word: bool) {
     if let (Some(about), Some(comparison)) = (&document.baseline, document.comparison) {
         rows.insert(0, row(about.name, &comparison.baseline));
     }
-    report::table(&head, rows.into_iter());
+    report::table(&head, rows);
     if let Some(comparison) = document.comparison {
         let increase = comparison.increase_percent;
         report::say(&format!(

@@ -63,7 +63,7 @@ fn home() -> Home {
     for name in ["tiny-base", "tiny-sft"] {
         let checkpoint = Checkpoint::open(Path::new(&model(name))).unwrap();
         let plan = Plan::of(&checkpoint).unwrap();
-        plan.write(&mut fs::File::create(home.path(&format!("{name}.gguf"))).unwrap()).unwrap();
+        plan.write(&mut fs::File::create(home.path(format!("{name}.gguf"))).unwrap()).unwrap();
         tables.push_str(&format!(
             "[variant.{name}]\nreport = \"report.json\"\ncandidate = \"{name}\"\nfile = \"{name}.gguf\"\n"
         ));
