@@ -216,6 +216,32 @@ fn outside_tools_are_measured_and_not_believed() {
     }
 }
 
+/// The tools themselves, where `GIT_SPARSE_TEST_BACKENDS` names environments that they are installed in, as
+/// `bitsandbytes=/opt/venv,hqq=/opt/venv`: each has at least one candidate with a size and a quality.
+#[test]
+fn real_tools_quantise_a_real_model() {
+    let Some(engine) = engine("real_tools_quantise_a_real_model") else { return };
+    let Ok(backends) = std::env::var("GIT_SPARSE_TEST_BACKENDS") else {
+        return eprintln!("SKIPPED: GIT_SPARSE_TEST_BACKENDS names no tools");
+    };
+    let home = Home::new(Mode::InProcess);
+    let (source, text, other) =
+        (model("tiny-sft-f32"), model("heldout-python.txt"), model("heldout-rust-book.txt"));
+    for backend in backends.split(',') {
+        let (name, _) = backend.split_once('=').expect("NAME=VENV");
+        let wish = ["--text", &text, "--search-text", &other, "--candidates", name, "--backend", backend];
+        let (_, found) = document(&home, &engine, &[&[&*source, "--eval-samples", "4"], &wish[..]].concat());
+        let candidates = found["candidates"].as_array().unwrap();
+        assert!(!candidates.is_empty(), "{found}");
+        let measured = candidates.iter().any(|candidate| {
+            let increase = candidate["quality"]["increase_percent"]["value"].as_f64();
+            increase.is_some_and(|increase| increase.abs() < 50.0)
+                && candidate["compression"].as_f64() > Some(1.5)
+        });
+        assert!(measured, "{name} measured nothing: {found}");
+    }
+}
+
 /// A virtual environment whose "Python" answers lines by this part of a shell's `case`.
 fn venv(home: &Home, cases: &str) -> PathBuf {
     let venv = home.path("venv");

@@ -104,13 +104,15 @@ pub fn row(candidate: &Candidate, chosen: Option<&str>) -> Vec<String> {
         (false, true) => "• ",
         (false, false) => "  ",
     };
+    let is_made = candidate.bytes > 0;
     let quality = candidate.quality.as_ref();
     let speed = candidate.speed.as_ref();
     let doubt = speed.map_or("", |speed| if speed.unreliable.is_some() { "?" } else { "" });
     vec![
         format!("{sign}{}", candidate.name),
-        megabytes(candidate.bytes),
-        format!("{:.2}", candidate.compression),
+        // What was never made has no size.
+        if is_made { megabytes(candidate.bytes) } else { none() },
+        if is_made { format!("{:.2}", candidate.compression) } else { none() },
         quality.map_or_else(none, |quality| words(quality.increase_percent, "")),
         quality.map_or_else(none, |quality| quality.scored_tokens.to_string()),
         speed.map_or_else(none, |speed| format!("{:.2}{doubt}", speed.token_ms.p50.value)),

@@ -73,6 +73,9 @@ pub enum OutsideError {
     Start { path: PathBuf, error: io::Error },
     #[error("the tool ended: {0}")]
     Died(String),
+    /// It was not asked, since it could not have done it.
+    #[error("{0}")]
+    Unfit(&'static str),
     #[error("the tool failed: {0}")]
     Failed(String),
     #[error("the tool answered another question, or in words that mean nothing")]

@@ -23,7 +23,7 @@ fn a_lossless_delta_changes_no_answer() {
         let text = engine::model("heldout-python.txt");
         let asked = [
             &["validate", path(&base), path(&tuned), path(&artifact), "--text", &text, "--samples", "8"][..],
-            &["--max-length", "128", "--prompts", path(&prompts)],
+            &["--max-length", "128", "--threads", "1", "--prompts", path(&prompts)],
             more,
         ];
         super::delta(&home, &asked.concat())

@@ -42,6 +42,9 @@ pub struct Questions {
     /// Score the first windows only
     #[arg(long, value_name = "N")]
     samples: Option<usize>,
+    /// Threads of the engine [default: as many as there are processors]
+    #[arg(long, value_name = "N")]
+    threads: Option<u32>,
     /// Most nats by which answers may diverge [default: 0 of a lossless artifact, no limit of a lossy one]
     #[arg(long, value_name = "NATS", value_parser = nats)]
     max_divergence: Option<f64>,
@@ -93,7 +96,7 @@ impl Questions {
         })?;
         let subjects = [subject::find(place)?, subject::find(tuned)?];
         let mut engine = engine::start()?;
-        let mut load = |subject: &Subject| engine::load(&mut engine, subject, engine::threads(None));
+        let mut load = |subject: &Subject| engine::load(&mut engine, subject, engine::threads(self.threads));
         let (after, before) = (load(&subjects[0])?, load(&subjects[1])?);
         eval::same_vocabulary(&after, &before).map_err(|error| cli_eval::failed(&error))?;
         let prompts = answers(&mut engine, &after, &before, prompts)?;

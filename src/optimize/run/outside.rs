@@ -72,12 +72,12 @@ fn attempt(
     work: &mut Work,
     around: &Around<'_>,
 ) -> Result<(), RunError> {
-    let failed = |why: &str| RunError::Outside(OutsideError::Failed(why.to_owned()));
+    let unfit = |why| RunError::Outside(OutsideError::Unfit(why));
     let source = tool.source.as_deref();
     let source =
-        source.ok_or_else(|| failed("it reads checkpoints in safetensors, and the source is none"))?;
+        source.ok_or_else(|| unfit("the tool reads checkpoints in safetensors, and the source is none"))?;
     if backend.needs_text && tool.text.is_none() {
-        return Err(failed("it learns from text: --search-text FILE, another one than the evaluation's"));
+        return Err(unfit("it learns from text: --search-text FILE, another one than the evaluation's"));
     }
     let mut outside = Outside::start(&tool.venv, &tool.script)?;
     let probed = outside.probe()?;
