@@ -119,6 +119,11 @@ impl Prices {
         Ok(prices)
     }
 
+    /// The machines that have a row.
+    pub fn machines(&self) -> impl Iterator<Item = &str> {
+        self.hardware.keys().map(String::as_str)
+    }
+
     /// What a machine costs.
     pub fn hardware(&self, name: &str, today: Today) -> Result<Hourly, NoPrice> {
         fresh(self.hardware.get(name), || format!("hardware.{name}"), today)

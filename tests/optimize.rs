@@ -78,6 +78,23 @@ fn the_cheapest_that_passes_is_found_written_and_checked() {
     assert_eq!(code, 0, "{err}");
     let (code, checked, err) = optimize(&home, &engine, &[&wish[..], &["--check"]].concat());
     assert_eq!(code, 0, "{checked}{err}");
+    // What was committed is looked at, too: a pointer to it will do, another byte will not, nor nothing.
+    let (variant, bytes) = (&files[3], fs::read(&files[3]).unwrap());
+    let check = || optimize(&home, &engine, &[&wish[..], &["--check"]].concat());
+    let oid = candidate(&found, "Q4_1")["file"].as_str().unwrap();
+    let pointer =
+        format!("version https://git-lfs.github.com/spec/v1\noid sha256:{oid}\nsize {}\n", bytes.len());
+    fs::write(variant, pointer).unwrap();
+    assert_eq!(check().0, 0, "{}", check().2);
+    let mut flipped = bytes;
+    flipped[900_000 / 2] ^= 1;
+    fs::write(variant, flipped).unwrap();
+    let (code, _, err) = check();
+    assert!(code == 5 && err.contains("the report has"), "{code}: {err}");
+    fs::remove_file(variant).unwrap();
+    let (code, _, err) = check();
+    assert!(code == 3 && err.contains("is not there"), "{code}: {err}");
+
     let other = model("tiny-base");
     let (code, _, err) = optimize(&home, &engine, &[&[other.as_str()], &wish[1..], &["--check"]].concat());
     assert!(code == 6 && err.contains("of the weights"), "{code}: {err}");

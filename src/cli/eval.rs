@@ -106,6 +106,7 @@ impl Eval {
         if let Some(base) = &base {
             eval::same_vocabulary(&loaded, base).map_err(|error| failed(&error))?;
         }
+        let protocol = protocol.within(loaded.context as usize);
         let cut = eval::cut(&mut engine, &loaded, &text, protocol, self.samples);
         let cut = cut.map_err(|error| failed(&error))?;
         let (measured, comparison) = self.measure(&mut engine, &loaded, base.as_ref(), &cut)?;

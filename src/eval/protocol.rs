@@ -106,6 +106,16 @@ impl fmt::Display for Protocol {
 }
 
 impl Protocol {
+    /// The protocol as a model that was trained on so many tokens can follow it: strides are no longer than windows,
+    /// and the name tells how long they are.
+    pub fn within(self, trained: usize) -> Protocol {
+        let window = self.window.unwrap_or(trained);
+        match self.rule {
+            Rule::Stride => Protocol { stride: self.stride.map(|stride| stride.min(window)), ..self },
+            _ => self,
+        }
+    }
+
     /// The windows of one text. `begin` is the token that the model wants first, `trained` how many it can read.
     ///
     /// `Rule::Words` wants a token before the first in any case: `begin`, or what ends a text.
@@ -230,6 +240,8 @@ mod tests {
         }
         let custom = Protocol { window: Some(128), stride: Some(128), begins: false, ..of("gptq-2048") };
         assert_eq!(custom.to_string(), "gptq-128-stride-128-no-bos");
+        assert_eq!(of("hf-stride-512").within(256).to_string(), "hf-stride-256");
+        assert_eq!(of("hf-stride-512").within(2048).to_string(), "hf-stride-512");
         assert!("llama".parse::<Protocol>().is_err());
     }
 

@@ -3,6 +3,7 @@
 //! A line is appended and on the disk before anyone hears of it. What a crash left of a line, with no
 //! newline at its end, was never acknowledged: readers leave it out, the next writer takes it away.
 
+use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -82,6 +83,22 @@ impl<T> Journal<T> {
     }
 }
 
+/// Appends the documents that are not in the log yet, to the letter, and says how many those were: what is told twice
+/// is no more evidence than what is told once.
+pub fn append_new<T: serde::Serialize>(path: &Path, documents: &[T]) -> Result<usize, JournalError> {
+    let known = Journal::read(path, |line| Ok(line.trim_end().to_owned()))?;
+    let mut known: HashSet<String> = known.entries.into_iter().collect();
+    let failed = |error: serde_json::Error| JournalError::Io { path: path.to_owned(), error: error.into() };
+    let mut new = Vec::new();
+    for document in documents {
+        if known.insert(serde_json::to_string(document).map_err(failed)?) {
+            new.push(document);
+        }
+    }
+    append(path, &new)?;
+    Ok(new.len())
+}
+
 /// Appends documents, a line each; they are on the disk when this returns.
 pub fn append<T: serde::Serialize>(path: &Path, documents: &[T]) -> Result<(), JournalError> {
     let failed = |error| JournalError::Io { path: path.to_owned(), error };
@@ -133,6 +150,16 @@ mod tests {
         assert_eq!(more.digest_of(2), Some(read.digest()));
         assert_ne!(more.digest(), read.digest());
         assert_eq!(more.digest_of(4), None);
+    }
+
+    /// A log that is imported twice teaches once.
+    #[test]
+    fn what_is_known_is_not_appended_again() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("log.jsonl");
+        assert_eq!(append_new(&path, &[1, 2, 2]).expect("lines"), 2);
+        assert_eq!(append_new(&path, &[2, 3]).expect("lines"), 1);
+        assert_eq!(std::fs::read_to_string(&path).expect("the log"), "1\n2\n3\n");
     }
 
     /// Logs come from anywhere: a bad line is named by its number, and a long one is not read into memory.

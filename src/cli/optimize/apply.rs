@@ -16,7 +16,7 @@ pub fn write(dir: &Path, made: &Path, subject: &Subject, name: &str) -> Result<P
         move |error| RunError::File { path, error }
     };
     fs::create_dir_all(dir).map_err(failed(dir))?;
-    let path = dir.join(file_name(&subject.name, name));
+    let path = place(dir, subject, name);
     let partial = path.with_extension("partial");
     fs::copy(made, &partial).map_err(failed(&partial))?;
     fs::File::open(&partial).and_then(|file| file.sync_all()).map_err(failed(&partial))?;
@@ -39,6 +39,11 @@ fn keep(oid: Oid, path: PathBuf, parents: Vec<Oid>) -> Result<u64, Failure> {
         Reply::Uploaded { stored, .. } => Ok(stored),
         _ => Err(crate::cli::unexpected()),
     }
+}
+
+/// Where `write` puts a variant.
+pub fn place(dir: &Path, subject: &Subject, name: &str) -> PathBuf {
+    dir.join(file_name(&subject.name, name))
 }
 
 /// `SmolLM2-135M-Q6_K.gguf`: names of models may be paths, revisions or a hub's.

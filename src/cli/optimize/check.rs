@@ -1,11 +1,14 @@
 //! `--check`: whether a choice that was committed still holds, for CI.
 
+use std::fs;
 use std::path::Path;
 
-use super::machine;
 use super::output::REPORT;
-use crate::cli::subject::Subject;
+use super::{apply, machine};
+use crate::cli::subject::{self, Subject};
 use crate::daemon::message::{Failure, Kind};
+use crate::daemon::words;
+use crate::git::{Pointer, pointer};
 use crate::id::Oid;
 use crate::optimize::report::{Report, SCHEMA};
 use crate::optimize::run::{Recipe, RunError, Work};
@@ -47,7 +50,35 @@ pub fn read(dir: &Path, subject: &Subject) -> Result<Committed, Failure> {
     let candidate = candidate.ok_or_else(|| wrong(format!("{chosen} is not among its candidates")))?;
     let recipe = Recipe::parse(&candidate.recipe);
     let recipe = recipe.ok_or_else(|| wrong(format!("the recipe of {chosen} is {:?}", candidate.recipe)))?;
+    if let Some(expected) = candidate.file {
+        same_file(dir, subject, chosen, expected)?;
+    }
     Ok(Committed { name: chosen.clone(), recipe, file: candidate.file })
+}
+
+/// Whether the file that was committed is the one that the report speaks of, or a pointer to it.
+fn same_file(dir: &Path, subject: &Subject, name: &str, expected: Oid) -> Result<(), Failure> {
+    // The model may have gone by another name then: the file is the one of this content, wherever it is.
+    let named = apply::place(dir, subject, name);
+    let ending = format!("-{name}.gguf");
+    let entries = fs::read_dir(dir).map_err(|error| words::file(dir, &error))?;
+    let others = entries.flatten().map(|entry| entry.path()).filter(|path| {
+        *path != named && path.file_name().is_some_and(|file| file.to_string_lossy().ends_with(&ending))
+    });
+    let Some(path) = Some(named.clone()).filter(|path| path.exists()).or_else(|| others.into_iter().next())
+    else {
+        let told =
+            format!("{}: the chosen file is not there, its SHA-256 was {expected:.12}…", named.display());
+        return Err(Failure::new(Kind::NotFound, told).fix("git checkout it, or choose anew with --apply"));
+    };
+    let found = subject::hash(&path)?;
+    let pointer = fs::metadata(&path).is_ok_and(|found| found.len() < pointer::MAX_POINTER_BYTES as u64);
+    let points_at = pointer.then(|| fs::read(&path).ok()).flatten().and_then(|text| Pointer::parse(&text));
+    if found == expected || points_at.is_some_and(|pointer| pointer.oid == expected) {
+        return Ok(());
+    }
+    let told = format!("{}: its SHA-256 is {found:.12}…, the report has {expected:.12}…", path.display());
+    Err(Failure::new(Kind::Corrupt, told).fix("git checkout both anew, or choose anew with --apply"))
 }
 
 impl Committed {

@@ -27,7 +27,7 @@ use crate::optimize::ledger::Ledger;
 use crate::optimize::limits::Limits;
 use crate::optimize::report::{Hardware, Report, SCHEMA, Source};
 use crate::optimize::run::{self, Around, Lab, Model, Outcome, Recipe, RunError, Wish, Work};
-use crate::prices::{Hourly, Prices, Today};
+use crate::prices::{Hourly, NoPrice, Prices, Today};
 use crate::progress::Cancelled;
 
 /// Windows after which a candidate is left undecided, unless --eval-samples says how many there are.
@@ -161,7 +161,7 @@ impl Optimize {
         let subject = subject::find(&self.model)?;
         let committed = self.check.then(|| check::read(self.dir(), &subject)).transpose()?;
         let (report, outcome) = self.measure(&ready, &subject, &chosen, &backends, committed.as_ref())?;
-        let infeasible = output::say(&report, &outcome.choice, self.json);
+        let infeasible = output::say(&report, &outcome.choice, self.json, self.check);
         if let Some(dir) = &self.output
             && !self.check
         {
@@ -258,7 +258,16 @@ impl Optimize {
         let prices = Prices::parse(&machine::small_file(path)?).map_err(|error| wrong(error.to_string()))?;
         let today = Today { day: machine::now() / 86_400, allow_stale: self.allow_stale };
         let hourly = prices.hardware(name, today);
-        hourly.map(Some).map_err(|error| wrong(error.to_string()).fix("look the price up, or --allow-stale"))
+        hourly.map(Some).map_err(|error| {
+            let rows: Vec<&str> = prices.machines().collect();
+            wrong(error.to_string()).fix(match error {
+                NoPrice::Missing(_) => format!(
+                    "name one of its machines ({}), or add a row: git sparse bench-hw",
+                    rows.join(", ")
+                ),
+                _ => "look the price up, or --allow-stale".to_owned(),
+            })
+        })
     }
 
     fn measure(

@@ -20,7 +20,9 @@ const MARKDOWN: &str = "report.md";
 const PICTURE: &str = "picture.svg";
 
 /// Says what was found; `true` where nothing passes.
-pub fn say(report: &Report, choice: &Choice, json: bool) -> bool {
+///
+/// With `is_check` the choice was made before, and only has to hold.
+pub fn say(report: &Report, choice: &Choice, json: bool, is_check: bool) -> bool {
     let infeasible = match choice {
         Choice::Chosen(_) => None,
         Choice::Infeasible(found) => Some(found),
@@ -50,6 +52,11 @@ pub fn say(report: &Report, choice: &Choice, json: bool) -> bool {
         &markdown::HEAD,
         report.candidates.iter().map(|candidate| markdown::row(candidate, chosen)),
     );
+    if report.candidates.len() > 1 {
+        printed::say(
+            "★ chosen, • no other is better in everything, ? the machine was busy: no ground for a verdict",
+        );
+    }
     for candidate in report.candidates.iter().filter(|candidate| candidate.note.is_some()) {
         printed::say(&format!("{}: {}", candidate.name, candidate.note.as_deref().unwrap_or_default()));
     }
@@ -58,6 +65,11 @@ pub fn say(report: &Report, choice: &Choice, json: bool) -> bool {
             "the source's weights lie on the grid of {from}: it was dequantised, and what resembles {from} looks better \
              here than it is"
         ));
+        if !is_check && !report.candidates.iter().any(|candidate| candidate.name == *from) {
+            printed::note(&format!(
+                "{from} itself was not tried, and may lose next to nothing: --candidates {from}"
+            ));
+        }
     }
     match (choice, infeasible) {
         (Choice::Chosen(at), _) => {
@@ -74,6 +86,7 @@ pub fn say(report: &Report, choice: &Choice, json: bool) -> bool {
                 true => format!(
                     "{name} is the cheapest; no limit was set (--max-ppl-delta PCT is one on quality)"
                 ),
+                false if is_check => format!("{name} still holds: {}", verdicts.join(", ")),
                 false => format!("{name} is the cheapest that passes: {}", verdicts.join(", ")),
             });
         }

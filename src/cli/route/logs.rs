@@ -68,8 +68,9 @@ pub fn feedback(id: &str, word: &str, catalog: &Catalog) -> Result<ExitCode, Fai
             .fix("name another decision"));
     };
     let told: Vec<String> = line.scores.keys().cloned().collect();
-    journal::append(&catalog.outcomes, &[line]).map_err(|error| failed(&error))?;
-    report::say(&format!("learnt: {word} of {}", told.join(" and ")));
+    let new = journal::append_new(&catalog.outcomes, &[line]).map_err(|error| failed(&error))?;
+    let word = if new == 0 { format!("known already: {word}") } else { format!("learnt: {word}") };
+    report::say(&format!("{word} of {}", told.join(" and ")));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -92,8 +93,11 @@ pub fn import(file: &Path, scores: &[String], catalog: &Catalog) -> Result<ExitC
                 .fix("a line has a prompt, and scores by model: docs/route.md")
         })?);
     }
-    journal::append(&catalog.outcomes, &lines).map_err(|error| failed(&error))?;
-    report::say(&format!("learnt: {}", report::count(lines.len(), "outcome")));
+    let new = journal::append_new(&catalog.outcomes, &lines).map_err(|error| failed(&error))?;
+    report::say(&format!("learnt: {}", report::count(new, "outcome")));
+    if new < lines.len() {
+        report::say(&format!("{} known already, to the letter", report::count(lines.len() - new, "line")));
+    }
     Ok(ExitCode::SUCCESS)
 }
 
