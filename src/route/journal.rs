@@ -3,7 +3,7 @@
 //! A line is appended and on the disk before anyone hears of it. What a crash left of a line, with no
 //! newline at its end, was never acknowledged: readers leave it out, the next writer takes it away.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -83,16 +83,18 @@ impl<T> Journal<T> {
     }
 }
 
-/// Appends the documents that are not in the log yet, to the letter, and says how many those were: what is told twice
-/// is no more evidence than what is told once.
+/// Appends the documents that are not in the log yet, and says how many those were: a file that is imported twice is no
+/// more evidence than once. Of lines that are alike the log keeps as many as one file has.
 pub fn append_new<T: serde::Serialize>(path: &Path, documents: &[T]) -> Result<usize, JournalError> {
     let known = Journal::read(path, |line| Ok(line.trim_end().to_owned()))?;
-    let mut known: HashSet<String> = known.entries.into_iter().collect();
+    let mut left: HashMap<String, usize> = HashMap::new();
+    known.entries.into_iter().for_each(|line| *left.entry(line).or_default() += 1);
     let failed = |error: serde_json::Error| JournalError::Io { path: path.to_owned(), error: error.into() };
     let mut new = Vec::new();
     for document in documents {
-        if known.insert(serde_json::to_string(document).map_err(failed)?) {
-            new.push(document);
+        match left.get_mut(&serde_json::to_string(document).map_err(failed)?) {
+            Some(count) if *count > 0 => *count -= 1,
+            _ => new.push(document),
         }
     }
     append(path, &new)?;
@@ -157,9 +159,10 @@ mod tests {
     fn what_is_known_is_not_appended_again() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("log.jsonl");
-        assert_eq!(append_new(&path, &[1, 2, 2]).expect("lines"), 2);
-        assert_eq!(append_new(&path, &[2, 3]).expect("lines"), 1);
-        assert_eq!(std::fs::read_to_string(&path).expect("the log"), "1\n2\n3\n");
+        assert_eq!(append_new(&path, &[1, 2, 2]).expect("lines"), 3);
+        assert_eq!(append_new(&path, &[1, 2, 2, 2, 3]).expect("lines"), 2);
+        assert_eq!(append_new(&path, &[2, 1]).expect("lines"), 0);
+        assert_eq!(std::fs::read_to_string(&path).expect("the log"), "1\n2\n2\n2\n3\n");
     }
 
     /// Logs come from anywhere: a bad line is named by its number, and a long one is not read into memory.

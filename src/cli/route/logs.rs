@@ -96,7 +96,7 @@ pub fn import(file: &Path, scores: &[String], catalog: &Catalog) -> Result<ExitC
     let new = journal::append_new(&catalog.outcomes, &lines).map_err(|error| failed(&error))?;
     report::say(&format!("learnt: {}", report::count(new, "outcome")));
     if new < lines.len() {
-        report::say(&format!("{} known already, to the letter", report::count(lines.len() - new, "line")));
+        report::say(&format!("{} in the log already", report::count(lines.len() - new, "line")));
     }
     Ok(ExitCode::SUCCESS)
 }
