@@ -296,6 +296,13 @@ fn wishes_that_make_no_sense_are_refused() {
     let wish = [&source, "--text", &text, "--prices", prices.to_str().unwrap(), "--hardware", "dev"];
     let (code, _, err) = optimize(&home, &engine, &wish);
     assert!(code == 2 && err.contains("days old"), "{code}: {err}");
+    // Costs follow from times.
+    let (code, _, err) =
+        optimize(&home, &engine, &[&wish[..], &["--allow-stale", "--benchmark-samples", "0"]].concat());
+    assert!(code == 2 && err.contains("costs follow from times"), "{code}: {err}");
+    let nobody = [&wish[..5], &["--hardware", "nope"]].concat();
+    let (code, _, err) = optimize(&home, &engine, &nobody);
+    assert!(code == 2 && err.contains("name one of its machines (dev)"), "{code}: {err}");
 }
 
 /// An engine that dies on a candidate costs that candidate, and a run that is killed loses the measurement that was

@@ -245,6 +245,9 @@ fn reason(request: &Request, options: &[Weighed], chosen: Option<&str>, then: Op
             (0, _) => "no other model is offered".into(),
             (_, 0) => format!("no evidence: the log has too few outcomes of {model} and another model"),
             _ if request.prioritize_latency => "no model that meets all limits is faster".into(),
+            _ if options.iter().any(|option| option.name == *model && option.cost_usd.is_none()) => {
+                format!("no fresh price of {model} is known, so that nothing is known to be cheaper")
+            }
             _ => "no model that meets all limits is cheaper".into(),
         };
     }

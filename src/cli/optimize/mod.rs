@@ -216,6 +216,11 @@ impl Optimize {
         let hourly = self.hourly()?;
         let of_tail = limits.max_latency_p99_ms.is_some();
         let samples = self.benchmark_samples.unwrap_or(if of_tail { SAMPLES_OF_TAIL } else { SAMPLES });
+        if hourly.is_some() && samples == 0 {
+            let told =
+                "--prices with --benchmark-samples 0: costs follow from times, and none would be measured";
+            return Err(Failure::new(Kind::Usage, told).fix("leave out one of the two"));
+        }
         let mut protocol = self.protocol;
         protocol.window = self.max_length.or(protocol.window);
         let wish = Wish {

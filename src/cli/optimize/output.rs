@@ -82,6 +82,11 @@ pub fn say(report: &Report, choice: &Choice, json: bool, is_check: bool) -> bool
                 })
                 .collect();
             let name = &chosen.name;
+            if chosen.bytes >= report.source.bytes {
+                printed::note(&format!(
+                    "{name} is no smaller than the source, which loses nothing: keep that"
+                ));
+            }
             printed::say(&match verdicts.is_empty() {
                 true => format!(
                     "{name} is the cheapest; no limit was set (--max-ppl-delta PCT is one on quality)"
