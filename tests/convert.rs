@@ -359,49 +359,6 @@ fn llama_cpp_computes_what_transformers_does() {
     }
 }
 
-/// The figures that `transformers` found of a trained model (windows of 128 tokens, no token before them): also the
-/// tokens of two long texts, one of them code.
-#[test]
-fn perplexities_are_those_of_transformers() {
-    let Some(mut engine) = engine("perplexities_are_those_of_transformers") else { return };
-    let scratch = tempfile::tempdir().unwrap();
-    let models = models();
-    let figures: BTreeMap<String, BTreeMap<String, Figure>> =
-        serde_json::from_slice(&fs::read(models.join("perplexity.json")).unwrap()).unwrap();
-    for (name, texts) in figures {
-        let checkpoint = Checkpoint::open(&models.join(&name)).unwrap();
-        let path = scratch.path().join("model.gguf");
-        let mut file = fs::File::create(&path).unwrap();
-        Plan::of(&checkpoint).unwrap().write(&mut file).unwrap();
-        let model = engine.load(&path, 1).unwrap().model;
-        for (text, figure) in texts {
-            let text = fs::read_to_string(models.join(format!("heldout-{text}.txt"))).unwrap();
-            let tokens = engine.tokenize(model, &text, false).unwrap().tokens;
-            assert_eq!(tokens.len(), figure.tokens, "{name}: tokens");
-            let windows: Vec<Window> = tokens
-                .chunks(128)
-                .map(|tokens| Window { tokens: tokens.to_vec(), scored_from: 1 })
-                .take(figure.windows)
-                .collect();
-            let scored = engine.score(model, &windows, None).unwrap();
-            let ln_p: Vec<f64> = scored.iter().flat_map(|window| window.ln_p.clone()).collect();
-            assert_eq!(ln_p.len(), figure.scored, "{name}: scored tokens");
-            let perplexity = (-ln_p.iter().sum::<f64>() / ln_p.len() as f64).exp();
-            let apart = (perplexity / figure.perplexity - 1.0).abs();
-            assert!(apart <= 5e-4, "{name}: expected {}, found {perplexity}", figure.perplexity);
-        }
-        engine.unload(model).unwrap();
-    }
-}
-
-#[derive(Deserialize)]
-struct Figure {
-    perplexity: f64,
-    tokens: usize,
-    windows: usize,
-    scored: usize,
-}
-
 fn models() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/models")
 }

@@ -56,7 +56,7 @@ fn perplexities_are_those_of_transformers() {
             assert_eq!(measured["scored_tokens"], known["scored"], "{name} on {text}");
             let (found, known) =
                 (measured["perplexity"].as_f64().unwrap(), known["perplexity"].as_f64().unwrap());
-            assert!((found / known - 1.0).abs() < 1e-3, "{name} on {text}: {found}, transformers {known}");
+            assert!((found / known - 1.0).abs() < 5e-4, "{name} on {text}: {found}, transformers {known}");
         }
     }
 }

@@ -49,27 +49,6 @@ pub fn roles(tensors: &[Tensor]) -> Vec<Group> {
     groups.into_iter().map(|(role, tensors)| group(role.clone(), role, tensors)).collect()
 }
 
-/// A group cut into the first, the middle and the last third of its layers; itself where it is one tensor.
-pub fn thirds(whole: &Group) -> Vec<Group> {
-    const NAMES: [&str; 3] = ["first", "middle", "last"];
-    let mut layers: Vec<(u32, &Tensor)> =
-        whole.tensors.iter().filter_map(|tensor| Some((layer(&tensor.name)?, tensor))).collect();
-    if layers.len() < NAMES.len() || layers.len() != whole.tensors.len() {
-        return vec![whole.clone()];
-    }
-    layers.sort_by_key(|(layer, _)| *layer);
-    let count = layers.len();
-    NAMES
-        .iter()
-        .enumerate()
-        .map(|(at, name)| {
-            let part = &layers[at * count / 3..(at + 1) * count / 3];
-            let tensors = part.iter().map(|(_, tensor)| (*tensor).clone()).collect();
-            group(format!("{}.{name}", whole.role), whole.role.clone(), tensors)
-        })
-        .collect()
-}
-
 /// The types that a group can really get of those that are wanted: with llama.cpp's fallbacks, each once.
 pub fn kinds_of(group: &Group, wanted: &[&str]) -> Vec<(String, u64)> {
     let mut kinds: Vec<(String, u64)> = Vec::new();
@@ -196,13 +175,9 @@ mod tests {
         let names: Vec<&str> = groups.iter().map(|group| group.name.as_str()).collect();
         assert_eq!(names, ["attn_q", "ffn_down", "token_embd"]);
         assert_eq!(groups[2].pattern, "token_embd.weight");
-        let parts = thirds(&groups[1]);
-        let sizes: Vec<usize> = parts.iter().map(|part| part.tensors.len()).collect();
-        assert_eq!((parts[0].name.as_str(), sizes), ("ffn_down.first", vec![2, 2, 3]));
-        assert_eq!(parts[1].pattern, r"^blk\.(2|3)\.ffn_down\.weight$");
-        let matches = regex_lite::Regex::new(&parts[1].pattern).unwrap();
-        assert_eq!(tensors().iter().filter(|tensor| matches.is_match(&tensor.name)).count(), 2);
-        assert_eq!(thirds(&groups[2]), [groups[2].clone()]);
+        assert_eq!(groups[1].tensors.len(), 7);
+        let matches = regex_lite::Regex::new(&groups[1].pattern).unwrap();
+        assert_eq!(tensors().iter().filter(|tensor| matches.is_match(&tensor.name)).count(), 7);
     }
 
     /// A type that llama.cpp would replace must not be measured under a name that is not its own.
