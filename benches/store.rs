@@ -88,8 +88,8 @@ fn f32s(weights: &[f32]) -> Vec<u8> {
 }
 
 fn codecs() {
-    println!("\n| object of 4 Mi weights | size | encode MB/s | decode MB/s |");
-    println!("| --- | --- | --- | --- |");
+    println!("\n| object of 4 Mi weights | machine as | size | encode MB/s | decode MB/s |");
+    println!("| --- | --- | --- | --- | --- |");
     let (dense, sparse) = (Pair::new(OBJECT, 1.0), Pair::new(OBJECT, 0.01));
     let (base, tuned) = (bf16(&dense.base), bf16(&dense.tuned));
     codec("bf16, dense fine-tune", &tuned, Dtype::Bf16, Some((&base, Dtype::Bf16)));
@@ -115,21 +115,28 @@ fn codecs() {
 
 fn codec(name: &str, bytes: &[u8], dtype: Dtype, base: Option<(&[u8], Dtype)>) {
     let with = base.map(|(bytes, dtype)| Base { bytes, dtype });
-    let (encoded, encode) = timed(|| codec::encode(bytes, dtype, ROW as u64, with.as_slice(), Effort::Push));
-    let base = base.map(|(bytes, _)| bytes).filter(|_| encoded.codec.needs_base());
-    let (decoded, decode) = timed(|| {
-        codec::decode(encoded.codec, &encoded.payload, base.as_slice(), bytes.len())
-            .expect("because we encoded it")
-    });
-    assert_eq!(decoded, bytes);
-    row(&format!("{name} ({:?})", encoded.codec), bytes.len(), encoded.payload.len(), encode, decode);
+    let once = || {
+        let (encoded, encode) =
+            timed(|| codec::encode(bytes, dtype, ROW as u64, with.as_slice(), Effort::Push));
+        let base = base.map(|(bytes, _)| bytes).filter(|_| encoded.codec.needs_base());
+        let (decoded, decode) = timed(|| {
+            codec::decode(encoded.codec, &encoded.payload, base.as_slice(), bytes.len())
+                .expect("because we encoded it")
+        });
+        assert_eq!(decoded, bytes);
+        (encoded, encode, decode)
+    };
+    for (machine, (encoded, encode, decode)) in codec::on_each_kind(once) {
+        let name = format!("{name} ({:?}) | {machine:?}", encoded.codec);
+        row(&name, bytes.len(), encoded.payload.len(), encode, decode);
+    }
 }
 
 fn peer(name: &str, bytes: &[u8], before: impl Fn(&[u8]) -> Vec<u8>, after: impl Fn(Vec<u8>) -> Vec<u8>) {
     let (packed, encode) = timed(|| codec::zstd::compress(&before(bytes), 3));
     let (_, decode) =
         timed(|| after(codec::zstd::decompress(&packed, bytes.len()).expect("because we packed it")));
-    row(name, bytes.len(), packed.len(), encode, decode);
+    row(&format!("{name} |"), bytes.len(), packed.len(), encode, decode);
 }
 
 fn row(name: &str, bytes: usize, stored: usize, encode: f64, decode: f64) {

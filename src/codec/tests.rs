@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::lanes::tests::PORTABLE;
+use super::lanes::on_each_kind;
 use super::*;
 
 const DTYPES: [Dtype; 15] = [
@@ -107,12 +107,11 @@ proptest! {
         comes_back(&third, dtype, row_len, &[base, Base { bytes: &first, dtype: previous_dtype }]);
         let encode = || ulp::encode(&third, dtype, row_len, base, Some(Base { bytes: &first, dtype })).unwrap();
         let wide = encode();
-        PORTABLE.set(true);
-        let portable = encode();
-        let found = decode(wide.codec, &wide.payload, &[&second, &first], third.len());
-        PORTABLE.set(false);
-        prop_assert_eq!(wide.payload, portable.payload);
-        prop_assert_eq!(found.unwrap(), third);
+        let again = || (encode().payload, decode(wide.codec, &wide.payload, &[&second, &first], third.len()));
+        for (kind, (payload, found)) in on_each_kind(again) {
+            prop_assert_eq!(&payload, &wide.payload, "{:?}", kind);
+            prop_assert_eq!(&found.unwrap(), &third, "{:?}", kind);
+        }
     }
 
     /// All machines write the same bytes, and read what another wrote.
@@ -122,15 +121,15 @@ proptest! {
         let base = Base { bytes: &base, dtype: Dtype::Bf16 };
         let all = || [&[base][..], &[]].map(|bases| encode(&bytes, Dtype::Bf16, row_len, bases, Effort::Repack));
         let wide = all();
-        PORTABLE.set(true);
-        let portable = all();
-        for (wide, portable) in wide.iter().zip(&portable) {
-            prop_assert_eq!(&wide.payload, &portable.payload);
-            prop_assert_eq!(decode(wide.codec, &wide.payload, &[base.bytes], bytes.len()).unwrap(), &bytes[..]);
-        }
-        PORTABLE.set(false);
-        for portable in &portable {
-            prop_assert_eq!(decode(portable.codec, &portable.payload, &[base.bytes], bytes.len()).unwrap(), &bytes[..]);
+        let again = || {
+            let decoded = wide.iter().map(|it| decode(it.codec, &it.payload, &[base.bytes], bytes.len()).unwrap());
+            (all().map(|it| it.payload), decoded.collect::<Vec<_>>())
+        };
+        for (kind, (payloads, decoded)) in on_each_kind(again) {
+            for ((payload, decoded), wide) in payloads.iter().zip(&decoded).zip(&wide) {
+                prop_assert_eq!(payload, &wide.payload, "{:?}", kind);
+                prop_assert_eq!(decoded, &bytes, "{:?}", kind);
+            }
         }
     }
 
@@ -148,11 +147,11 @@ proptest! {
         let bytes: Vec<u8> = (0..steps.len()).flat_map(near).collect();
         let encode = || delta(&bytes, dtype, 0, &base);
         let payload = encode();
-        PORTABLE.set(true);
-        prop_assert_eq!(&payload, &encode());
-        prop_assert_eq!(&decode(Codec::Ulp, &payload, &[&base], bytes.len()).unwrap(), &bytes);
-        PORTABLE.set(false);
-        prop_assert_eq!(&decode(Codec::Ulp, &payload, &[&base], bytes.len()).unwrap(), &bytes);
+        let again = || (encode(), decode(Codec::Ulp, &payload, &[&base], bytes.len()).unwrap());
+        for (kind, (again, decoded)) in on_each_kind(again) {
+            prop_assert_eq!(&again, &payload, "{:?}", kind);
+            prop_assert_eq!(&decoded, &bytes, "{:?}", kind);
+        }
     }
 
     /// A base may begin like a dictionary of zstd, and a tensor may claim rows of any length.
@@ -315,11 +314,11 @@ fn rows_and_columns_are_told_apart() {
     assert_eq!(payload[1] & ROWS_COLUMNS_BY_CELL, ROWS_COLUMNS_BY_CELL);
     let blind = delta(&tuned, Dtype::Bf16, 0, &base);
     assert!(payload.len() * 20 < blind.len() * 19, "{} of {}", payload.len(), blind.len());
-    PORTABLE.set(true);
-    assert_eq!(payload, encode());
-    assert_eq!(decode(Codec::Ulp, &payload, &[&base], tuned.len()).unwrap(), tuned);
-    PORTABLE.set(false);
-    assert_eq!(decode(Codec::Ulp, &payload, &[&base], tuned.len()).unwrap(), tuned);
+    let again = || (encode(), decode(Codec::Ulp, &payload, &[&base], tuned.len()).unwrap());
+    for (kind, (again, decoded)) in on_each_kind(again) {
+        assert_eq!(again, payload, "{kind:?}");
+        assert_eq!(decoded, tuned, "{kind:?}");
+    }
 }
 
 /// Weights that were just rounded the other way tend to come back: a payload uses that where it saves enough.

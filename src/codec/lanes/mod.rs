@@ -6,19 +6,17 @@
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 #[cfg(all(target_arch = "aarch64", target_feature = "neon", target_endian = "little"))]
 mod neon;
 mod portable;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod routes;
 
-pub(super) use portable::Portable;
+use std::cell::Cell;
 
-/// What every machine has that this is compiled for.
-#[cfg(all(target_arch = "aarch64", target_feature = "neon", target_endian = "little"))]
-use neon::Neon as Baseline;
-#[cfg(not(all(target_arch = "aarch64", target_feature = "neon", target_endian = "little")))]
-use portable::Portable as Baseline;
+pub(super) use portable::Portable;
 
 /// Weights are coded in groups of this many; the most lanes that rANS can have.
 pub(super) const GROUP: usize = 64;
@@ -136,30 +134,70 @@ pub(super) trait Task {
     fn run<L: Lanes>(self, lanes: L) -> Self::Output;
 }
 
+/// A kind of machine, the widest last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// Plain loops.
+    Portable,
+    Neon,
+    Avx2,
+    /// With its instructions on bytes, as since Ice Lake and Zen 4.
+    Avx512,
+}
+
+thread_local! {
+    /// The widest kind that this thread may use.
+    static WIDEST: Cell<Kind> = const { Cell::new(Kind::Avx512) };
+}
+
+/// What comes of the work on each kind of machine that this one can be taken for: for tests and measurements.
+/// Only what this thread encodes and decodes itself is done so.
+pub fn on_each_kind<R>(work: impl Fn() -> R) -> Vec<(Kind, R)> {
+    let on = |kind| {
+        WIDEST.set(kind);
+        let done = work();
+        WIDEST.set(Kind::Avx512);
+        (kind, done)
+    };
+    [Kind::Avx512, Kind::Avx2, Kind::Neon, Kind::Portable].into_iter().filter(is_there).map(on).collect()
+}
+
+fn is_there(kind: &Kind) -> bool {
+    match kind {
+        #[cfg(target_arch = "x86_64")]
+        Kind::Avx512 => avx512::Avx512::detect().is_some(),
+        #[cfg(target_arch = "x86_64")]
+        Kind::Avx2 => avx2::Avx2::detect().is_some(),
+        #[cfg(all(target_arch = "aarch64", target_feature = "neon", target_endian = "little"))]
+        Kind::Neon => true,
+        Kind::Portable => true,
+        _ => false,
+    }
+}
+
 /// Runs a task on the widest instructions there are.
 pub(super) fn run<T: Task>(task: T) -> T::Output {
-    #[cfg(test)]
-    if tests::PORTABLE.get() {
-        return task.run(Portable);
-    }
+    let may = |kind: Kind| WIDEST.get() >= kind;
     #[cfg(target_arch = "x86_64")]
-    if let Some(avx2) = avx2::Avx2::detect() {
-        return avx2.run(task);
+    {
+        if let Some(avx512) = avx512::Avx512::detect().filter(|_| may(Kind::Avx512)) {
+            return avx512.run(task);
+        }
+        if let Some(avx2) = avx2::Avx2::detect().filter(|_| may(Kind::Avx2)) {
+            return avx2.run(task);
+        }
     }
-    task.run(Baseline)
+    #[cfg(all(target_arch = "aarch64", target_feature = "neon", target_endian = "little"))]
+    if may(Kind::Neon) {
+        return task.run(neon::Neon);
+    }
+    task.run(Portable)
 }
 
 #[cfg(test)]
-pub(super) mod tests {
-    use std::cell::Cell;
-
+mod tests {
     use super::*;
     use proptest::prelude::*;
-
-    thread_local! {
-        /// Set where this thread's tasks are to run as on a machine that can nothing special.
-        pub static PORTABLE: Cell<bool> = const { Cell::new(false) };
-    }
 
     proptest! {
         /// A store is written on one machine and read on another.
@@ -216,7 +254,10 @@ pub(super) mod tests {
                 states: std::array::from_fn(|lane| seed[lane]), mask, slots: &slots, tables: &tables, words: &words,
                 steps: &steps, symbols: &symbols,
             };
-            prop_assert_eq!(run(once()), once().run(Portable));
+            let portable = once().run(Portable);
+            for (kind, done) in on_each_kind(|| run(once())) {
+                prop_assert_eq!(&done, &portable, "{:?}", kind);
+            }
         }
     }
 
