@@ -114,6 +114,16 @@ fn a_choice_says_why_and_why_not() {
     assert_eq!(hard["choice"]["chosen"], "strong");
 }
 
+/// A model whose name was mistyped would never be chosen by what was learnt of it: that is said.
+#[test]
+fn outcomes_of_unknown_models_are_named() {
+    let home = experienced(&today());
+    write(&home, "more.jsonl", "{\"prompt\": \"hi\", \"scores\": {\"weak\": true, \"storng\": true}}\n");
+    let (code, said) = route(&home, &["--import", "more.jsonl"]);
+    assert!(code == 0 && said.contains("learnt: 1 outcome\n"), "{code} {said}");
+    assert!(said.contains("storng is not in the catalogue (strong, unpriced, weak)"), "{said}");
+}
+
 /// Limits that nothing meets end with 1 and say what each model fails; those without sense are refused.
 #[test]
 fn limits_decide_and_nonsense_is_refused() {
@@ -166,6 +176,8 @@ fn a_cold_start_takes_the_model_itself() {
     let home = Home::new(Mode::InProcess);
     let (code, said) = route(&home, &["any-model", "hello"]);
     assert!(code == 0 && said.starts_with("any-model\n"), "{code} {said}");
+    // No log has it, so there is nothing to give feedback on.
+    assert!(!said.contains("decision:"), "{said}");
     write(&home, "route.toml", CATALOG);
     write(&home, "prices.toml", &PRICES.replace("DATE", &today()));
     let cold = told(&home, &["strong", "hello"]);
@@ -216,6 +228,7 @@ fn decisions_are_replayed_and_taught() {
     let log = fs::read_to_string(home.path("decisions.jsonl")).unwrap();
     write(&home, "decisions.jsonl", &log.replacen("\"chosen\":\"weak\"", "\"chosen\":\"strong\"", 1));
     replayed((1, "3 decisions, 2 the same"));
+    replayed((1, "chosen was \"strong\", is now \"weak\"\n"));
     write(&home, "decisions.jsonl", &format!("{log}{{\n"));
     replayed((5, "line 4"));
     let outcomes = fs::read_to_string(home.path("outcomes.jsonl")).unwrap();
@@ -233,6 +246,9 @@ fn savings_and_prices_are_worked_out() {
     let document = told(&home, &[&scenario[..], &rates].concat());
     assert_eq!(document["schema"], "git-sparse/route-savings/1");
     assert!((document["month"]["saved_usd"].as_f64().unwrap() - 3.5).abs() < 1e-9, "{document}");
+    let dear = ["--strong", "1,1", "--weak", "10,10", "--weak-share", "0.5"];
+    let (_, said) = route(&home, &[&scenario[..], &dear].concat());
+    assert!(said.contains("routing costs 450.0 % more"), "{said}");
     write(&home, "list.json", r#"{"x": {"input_cost_per_token": 1e-6, "output_cost_per_token": 2e-6}}"#);
     let asked = ["prices", "list.json", "x", "--date", "2026-11-28", "--source", "https://example.com"];
     let (code, rows) = route(&home, &asked);

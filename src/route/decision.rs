@@ -2,7 +2,7 @@
 //!
 //! The prompt's text is not in it, only its features and its hash.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -82,10 +82,16 @@ pub enum Replayed {
     Same,
     /// The log of outcomes has fewer lines, or they are not those that were learnt then.
     OtherLog,
-    Differs {
-        logged: String,
-        again: String,
-    },
+    Differs(Vec<Difference>),
+}
+
+/// One field of a choice that is no longer what it was.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Difference {
+    /// Its place in the document, such as `options.0.cost_usd`.
+    pub field: String,
+    pub logged: String,
+    pub again: String,
 }
 
 impl Decision {
@@ -125,24 +131,48 @@ impl Decision {
         // its last bit.
         let told = |choice: &Choice| {
             let value = serde_json::to_value(choice).expect("because its keys are strings");
-            rounded(value).to_string()
+            let mut fields = BTreeMap::new();
+            flatten("", &value, &mut fields);
+            fields
         };
         let (logged, again) = (told(&self.choice), told(&again));
-        if logged == again { Replayed::Same } else { Replayed::Differs { logged, again } }
+        let names: BTreeSet<&String> = logged.keys().chain(again.keys()).collect();
+        let of = |fields: &BTreeMap<String, String>, name: &String| {
+            fields.get(name).cloned().unwrap_or_else(|| "nothing".to_owned())
+        };
+        let difference = |field: &String| Difference {
+            field: field.clone(),
+            logged: of(&logged, field),
+            again: of(&again, field),
+        };
+        let differences: Vec<_> =
+            names.into_iter().map(difference).filter(|field| field.logged != field.again).collect();
+        if differences.is_empty() { Replayed::Same } else { Replayed::Differs(differences) }
     }
 }
 
-/// Numbers to nine digits after the point.
-fn rounded(value: serde_json::Value) -> serde_json::Value {
+/// What stands at each place of a document; numbers to nine digits after the point.
+fn flatten(place: &str, value: &serde_json::Value, into: &mut BTreeMap<String, String>) {
     use serde_json::Value;
+    let below = |name: &str| if place.is_empty() { name.to_owned() } else { format!("{place}.{name}") };
     match value {
         Value::Number(number) if number.is_f64() => {
             let number = number.as_f64().unwrap_or_default();
-            Value::from(format!("{number:.9}"))
+            into.insert(place.to_owned(), format!("{number:.9}"));
         }
-        Value::Array(values) => values.into_iter().map(rounded).collect(),
-        Value::Object(fields) => fields.into_iter().map(|(name, value)| (name, rounded(value))).collect(),
-        other => other,
+        Value::Array(values) => {
+            for (at, value) in values.iter().enumerate() {
+                flatten(&below(&at.to_string()), value, into);
+            }
+        }
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                flatten(&below(name), value, into);
+            }
+        }
+        other => {
+            into.insert(place.to_owned(), other.to_string());
+        }
     }
 }
 
@@ -279,7 +309,8 @@ mod tests {
             let mut read = Decision::parse(&text).expect("a decision");
             assert_eq!(read.replayed(&outcomes), Replayed::Same);
             read.choice.cost_usd = read.choice.cost_usd.map(|usd| usd * 1.01);
-            assert!(matches!(read.replayed(&outcomes), Replayed::Differs { .. }));
+            let Replayed::Differs(fields) = read.replayed(&outcomes) else { panic!("a difference") };
+            assert!(matches!(&fields[..], [only] if only.field == "cost_usd"), "{fields:?}");
         }
         let decision = decide(&outcomes, vec![offer("weak", 1.0), offer("strong", 10.0)], EASY, request());
         outcomes.entries.push(line("more", 1.0, 0.5));

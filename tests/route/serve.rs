@@ -6,7 +6,9 @@ use std::path::Path;
 use std::process::{Child, Stdio};
 
 use git_sparse::convert::{Checkpoint, Plan};
+use git_sparse::id::Oid;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use super::{today, write};
 use crate::support::engine::{engine, model};
@@ -225,4 +227,32 @@ fn a_cascade_asks_twice_where_it_must() {
     // A model of a million weights is never that sure.
     assert_eq!(document["answer"]["model"], "tiny-sft", "{said}");
     assert_eq!(document["answer"]["wasted"][0], "tiny-base", "{said}");
+}
+
+/// Evidence is of exact bytes: another file under the same name does not answer; of a batch, each answer says whose it is.
+#[test]
+fn only_the_file_that_was_measured_answers() {
+    let Some(engine) = engine("only_the_file_that_was_measured_answers") else { return };
+    let home = home();
+    let measured = Oid::from_bytes(Sha256::digest(fs::read(home.path("tiny-base.gguf")).unwrap()).into());
+    let known = report().to_string().replacen("\"file\":null", &format!("\"file\":\"{measured}\""), 1);
+    write(&home, "report.json", &known);
+    write(&home, "batch.txt", "fn main() { let y = 1\nfn main() { let y = 2\n");
+    let run = || {
+        let mut command = home.command("git-sparse", &home.path(""));
+        command.args(["route", "tiny-sft", "--batch", "batch.txt", "--run", "--max-tokens", "4"]);
+        command.args(["--quality-threshold", "0.7"]);
+        let output = home.output(command.env("GIT_SPARSE_ENGINE", &engine));
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+    };
+    let (code, said, notes) = run();
+    assert!(code == 0 && said.contains("prompt 1, tiny-base:\n"), "{code} {said} {notes}");
+    assert!(said.contains("prompt 2, tiny-base:\n"), "{said}");
+    fs::copy(home.path("tiny-sft.gguf"), home.path("tiny-base.gguf")).unwrap();
+    let (code, said, notes) = run();
+    assert!(
+        code == 6 && said.is_empty() && notes.contains("not the file that was measured"),
+        "{code} {notes}"
+    );
 }

@@ -1,16 +1,17 @@
 //! `git sparse route --run` and `--serve`: the chosen model answers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::ExitCode;
 
 use super::{Grounds, Route, since_1970};
 use crate::answer::{self, Answer, AnswerError, Ask, Endpoint, Local, Take, Turn};
-use crate::cli::{engine, report};
+use crate::cli::{engine, report, subject};
 use crate::daemon::message::{Failure, Kind};
 use crate::daemon::words;
 use crate::route::catalog::Catalog;
 use crate::route::decision::Decision;
+use crate::route::offer::Offer;
 use crate::serve::chat;
 
 /// Certificates (PEM) in place of the built-in ones.
@@ -23,26 +24,23 @@ pub struct Models {
     endpoints: BTreeMap<String, Endpoint>,
 }
 
-/// Lets the chosen models answer, one prompt after another; none where nobody was chosen.
+/// Lets the chosen models answer, one prompt after another; none where nobody was chosen. An answer that
+/// fails is an error where it is the only one; of a batch the others go on.
 pub fn all(
     route: &Route,
     prompts: &[String],
     decisions: &[Decision],
     grounds: &Grounds,
-) -> Result<Vec<Option<answer::Answered>>, Failure> {
-    let Some(catalog) = &grounds.catalog else {
-        return Err(Failure::new(Kind::Usage, "there is no catalogue: it says how models are run")
-            .fix("write route.toml, as docs/route.md shows, or name one: --catalog FILE"));
-    };
+) -> Result<Vec<Result<Option<answer::Answered>, Failure>>, Failure> {
     let named = decisions.iter().flat_map(|decision| {
         let then = decision.choice.then.as_ref().map(|then| then.model.clone());
         decision.choice.chosen.clone().into_iter().chain(then)
     });
-    let mut models = Models::open(catalog, named.collect(), route.threads)?;
+    let mut models = Models::open(grounds, named.collect(), route.threads)?;
     let mut answers = Vec::new();
     for (prompt, decision) in prompts.iter().zip(decisions) {
         if decision.choice.chosen.is_none() {
-            answers.push(None);
+            answers.push(Ok(None));
             continue;
         }
         let ask = Ask {
@@ -62,7 +60,10 @@ pub fn all(
         };
         let mut one = |name: &str, take: &mut Take| models.answer(name, &ask, take);
         let answered = answer::follow(&decision.choice, &mut one, &mut |_| {}, &mut say);
-        answers.push(Some(answered.map_err(|error| failed(&error))?));
+        match answered.map_err(|error| failed(&error)) {
+            Err(failure) if route.batch.is_none() => return Err(failure),
+            answered => answers.push(answered.map(Some)),
+        }
         if shown {
             report::say("");
         }
@@ -72,12 +73,8 @@ pub fn all(
 
 /// Serves until it is told to stop.
 pub fn serve(route: &Route, model: String, grounds: Grounds) -> Result<ExitCode, Failure> {
-    let Some(catalog) = grounds.catalog else {
-        return Err(Failure::new(Kind::Usage, "there is no catalogue: it says how models are run")
-            .fix("write route.toml, as docs/route.md shows, or name one: --catalog FILE"));
-    };
-    let names = catalog.names().into_iter().map(str::to_owned).collect();
-    let Models { local, endpoints, .. } = Models::open(&catalog, names, route.threads)?;
+    let names = grounds.offers.iter().map(|offer| offer.name.clone()).collect();
+    let Models { catalog, local, endpoints } = Models::open(&grounds, names, route.threads)?;
     let config = chat::Config {
         listen: route.listen,
         request: route.request(&model),
@@ -97,8 +94,12 @@ pub fn serve(route: &Route, model: String, grounds: Grounds) -> Result<ExitCode,
 }
 
 impl Models {
-    /// Makes those ready that may be asked: keys are read, the engine is found.
-    fn open(catalog: &Catalog, names: Vec<String>, threads: Option<u32>) -> Result<Models, Failure> {
+    /// Makes those ready that may be asked: keys are read, the engine is found, files are what was measured.
+    fn open(grounds: &Grounds, names: BTreeSet<String>, threads: Option<u32>) -> Result<Models, Failure> {
+        let Some(catalog) = &grounds.catalog else {
+            return Err(Failure::new(Kind::Usage, "there is no catalogue: it says how models are run")
+                .fix("write route.toml, as docs/route.md shows, or name one: --catalog FILE"));
+        };
         let certificates = match std::env::var_os(CERTIFICATES).filter(|path| !path.is_empty()) {
             Some(path) => Some(std::fs::read(&path).map_err(|error| words::file(Path::new(&path), &error))?),
             None => None,
@@ -110,6 +111,7 @@ impl Models {
                 if local.is_none() {
                     local = Some(Local::new(engine::program()?, engine::threads(threads)));
                 }
+                check(&name, catalog, &grounds.offers)?;
                 continue;
             };
             let key = match &endpoint.key_env {
@@ -137,6 +139,25 @@ impl Models {
     }
 }
 
+/// Whether a variant's file is the one that its report measured: others would answer with its evidence.
+fn check(name: &str, catalog: &Catalog, offers: &[Offer]) -> Result<(), Failure> {
+    let variant = catalog.variants.get(name).filter(|variant| variant.candidate.is_some());
+    let measured = offers.iter().find(|offer| offer.name == name).and_then(|offer| offer.weights);
+    let Some((variant, measured)) = variant.zip(measured) else { return Ok(()) };
+    let found = subject::hash(&variant.file)?;
+    if found == measured {
+        return Ok(());
+    }
+    let message = format!(
+        "{name}: {} is not the file that was measured: its SHA-256 is {}, not {}",
+        variant.file.display(),
+        report::short(&found),
+        report::short(&measured)
+    );
+    Err(Failure::new(Kind::Refused, message)
+        .fix("make it again (git sparse optimize … --apply), or name its own report in the catalogue"))
+}
+
 fn failed(error: &AnswerError) -> Failure {
     match error {
         AnswerError::Engine { model, error } => {
@@ -145,6 +166,8 @@ fn failed(error: &AnswerError) -> Failure {
         }
         AnswerError::Endpoint { .. } => Failure::new(Kind::Remote, error.to_string())
             .fix("check its url, its key and its model in the catalogue"),
-        AnswerError::Nobody(_) | AnswerError::Gone => Failure::new(Kind::NotFound, error.to_string()),
+        AnswerError::Nobody(_) | AnswerError::Gone => {
+            Failure::new(Kind::NotFound, error.to_string()).fix("add it to the catalogue: docs/route.md")
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! `git sparse route --replay`, `--feedback` and `--import`: what was decided, and what came of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -25,7 +25,8 @@ pub fn replay(log: &Path, catalog: &Catalog, json: bool) -> Result<ExitCode, Fai
     let same = replayed.iter().filter(|(_, replayed)| *replayed == Replayed::Same).count();
     if json {
         let others = replayed.iter().filter(|(_, replayed)| *replayed != Replayed::Same);
-        let others: BTreeMap<&String, String> = others.map(|(id, replayed)| (id, said(replayed))).collect();
+        let others: BTreeMap<&String, serde_json::Value> =
+            others.map(|(id, replayed)| (id, document(replayed))).collect();
         let document = serde_json::json!({ "decisions": replayed.len(), "same": same, "others": others });
         report::json("route-replay", document);
     } else {
@@ -41,7 +42,18 @@ fn said(replayed: &Replayed) -> String {
     match replayed {
         Replayed::Same => "the same".into(),
         Replayed::OtherLog => "the outcomes that it was taken from are no longer in the log".into(),
-        Replayed::Differs { logged, again } => format!("was {logged}, is now {again}"),
+        Replayed::Differs(fields) => {
+            let changed =
+                fields.iter().map(|it| format!("{} was {}, is now {}", it.field, it.logged, it.again));
+            changed.collect::<Vec<_>>().join("; ")
+        }
+    }
+}
+
+fn document(replayed: &Replayed) -> serde_json::Value {
+    match replayed {
+        Replayed::Differs(fields) => serde_json::json!(fields),
+        _ => said(replayed).into(),
     }
 }
 
@@ -94,6 +106,14 @@ pub fn import(file: &Path, scores: &[String], catalog: &Catalog) -> Result<ExitC
         })?);
     }
     let new = journal::append_new(&catalog.outcomes, &lines).map_err(|error| failed(&error))?;
+    let names = catalog.names();
+    let scored: BTreeSet<&String> = lines.iter().flat_map(|line| line.scores.keys()).collect();
+    for name in scored.into_iter().filter(|name| !names.contains(&name.as_str())) {
+        report::note(&format!(
+            "{name} is not in the catalogue ({}): its scores count once it is",
+            names.join(", ")
+        ));
+    }
     report::say(&format!("learnt: {}", report::count(new, "outcome")));
     if new < lines.len() {
         report::say(&format!("{} in the log already", report::count(lines.len() - new, "line")));

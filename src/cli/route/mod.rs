@@ -137,12 +137,13 @@ impl Route {
         if let Some(catalog) = &grounds.catalog {
             journal::append(&catalog.decisions, &decisions).map_err(|error| logs::failed(&error))?;
         }
-        let fits = decisions.iter().all(|decision| decision.choice.chosen.is_some());
+        let mut fits = decisions.iter().all(|decision| decision.choice.chosen.is_some());
         if self.run {
             let answers = answer::all(&self, &prompts, &decisions, &grounds)?;
             told::answers(&self, &decisions, &answers);
+            fits &= answers.iter().all(Result::is_ok);
         } else {
-            told::decisions(&self, &prompts, &decisions);
+            told::decisions(&self, &prompts, &decisions, grounds.catalog.is_some());
         }
         Ok(if fits { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }

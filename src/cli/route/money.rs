@@ -68,7 +68,13 @@ impl Savings {
                 row("saved", spending.saved_usd),
             ],
         );
-        report::say(&format!("{:.1} % saved", spending.saved_percent));
+        report::say(&match spending.saved_percent {
+            saved if saved < 0.0 => format!(
+                "routing costs {:.1} % more: the weak model's answers cost more than they save",
+                -saved
+            ),
+            saved => format!("{saved:.1} % saved"),
+        });
         let each = scenario.strong.request_usd(self.input_tokens, self.output_tokens);
         report::say(&format!("a request to the strong model: {}", usd(Some(each))));
         Ok(ExitCode::SUCCESS)

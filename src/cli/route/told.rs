@@ -6,6 +6,7 @@ use super::Route;
 
 use crate::answer::Answered;
 use crate::cli::report;
+use crate::daemon::message::Failure;
 use crate::route::choice::{Choice, Quality, Weighed};
 use crate::route::complexity::{COMPLEX_TOKENS, DENSE, MODERATE_TOKENS};
 use crate::route::decision::Decision;
@@ -14,22 +15,25 @@ use crate::route::evidence::{BOUND, Basis, FAR};
 /// Letters of a prompt that a batch shows.
 const SHOWN: usize = 60;
 
-/// Prints what was decided.
-pub fn decisions(route: &Route, prompts: &[String], decisions: &[Decision]) {
+/// Prints what was decided; ids only where a log has the decisions.
+pub fn decisions(route: &Route, prompts: &[String], decisions: &[Decision], is_logged: bool) {
     match (route.json, decisions) {
         (true, [decision]) if route.batch.is_none() => report::json("route", document(decision)),
         (true, _) => report::json("route", batch_document(decisions)),
-        (false, [decision]) if route.batch.is_none() => one(decision, route.explain),
+        (false, [decision]) if route.batch.is_none() => one(decision, route.explain, is_logged),
         (false, _) => batch(prompts, decisions),
     }
 }
 
-/// Prints what was answered; why, beside it.
-pub fn answers(route: &Route, decisions: &[Decision], answers: &[Option<Answered>]) {
+/// Prints what was answered; why, beside it. An answer of a batch is headed by its number and its model.
+pub fn answers(route: &Route, decisions: &[Decision], answers: &[Result<Option<Answered>, Failure>]) {
     if route.json {
-        let document = |(decision, answer): (&Decision, &Option<Answered>)| {
+        let document = |(decision, answer): (&Decision, &Result<Option<Answered>, Failure>)| {
             let mut document = document(decision);
-            document["answer"] = serde_json::json!(answer);
+            match answer {
+                Ok(answer) => document["answer"] = serde_json::json!(answer),
+                Err(failure) => document["error"] = failure.message.clone().into(),
+            }
             document
         };
         let documents: Vec<_> = decisions.iter().zip(answers).map(document).collect();
@@ -39,11 +43,11 @@ pub fn answers(route: &Route, decisions: &[Decision], answers: &[Option<Answered
         }
         return;
     }
-    for (decision, answer) in decisions.iter().zip(answers) {
+    for (at, (decision, answer)) in decisions.iter().zip(answers).enumerate() {
         match answer {
-            Some(answer) => {
+            Ok(Some(answer)) => {
                 if route.batch.is_some() {
-                    report::say(&answer.answer.text);
+                    report::say(&format!("prompt {}, {}:\n{}\n", at + 1, answer.model, answer.answer.text));
                 }
                 let passed_on = answer.wasted.as_ref().map(|(first, wasted)| {
                     let margin = wasted.margin.unwrap_or_default();
@@ -53,7 +57,8 @@ pub fn answers(route: &Route, decisions: &[Decision], answers: &[Option<Answered
                 report::note(&format!("{}{}: {why}", answer.model, passed_on.unwrap_or_default()));
                 report::note(&format!("git sparse route --feedback {} good|bad", decision.id));
             }
-            None => report::note(&decision.choice.reason),
+            Ok(None) => report::note(&decision.choice.reason),
+            Err(failure) => report::note(&format!("prompt {}: {}", at + 1, failure.message)),
         }
     }
 }
@@ -95,7 +100,7 @@ fn total(decisions: &[&Decision], of: impl Fn(&Choice) -> Option<f64>) -> Option
     decisions.iter().map(|decision| of(&decision.choice)).sum()
 }
 
-fn one(decision: &Decision, explain: bool) {
+fn one(decision: &Decision, explain: bool, is_logged: bool) {
     let Decision { id, complexity, request, learnt_lines, choice, .. } = decision;
     report::say(&match (&choice.chosen, &choice.then) {
         (Some(first), Some(then)) => format!("{first}, then {} where it is not sure", then.model),
@@ -112,7 +117,9 @@ fn one(decision: &Decision, explain: bool) {
         saved.unwrap_or_default()
     ));
     report::say(&format!("  prompt: {} ({} tokens, about)", complexity.word(), request.input_tokens));
-    report::say(&format!("  decision: {id}"));
+    if is_logged {
+        report::say(&format!("  decision: {id}"));
+    }
     report::say("");
     let row = |option: &Weighed| {
         let latency = option.latency_p99_ms.map_or("-".into(), |ms| format!("{ms:.0} ms"));
