@@ -88,6 +88,13 @@ impl<'a> BitReader<'a> {
         word >> bit
     }
 
+    /// So many bytes from the next bit's on, and where in the first one that is; none near the end.
+    #[inline(always)]
+    pub fn window<const N: usize>(&self) -> Option<(&'a [u8; N], u32)> {
+        let bytes = self.bytes.get(self.position >> 3..)?.first_chunk()?;
+        Some((bytes, self.position as u32 & 7))
+    }
+
     #[inline(always)]
     pub fn skip(&mut self, width: u32) {
         self.position += width as usize;

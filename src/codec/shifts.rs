@@ -1,7 +1,7 @@
 //! The low bits of differences: noise, of which each table leaves as many to a stream of their own.
 
 use super::bits::{BitReader, BitWriter, MAX_WIDTH};
-use super::lanes::{GROUP, Lanes, MAX_TABLES};
+use super::lanes::{GROUP, Lanes, MAX_CUT_WIDTH, MAX_TABLES};
 use super::order::Word;
 
 /// How many low bits the differences of each table have.
@@ -78,6 +78,19 @@ impl Shifts {
             for lane in lanes_with_any(&shifts, len) {
                 let shift = u32::from(shifts[lane]);
                 highs[lane] = W::from_u64(highs[lane].to_u64() << shift | bits.take(shift));
+            }
+            return;
+        }
+        if L::CUTS
+            && self.widest <= MAX_CUT_WIDTH
+            && let Some((window, first)) = bits.window()
+        {
+            let mut widths = lanes.look_up(&self.by_table, tables);
+            widths[len..].fill(0);
+            let low = lanes.cut(window, first, &widths);
+            bits.skip(widths.iter().map(|width| u32::from(*width)).sum());
+            for ((high, width), low) in highs.iter_mut().zip(widths).zip(low) {
+                *high = high.shl(u32::from(width)).or(W::from_u64(u64::from(low)));
             }
             return;
         }

@@ -3,7 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::routes::{ABREAST, GIVEN, TAKEN};
-use super::{FREQUENCY_BITS, GROUP, Lanes, Portable, Push, Rounds, Slots, Step, Steps, Task};
+use super::{FREQUENCY_BITS, GROUP, Lanes, Portable, Push, Rounds, Slots, Step, Steps, Task, WINDOW_BYTES};
 
 /// Proof that this machine has AVX2 and the bit instructions that came with it.
 #[derive(Clone, Copy)]
@@ -34,6 +34,12 @@ fn compiled<T: Task>(task: T, lanes: Avx2) -> T::Output {
 
 impl Lanes for Avx2 {
     const MOVES_BITS: bool = true;
+    const CUTS: bool = false;
+
+    #[inline(always)]
+    fn cut(self, window: &[u8; WINDOW_BYTES], first: u32, widths: &[u8; GROUP]) -> [u16; GROUP] {
+        Portable.cut(window, first, widths)
+    }
 
     #[inline(always)]
     fn deposit(self, bits: u64, mask: u64) -> u64 {

@@ -1,10 +1,9 @@
 //! x86-64 with AVX-512 and its instructions on bytes: sixteen lanes in a register.
 
 use std::arch::x86_64::*;
-use std::mem::offset_of;
 
 use super::avx2::Avx2;
-use super::{FREQUENCY_BITS, GROUP, LOWEST, Lanes, Push, Rounds, Slots, Step, Steps, Task};
+use super::{FREQUENCY_BITS, GROUP, LOWEST, Lanes, Push, Rounds, Slots, Task, WINDOW_BYTES};
 
 /// Proof that this machine has AVX-512 as processors have it since Ice Lake and Zen 4, and AVX2.
 #[derive(Clone, Copy)]
@@ -12,12 +11,11 @@ pub(super) struct Avx512(Avx2);
 
 /// Lanes in a register.
 const ABREAST: usize = 16;
+/// Fields that fit a register, two bytes each.
+const HALF: usize = 2 * ABREAST;
 const SLOT_MASK: i32 = (1 << FREQUENCY_BITS) - 1;
 /// Where a slot can be: the tables' numbers, and the lowest bits of a state.
 const INDEX_MASK: i32 = 0xffff;
-/// Where a step can be.
-const STEP_MASK: i32 = 0xfff;
-const _: () = assert!(size_of::<Steps>() == 16 * (STEP_MASK as usize + 1));
 const _: () = assert!(size_of::<Slots>() == 4 * (INDEX_MASK as usize + 1));
 
 impl Avx512 {
@@ -45,6 +43,13 @@ fn compiled<T: Task>(task: T, lanes: Avx512) -> T::Output {
 
 impl Lanes for Avx512 {
     const MOVES_BITS: bool = true;
+    const CUTS: bool = true;
+
+    #[inline(always)]
+    fn cut(self, window: &[u8; WINDOW_BYTES], first: u32, widths: &[u8; GROUP]) -> [u16; GROUP] {
+        // SAFETY: `self` proves that the machine has what `cut` is compiled for.
+        unsafe { self::cut(window, first, widths) }
+    }
 
     #[inline(always)]
     fn deposit(self, bits: u64, mask: u64) -> u64 {
@@ -77,19 +82,55 @@ impl Lanes for Avx512 {
         unsafe { self::rounds(rounds, symbols) }
     }
 
+    /// As AVX2 does: twice as many lanes at a time are no faster.
     #[inline(always)]
     fn push(self, push: Push<'_>, words: &mut [u16; GROUP]) -> usize {
-        if push.mask < ABREAST - 1 {
-            return self.0.push(push, words);
-        }
-        // SAFETY: `self` proves that the machine has what `push` is compiled for.
-        unsafe { self::push(push, words) }
+        self.0.push(push, words)
     }
 
     #[inline(always)]
     fn fetch(self, bytes: &[u8]) {
         self.0.fetch(bytes);
     }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+#[inline]
+fn cut(window: &[u8; WINDOW_BYTES], first: u32, widths: &[u8; GROUP]) -> [u16; GROUP] {
+    let mut fields = [0; GROUP];
+    let mut begin = _mm512_set1_epi64(i64::from(first));
+    let [lower, upper] = [0, 1].map(|half| loaded_bytes(&window.as_chunks().0[half]));
+    // The lowest byte of each eight, eight times.
+    let each = _mm512_broadcast_i32x4(_mm_set_epi64x(0x0808_0808_0808_0808, 0));
+    for (fields, widths) in fields.as_chunks_mut().0.iter_mut().zip(widths.as_chunks().0) {
+        let (fields, widths): (&mut [u16; HALF], &[u8; HALF]) = (fields, widths);
+        // SAFETY: a load of 32 bytes from an array of 32; it does not ask for alignment.
+        let widths = _mm512_cvtepu8_epi16(unsafe { _mm256_loadu_si256(widths.as_ptr().cast()) });
+        // Four fields to eight bytes: where each begins within the four, and each four in the window.
+        let two = _mm512_add_epi16(widths, _mm512_slli_epi64::<16>(widths));
+        let ends = _mm512_add_epi16(two, _mm512_slli_epi64::<32>(two));
+        let within = _mm512_sub_epi16(ends, widths);
+        let lens = _mm512_srli_epi64::<48>(ends);
+        let zero = _mm512_setzero_si512();
+        let mut sums = _mm512_add_epi64(lens, _mm512_alignr_epi64::<7>(lens, zero));
+        sums = _mm512_add_epi64(sums, _mm512_alignr_epi64::<6>(sums, zero));
+        sums = _mm512_add_epi64(sums, _mm512_alignr_epi64::<4>(sums, zero));
+        let starts = _mm512_add_epi64(begin, _mm512_sub_epi64(sums, lens));
+        begin = _mm512_add_epi64(begin, _mm512_permutexvar_epi64(_mm512_set1_epi64(7), sums));
+
+        // By a shuffle of the whole window: an instruction that gathers takes longer.
+        let bytes = _mm512_shuffle_epi8(_mm512_srli_epi64::<3>(starts), each);
+        let bytes = _mm512_add_epi8(bytes, _mm512_set1_epi64(0x0706_0504_0302_0100));
+        let words = _mm512_permutex2var_epi8(lower, bytes, upper);
+        let words = _mm512_srlv_epi64(words, _mm512_and_si512(starts, _mm512_set1_epi64(7)));
+        // Each byte of a field by the bit that it begins at.
+        let second = _mm512_slli_epi16::<8>(_mm512_add_epi16(within, _mm512_set1_epi16(8)));
+        let found = _mm512_multishift_epi64_epi8(_mm512_or_si512(within, second), words);
+        let ones = _mm512_sub_epi16(_mm512_sllv_epi16(_mm512_set1_epi16(1), widths), _mm512_set1_epi16(1));
+        // SAFETY: a store of 64 bytes into an array of 64; it does not ask for alignment.
+        unsafe { _mm512_storeu_si512(fields.as_mut_ptr().cast(), _mm512_and_si512(found, ones)) };
+    }
+    fields
 }
 
 #[target_feature(enable = "avx512f,avx512bw")]
@@ -200,73 +241,6 @@ fn pop(state: __m512i, slot: __m512i, words: &[u8; 2 * ABREAST]) -> (__m512i, us
     let words = _mm512_cvtepu16_epi32(_mm256_maskz_expand_epi16(due, words));
     let filled = _mm512_or_si512(_mm512_slli_epi32::<16>(next), words);
     (_mm512_mask_mov_epi32(next, due, filled), due.count_ones() as usize)
-}
-
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi2,popcnt")]
-#[inline]
-fn push(push: Push<'_>, words: &mut [u16; GROUP]) -> usize {
-    let states = push.states.as_chunks_mut::<ABREAST>().0;
-    let symbols = push.symbols.as_chunks::<ABREAST>().0;
-    let mut unused = GROUP;
-    for (at, symbols) in symbols.iter().enumerate().rev() {
-        let states = &mut states[at & (push.mask / ABREAST) & (GROUP / ABREAST - 1)];
-        let (next, given, due) = push_sixteen(loaded(states), symbols, push.steps);
-        *states = stored(next);
-        // Every step before this one gave sixteen words at most.
-        let room: &mut [u16; ABREAST] =
-            words[..unused].last_chunk_mut().expect("because there is room for 64 words");
-        // SAFETY: a store of 32 bytes into an array of 32; it does not ask for alignment.
-        unsafe { _mm256_storeu_si256(room.as_mut_ptr().cast(), given) };
-        unused -= due;
-    }
-    GROUP - unused
-}
-
-/// Pushes one symbol on sixteen states: the new states, the words given, at the end, and their number.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi2,popcnt")]
-#[inline]
-fn push_sixteen(state: __m512i, symbols: &[u16; ABREAST], steps: &Steps) -> (__m512i, __m256i, usize) {
-    let range = ranges(steps, symbols);
-    let (frequency, start) =
-        (_mm512_and_si512(range, _mm512_set1_epi32(0xffff)), _mm512_srli_epi32::<16>(range));
-
-    // A state that would grow beyond 32 bits gives its low half first.
-    let most = _mm512_srli_epi32::<{ 32 - FREQUENCY_BITS }>(state);
-    let due = _mm512_cmple_epu32_mask(frequency, most);
-    let given = _mm256_maskz_compress_epi16(due, _mm512_cvtepi32_epi16(state));
-    let last = !(u32::from(u16::MAX) >> due.count_ones()) as u16;
-    let given = _mm256_maskz_expand_epi16(last, given);
-    let state = _mm512_mask_srli_epi32::<16>(state, due, state);
-
-    // The quotient is below 2^20, so in floats it is one off at most; the remainder tells.
-    let quotient = _mm512_div_ps(_mm512_cvtepu32_ps(state), _mm512_cvtepi32_ps(frequency));
-    let quotient = _mm512_cvttps_epi32(quotient);
-    let remainder = _mm512_sub_epi32(state, _mm512_mullo_epi32(quotient, frequency));
-    let (one, zero) = (_mm512_set1_epi32(1), _mm512_setzero_si512());
-    let above = _mm512_cmple_epi32_mask(frequency, remainder);
-    let below = _mm512_cmplt_epi32_mask(remainder, zero);
-    let quotient = _mm512_mask_add_epi32(quotient, above, quotient, one);
-    let quotient = _mm512_mask_sub_epi32(quotient, below, quotient, one);
-    let remainder = _mm512_mask_sub_epi32(remainder, above, remainder, frequency);
-    let remainder = _mm512_mask_add_epi32(remainder, below, remainder, frequency);
-
-    let next = _mm512_add_epi32(_mm512_slli_epi32::<FREQUENCY_BITS>(quotient), remainder);
-    (_mm512_add_epi32(next, start), given, due.count_ones() as usize)
-}
-
-/// The ranges of sixteen symbols.
-#[target_feature(enable = "avx512f")]
-#[inline]
-fn ranges(steps: &Steps, symbols: &[u16; ABREAST]) -> __m512i {
-    // SAFETY: a load of 32 bytes from an array of 32; it does not ask for alignment.
-    let symbols = _mm512_cvtepu16_epi32(unsafe { _mm256_loadu_si256(symbols.as_ptr().cast()) });
-    let symbols = _mm512_and_si512(symbols, _mm512_set1_epi32(STEP_MASK));
-    let units = _mm512_slli_epi32::<1>(symbols);
-    // SAFETY: the mask keeps each symbol below the number of steps, two units of eight bytes each.
-    unsafe {
-        let first = steps.as_ptr().byte_add(offset_of!(Step, range));
-        _mm512_i32gather_epi32::<8>(units, first.cast())
-    }
 }
 
 #[target_feature(enable = "avx512f")]

@@ -55,6 +55,12 @@ pub(super) struct Step {
     pub range: u32,
 }
 
+/// Widest field that `Lanes::cut` takes: four of them, wherever they begin, are in one load.
+pub(super) const MAX_CUT_WIDTH: u32 = 14;
+/// Bytes in which the fields of a group are, wherever in the first byte they begin; loads may go beyond them.
+pub(super) const WINDOW_BYTES: usize = 2 * GROUP;
+const _: () = assert!(WINDOW_BYTES * 8 >= 7 + GROUP * MAX_CUT_WIDTH as usize + 64);
+
 const RECIPROCAL_BITS: u32 = 32 + FREQUENCY_BITS;
 
 impl Step {
@@ -97,6 +103,13 @@ pub(super) struct Push<'a> {
 pub(super) trait Lanes: Copy {
     /// Whether `deposit` and `extract` are an instruction each; elsewhere bits go one field at a time.
     const MOVES_BITS: bool;
+
+    /// Whether `cut` is faster than `deposit`.
+    const CUTS: bool;
+
+    /// The fields of these widths, each at most `MAX_CUT_WIDTH`, that follow each other in a window from this bit
+    /// of its first byte on.
+    fn cut(self, window: &[u8; WINDOW_BYTES], first: u32, widths: &[u8; GROUP]) -> [u16; GROUP];
 
     /// Moves bits, from the lowest on, to where the mask is set.
     fn deposit(self, bits: u64, mask: u64) -> u64;
@@ -226,7 +239,8 @@ mod tests {
                 symbols: &'a [u16; GROUP],
             }
             impl Task for Once<'_> {
-                type Output = ([[u32; GROUP]; 2], Vec<[u8; GROUP]>, usize, Vec<u16>, [u64; 2], [[u8; GROUP]; 2]);
+                type Output =
+                    ([[u32; GROUP]; 2], Vec<[u8; GROUP]>, usize, Vec<u16>, [u64; 2], [[u8; GROUP]; 2], [u16; GROUP]);
                 #[inline(always)]
                 fn run<L: Lanes>(self, lanes: L) -> Self::Output {
                     let Once { states, mask, slots, tables, words, steps, symbols } = self;
@@ -243,7 +257,10 @@ mod tests {
                         lanes.look_up(words.first_chunk().unwrap(), &indices),
                         lanes.look_up_wide(words.first_chunk().unwrap(), &wide),
                     ];
-                    ([popped, pushed], found, read, given[GROUP - count..].to_vec(), moved, looked_up)
+                    let window = std::array::from_fn(|at| words[at % words.len()]);
+                    let widths = found[0].map(|byte| byte % (MAX_CUT_WIDTH as u8 + 1));
+                    let cut = lanes.cut(&window, states[2] % 8, &widths);
+                    ([popped, pushed], found, read, given[GROUP - count..].to_vec(), moved, looked_up, cut)
                 }
             }
             let frequency = |at: usize| 1 + seed[at % GROUP].wrapping_mul(at as u32 | 1) % (1 << (at % 13));

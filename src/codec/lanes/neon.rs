@@ -3,7 +3,7 @@
 use std::arch::aarch64::*;
 
 use super::routes::{ABREAST, TAKEN};
-use super::{FREQUENCY_BITS, GROUP, LOWEST, Lanes, Portable, Push, Rounds, Slots};
+use super::{FREQUENCY_BITS, GROUP, LOWEST, Lanes, Portable, Push, Rounds, Slots, WINDOW_BYTES};
 
 /// What every 64-bit Arm that this is compiled for has.
 #[derive(Clone, Copy)]
@@ -15,6 +15,12 @@ const BITS: [u16; ABREAST] = [1, 2, 4, 8, 16, 32, 64, 128];
 
 impl Lanes for Neon {
     const MOVES_BITS: bool = false;
+    const CUTS: bool = false;
+
+    #[inline(always)]
+    fn cut(self, window: &[u8; WINDOW_BYTES], first: u32, widths: &[u8; GROUP]) -> [u16; GROUP] {
+        Portable.cut(window, first, widths)
+    }
 
     #[inline(always)]
     fn deposit(self, bits: u64, mask: u64) -> u64 {

@@ -1,6 +1,6 @@
 //! Any machine: plain loops, split so that the compiler can vectorise all but the look-ups.
 
-use super::{FREQUENCY_BITS, GROUP, LOWEST, Lanes, MAX_TABLES, Push, Rounds, Slots};
+use super::{FREQUENCY_BITS, GROUP, LOWEST, Lanes, MAX_TABLES, Push, Rounds, Slots, WINDOW_BYTES};
 
 /// What every machine can do.
 #[derive(Clone, Copy)]
@@ -10,6 +10,21 @@ const SLOT_MASK: u32 = (1 << FREQUENCY_BITS) - 1;
 
 impl Lanes for Portable {
     const MOVES_BITS: bool = false;
+    const CUTS: bool = false;
+
+    #[inline(always)]
+    fn cut(self, window: &[u8; WINDOW_BYTES], first: u32, widths: &[u8; GROUP]) -> [u16; GROUP] {
+        let mut at = first as usize;
+        widths.map(
+            #[inline(always)]
+            |width| {
+                let bytes = window.get(at / 8..).and_then(<[u8]>::first_chunk).copied().unwrap_or_default();
+                let bits = u32::from_le_bytes(bytes) >> (at % 8);
+                at += usize::from(width);
+                bits as u16 & ((1u32 << width) - 1) as u16
+            },
+        )
+    }
 
     #[inline(always)]
     fn deposit(self, bits: u64, mut mask: u64) -> u64 {
