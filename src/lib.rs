@@ -71,6 +71,8 @@ pub mod origin;
 
 pub mod reconstruct;
 
+pub mod draft;
+
 pub mod ingest;
 
 pub mod sync;

@@ -3,11 +3,13 @@
 //! Files are larger than memory, and a hash over one can't be had in parallel: the things that are
 //! ahead are worked on by all threads while one takes what is done. No thread waits for a batch to end.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::mpsc::{self, Receiver};
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 use std::time::Duration;
+
+use rayon::Scope;
 
 /// How long a thread with nothing to do rests before it looks again.
 const REST: Duration = Duration::from_micros(50);
@@ -23,29 +25,75 @@ pub fn in_order<T: Sync, R: Send, E: Send>(
     work: impl Fn(&T) -> Result<R, E> + Sync,
     mut take: impl FnMut(&T, R) -> Result<(), E>,
 ) -> Result<(), E> {
-    // In place: on a thread of the pool, this work would have to wait for other work that it took up.
-    rayon::in_place_scope(|scope| {
-        let (done, results) = mpsc::channel();
-        let mut results = Results { results, early: HashMap::new() };
-        let (mut begun, mut under_way) = (0, 0);
-        for (number, item) in items.iter().enumerate() {
-            while begun < items.len() && (begun == number || under_way < limit_bytes) {
-                under_way += bytes(&items[begun]);
-                let (at, done, work) = (begun, done.clone(), &work);
-                scope.spawn(move |_| {
-                    let result = catch_unwind(AssertUnwindSafe(|| work(&items[at])));
-                    // Nobody listens after an error, and then nobody needs the result.
-                    let _ = done.send((at, result));
-                });
-                begun += 1;
+    let (work, mut ahead) = (&work, items.iter());
+    queue(|mut queue| {
+        for item in items {
+            while queue.bytes() < limit_bytes || queue.is_empty() {
+                let Some(next) = ahead.next() else { break };
+                queue.begin(bytes(next), move || work(next));
             }
-            // A panic is passed on: the result would never come.
-            let result = results.wait_for(number).unwrap_or_else(|panic| resume_unwind(panic));
+            let result = queue.take().expect("because this item's work was begun");
             take(item, result?)?;
-            under_way -= bytes(item);
         }
         Ok(())
     })
+}
+
+/// Work on things that come one after the other, by the threads of rayon's pool; what it gives comes in their order.
+pub struct Queue<'a, 'scope, R> {
+    scope: &'a Scope<'scope>,
+    done: Sender<(usize, thread::Result<R>)>,
+    results: Results<thread::Result<R>>,
+    /// Of what is under way, the first one's number, and the bytes of each.
+    first: usize,
+    under_way: VecDeque<u64>,
+    bytes: u64,
+}
+
+/// Gives `work` a queue, and waits for what is under way there when it returns.
+pub fn queue<'scope, R: Send + 'scope, T>(work: impl FnOnce(Queue<'_, 'scope, R>) -> T) -> T {
+    // In place: on a thread of the pool, this work would have to wait for other work that it took up.
+    rayon::in_place_scope(|scope| {
+        let (done, results) = mpsc::channel();
+        let results = Results { results, early: HashMap::new() };
+        work(Queue { scope, done, results, first: 0, under_way: VecDeque::new(), bytes: 0 })
+    })
+}
+
+impl<'scope, R: Send + 'scope> Queue<'_, 'scope, R> {
+    /// Begins work, which holds so many bytes.
+    pub fn begin(&mut self, bytes: u64, work: impl FnOnce() -> R + Send + 'scope) {
+        let (number, done) = (self.first + self.under_way.len(), self.done.clone());
+        self.under_way.push_back(bytes);
+        self.bytes += bytes;
+        self.scope.spawn(move |_| {
+            let result = catch_unwind(AssertUnwindSafe(work));
+            // Nobody listens after an error, and then nobody needs the result.
+            let _ = done.send((number, result));
+        });
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.under_way.is_empty()
+    }
+
+    /// Bytes of what was begun and not taken.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// What the first work gives that was not taken; waits for it. None when nothing is under way.
+    pub fn take(&mut self) -> Option<R> {
+        self.bytes -= self.under_way.pop_front()?;
+        self.first += 1;
+        // A panic is passed on: the result would never come.
+        Some(self.results.wait_for(self.first - 1).unwrap_or_else(|panic| resume_unwind(panic)))
+    }
+
+    /// The same, only if it is there by now.
+    pub fn ready(&mut self) -> Option<R> {
+        if self.results.has(self.first) { self.take() } else { None }
+    }
 }
 
 /// Results as they come, and those that came before their turn.
@@ -55,6 +103,11 @@ struct Results<R> {
 }
 
 impl<R> Results<R> {
+    fn has(&mut self, number: usize) -> bool {
+        self.early.extend(self.results.try_iter());
+        self.early.contains_key(&number)
+    }
+
     fn wait_for(&mut self, number: usize) -> R {
         loop {
             self.early.extend(self.results.try_iter());

@@ -14,7 +14,7 @@ use crate::recipe::{Part, Recipe, RecipeError};
 use crate::store::{Store, StoreError};
 
 /// Decoded bytes that are under way.
-const AHEAD_BYTES: u64 = 48 << 20;
+pub(crate) const AHEAD_BYTES: u64 = 48 << 20;
 
 /// Why a file did not come back.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +39,11 @@ pub fn reconstruct(
     progress: &Progress<'_>,
 ) -> Result<(), ReconstructError> {
     let found = rebuild(store, recipe, out, progress)?;
+    check(store, recipe, found)
+}
+
+/// Whether the file is the one that the recipe is of, by its hash.
+pub(crate) fn check(store: &Store, recipe: &Recipe, found: Oid) -> Result<(), ReconstructError> {
     if found != recipe.oid {
         // Some object is not what its id says: name it.
         recipe.parts.iter().try_for_each(|part| store.get(&part.object).map(drop))?;
@@ -69,7 +74,8 @@ fn rebuild(
     Ok(Oid::from_bytes(hasher.finalize().into()))
 }
 
-fn decode(store: &Store, part: &Part) -> Result<Vec<u8>, ReconstructError> {
+/// A part's bytes, which the file's hash will prove.
+pub(crate) fn decode(store: &Store, part: &Part) -> Result<Vec<u8>, ReconstructError> {
     let bytes = store.get_unproven(&part.object)?;
     match bytes.len() == part.len as usize {
         true => Ok(bytes),

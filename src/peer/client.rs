@@ -7,12 +7,12 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::MAX_IDS;
+use super::arrival::{Arrivals, OutOfReach, arrivals};
 use super::frame::{Frame, FrameError, FrameReader, Want, write_end, write_frame, write_ids};
 use super::host::HostError;
-use super::intake::Intake;
 use super::line::{Line, LineError};
 use super::plan::{Plan, requests};
-use super::proof::{Kept, proven};
+use crate::draft::Draft;
 use crate::id::{ObjectId, Oid};
 use crate::index::Found;
 use crate::pack::{self, Record};
@@ -78,12 +78,14 @@ pub fn has_all(line: &Line, oids: &[Oid], progress: &Progress<'_>) -> Result<Vec
 
 /// Makes the objects of a file that the hub has exist here; returns its recipe, not yet proven.
 ///
-/// `soon` are files that are wanted besides: a base that is one of them is not done without.
+/// `soon` are files that are wanted besides: a base that is one of them is not done without. What comes of the file is
+/// written to `draft`, too.
 pub fn fetch(
     store: &Store,
     line: &Line,
     oid: Oid,
     soon: &HashSet<Oid>,
+    draft: Option<&mut Draft>,
     progress: &Progress<'_>,
 ) -> Result<(Recipe, Moved), PeerError> {
     let hub = || line.name().to_owned();
@@ -97,6 +99,10 @@ pub fn fetch(
         oid,
         why: error.to_string(),
     })?;
+    let draft = draft.map(|draft| {
+        draft.begin(&recipe);
+        &*draft
+    });
     let mut moved = Moved { bytes: bytes.len() as u64, objects: 0 };
     let (mut failures, mut unmade) = (0, HashSet::new());
     loop {
@@ -109,7 +115,7 @@ pub fn fetch(
         let turn = || -> Result<(), PeerError> {
             let records = records(line, &lacking, progress)?;
             let wants = Plan::of(store, &recipe, &records, soon, &unmade).wants();
-            receive(store, line, &wants, &mut unmade, &mut moved, progress)
+            receive(store, line, &wants, draft, &mut unmade, &mut moved, progress)
         };
         match { turn }() {
             Ok(()) if moved.objects > before || unmade.len() > unmade_before => failures = 0,
@@ -154,48 +160,41 @@ fn receive(
     store: &Store,
     line: &Line,
     wants: &[Want],
+    draft: Option<&Draft>,
     unmade: &mut HashSet<ObjectId>,
     moved: &mut Moved,
     progress: &Progress<'_>,
 ) -> Result<(), PeerError> {
+    let write = |object: &ObjectId, bytes: &[u8]| draft.map_or(Ok(()), |draft| draft.put(object, bytes));
+    let wrong = |error| match error {
+        HostError::Store(error) => error.into(),
+        error => lied(line, &error.to_string()),
+    };
     for wants in wants.chunks(MAX_IDS) {
         let mut asked: HashSet<_> = wants.iter().map(|want| want.object).collect();
         let mut body = Vec::with_capacity(wants.len() * Want::BYTES);
         wants.iter().for_each(|want| want.write(&mut body));
         let mut reader = FrameReader::new(line.post("give", &body, progress)?);
-        let (mut intake, mut kept) = (Intake::into(store), Kept::default());
-        // What is in the pack that is being written, and not in memory.
-        let mut out_of_reach = HashSet::new();
-        let taken = loop {
-            match frame(line, &mut reader) {
-                Ok(Some(Frame::Object(record, payload))) if asked.remove(&record.object) => {
+        let mut take = |arrivals: &mut Arrivals<'_, '_>| loop {
+            match frame(line, &mut reader)? {
+                Some(Frame::Object(record, payload)) if asked.remove(&record.object) => {
                     moved.bytes += payload.len() as u64 + 1 + Record::BYTES as u64;
                     moved.objects += 1;
-                    if record.bases.iter().any(|base| out_of_reach.contains(base)) {
-                        intake.finish()?;
-                        out_of_reach.clear();
-                    }
-                    match proven(store, &kept, &record, &payload) {
-                        Ok(bytes) => {
-                            intake.add(record, &payload, |_| Ok::<_, PeerError>(bytes.clone()))?;
-                            if !kept.keep(record.object, bytes) {
-                                out_of_reach.insert(record.object);
-                            }
-                        }
-                        Err(HostError::Store(error)) => break Err(error.into()),
-                        Err(error) => break Err(lied(line, &error.to_string())),
-                    }
+                    arrivals.add(record, payload).map_err(wrong)?;
                     progress(0)?;
                 }
-                Ok(Some(Frame::Unmade(object))) if asked.remove(&object) => drop(unmade.insert(object)),
-                Ok(Some(_)) => break Err(unasked(line)),
-                Ok(None) => break Ok(()),
-                Err(error) => break Err(error),
+                Some(Frame::Unmade(object)) if asked.remove(&object) => drop(unmade.insert(object)),
+                Some(_) => return Err(unasked(line)),
+                None => return Ok(()),
             }
         };
-        // What came before a connection broke is kept.
-        intake.finish()?;
-        taken?;
+        arrivals(store, OutOfReach::Finished, &write, |mut arrivals| {
+            let taken = take(&mut arrivals);
+            let proven = arrivals.wait().map_err(wrong);
+            // What came before a connection broke is kept.
+            arrivals.finish()?;
+            taken.and(proven)
+        })?;
     }
     Ok(())
 }

@@ -5,9 +5,8 @@
 use std::collections::{HashMap, HashSet};
 use std::io::{self, Read, Write};
 
+use super::arrival::{OutOfReach, arrivals, is_here};
 use super::frame::{Frame, FrameError, FrameReader, Want, write_end, write_frame, write_unmade};
-use super::intake::Intake;
-use super::proof::{Kept, is_here, proven};
 use crate::chain::Chain;
 use crate::codec::{self, Effort};
 use crate::id::{ObjectId, Oid};
@@ -134,23 +133,24 @@ fn whole(store: &Store, want: &Want) -> Result<Option<(Record, Vec<u8>)>, StoreE
 /// An object's bases are in the store, or came before it within the first `KEPT_BYTES` of this stream.
 pub fn take(store: &Store, from: impl Read, progress: &Progress<'_>) -> Result<u64, HostError> {
     store::check_config(store.backend())?;
-    let (mut intake, mut kept, mut stored) = (Intake::into(store), Kept::default(), 0);
     let mut reader = FrameReader::new(from);
-    while let Some(frame) = reader.next_frame()? {
-        let Frame::Object(record, payload) = frame else {
-            return Err(FrameError::Malformed("a record without its payload".into()).into());
-        };
-        if kept.has_seen(&record.object) || store.holds_whole(&record.object) {
-            continue;
+    arrivals(store, OutOfReach::Refused, &|_, _| Ok(()), |mut arrivals| {
+        let mut stored = 0;
+        while let Some(frame) = reader.next_frame()? {
+            let Frame::Object(record, payload) = frame else {
+                return Err(FrameError::Malformed("a record without its payload".into()).into());
+            };
+            if arrivals.has_seen(&record.object) || store.holds_whole(&record.object) {
+                continue;
+            }
+            stored += payload.len() as u64;
+            arrivals.add(record, payload)?;
+            progress(0).map_err(|_| HostError::Send(io::ErrorKind::BrokenPipe.into()))?;
         }
-        let bytes = proven(store, &kept, &record, &payload)?;
-        stored += payload.len() as u64;
-        intake.add(record, &payload, |_| Ok::<_, HostError>(bytes.clone()))?;
-        kept.keep(record.object, bytes);
-        progress(0).map_err(|_| HostError::Send(io::ErrorKind::BrokenPipe.into()))?;
-    }
-    intake.finish()?;
-    Ok(stored)
+        arrivals.wait()?;
+        arrivals.finish()?;
+        Ok(stored)
+    })
 }
 
 /// Makes a file of at most `most` bytes exist, after it was rebuilt and hashed.

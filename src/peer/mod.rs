@@ -3,13 +3,12 @@
 //! Every request stands alone, so any server of a hub can answer it and a transfer that broke goes on with what is
 //! still lacking. docs/protocol.md, "Client ↔ hub".
 
+mod arrival;
 mod client;
 mod frame;
 mod host;
-mod intake;
 mod line;
 mod plan;
-mod proof;
 mod ssh;
 
 pub use client::{PeerError, fetch, greet, has_all, push};

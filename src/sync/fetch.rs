@@ -8,18 +8,18 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::at_once::far;
-use super::{Moved, ROUNDS, Remote, SyncError, counts, depth_on, shallow_first, stored_whole};
+use super::intake::{Intake, depth_here};
+use super::{Moved, ROUNDS, Remote, SyncError, shallow_first};
 use crate::backend::{Area, Name};
 use crate::codec;
 use crate::id::{ObjectId, Oid, PackId};
 use crate::index::Found;
-use crate::pack::{self, MAX_OBJECT_BYTES, PackError, PackWriter, Record};
+use crate::pack::{self, MAX_OBJECT_BYTES, PackError, Record};
 use crate::pipeline::in_order;
 use crate::progress::Progress;
 use crate::recipe::Recipe;
 use crate::store::{self, Store, StoreError};
 
-const PACK_BYTES: u64 = 1 << 30;
 /// How often a fetch looks for an object that no pack has, in the trash the last times: a gc may be moving it.
 const MOST_HOLES: usize = 4;
 /// Most bytes that one request is for, where no single object has more.
@@ -86,31 +86,30 @@ fn fetch_objects(
         moved.objects += lacking.len() as u64;
         return Ok(());
     }
-    let mut writer: Option<PackWriter<'_>> = None;
-    let done = copy(store, remote, &lacking, &mut writer, moved, progress);
+    let mut intake = Intake::into(store);
+    let done = copy(store, remote, &lacking, &mut intake, moved, progress);
     // What came before a pack went away need not come again.
     if done.is_ok() || done.as_ref().is_err_and(SyncError::is_gone) {
-        admit(store, writer)?;
+        intake.finish()?;
     }
     done
 }
 
 /// Copies objects as they are encoded.
-fn copy<'a>(
-    store: &'a Store,
+fn copy(
+    store: &Store,
     remote: &Remote,
     lacking: &[Found],
-    writer: &mut Option<PackWriter<'a>>,
+    intake: &mut Intake<'_>,
     moved: &mut Moved,
     progress: &Progress<'_>,
 ) -> Result<(), SyncError> {
     let mut depths = HashMap::new();
     for found in lacking {
-        let below = found.record.bases.iter().map(|base| depth_here(store, &depths, base));
-        match depth_here_on(store, &found.record, below.collect::<Result<_, _>>()?) {
+        match depth_here(store, &depths, &found.record)? {
             Some(depth) => depths.insert(found.record.object, depth),
             // One that has to be decoded first needs its bases here.
-            None => return copy_in_turn(store, remote, lacking, writer, moved, progress),
+            None => return copy_in_turn(remote, lacking, intake, moved, progress),
         };
     }
     let spans = spans(lacking).map_err(|error| remote.there(error))?;
@@ -118,15 +117,8 @@ fn copy<'a>(
     let read = |span: &Span<'_>| span.read(remote);
     let mut write = |span: &Span<'_>, bytes: Vec<u8>| {
         for found in &span.objects {
-            if writer.as_ref().is_some_and(is_full) {
-                admit(store, writer.take())?;
-            }
-            let pack = match &mut *writer {
-                Some(pack) => pack,
-                None => writer.insert(store.begin_pack().map_err(StoreError::Io)?),
-            };
             let record = Record { depth: depths[&found.record.object], ..found.record };
-            pack.add(record, span.payload(&bytes, found)).map_err(StoreError::Io)?;
+            intake.put(record, span.payload(&bytes, found))?;
             moved.bytes += u64::from(record.payload_len);
             moved.objects += 1;
         }
@@ -136,12 +128,6 @@ fn copy<'a>(
         Some(pool) => pool.install(|| in_order(&spans, Span::len, AHEAD_BYTES, read, write)),
         None => spans.iter().try_for_each(|span| write(span, read(span)?)),
     }
-}
-
-/// Where an object lies whose bases lie so deep; none when that is too deep, or deeper than a copy that is here.
-fn depth_here_on(store: &Store, record: &Record, below: Vec<u8>) -> Option<u8> {
-    let known = store.probe(&record.object).map(|known| known.record.depth);
-    depth_on(below).filter(|depth| counts(*depth, known))
 }
 
 /// What is read of a pack at once.
@@ -201,36 +187,20 @@ fn spans(lacking: &[Found]) -> Result<Vec<Span<'_>>, PackError> {
 }
 
 /// Copies objects one after another, bases first; those that would lie too deep go whole.
-fn copy_in_turn<'a>(
-    store: &'a Store,
+fn copy_in_turn(
     remote: &Remote,
     lacking: &[Found],
-    writer: &mut Option<PackWriter<'a>>,
+    intake: &mut Intake<'_>,
     moved: &mut Moved,
     progress: &Progress<'_>,
 ) -> Result<(), SyncError> {
-    let mut depths = HashMap::new();
     for found in lacking {
         let name = remote.name_of(found.pack);
         let payload = pack::read_payload_at(&*remote.backend, name, found.pack, &found.record);
         let payload = payload.map_err(|error| remote.there(error))?;
+        intake.add(found.record, &payload, |store| decoded(store, remote, found, &payload))?;
         moved.bytes += payload.len() as u64;
         moved.objects += 1;
-        let below = found.record.bases.iter().map(|base| depth_here(store, &depths, base));
-        let depth = depth_here_on(store, &found.record, below.collect::<Result<_, _>>()?);
-        if depth.is_none() || writer.as_ref().is_some_and(is_full) {
-            admit(store, writer.take())?;
-        }
-        let (record, payload) = match depth {
-            Some(depth) => (Record { depth, ..found.record }, payload),
-            None => stored_whole(&found.record, &decoded(store, remote, found, &payload)?),
-        };
-        depths.insert(record.object, record.depth);
-        let pack = match &mut *writer {
-            Some(pack) => pack,
-            None => writer.insert(store.begin_pack().map_err(StoreError::Io)?),
-        };
-        pack.add(record, &payload).map_err(StoreError::Io)?;
         progress(0)?;
     }
     Ok(())
@@ -283,15 +253,6 @@ fn link(store: &Store, remote: &Remote, lacking: &[Found]) -> Result<bool, SyncE
     Ok(true)
 }
 
-fn is_full(writer: &PackWriter<'_>) -> bool {
-    writer.len() > PACK_BYTES
-}
-
-fn admit(store: &Store, writer: Option<PackWriter<'_>>) -> Result<(), StoreError> {
-    writer.map(|writer| store.admit(writer)).transpose()?;
-    Ok(())
-}
-
 /// The decoded bytes of a delta that came from the remote and whose base is here.
 fn decoded(store: &Store, remote: &Remote, found: &Found, payload: &[u8]) -> Result<Vec<u8>, StoreError> {
     let record = &found.record;
@@ -322,11 +283,4 @@ fn lacking_here(store: &Store, remote: &Remote, recipe: &Recipe) -> Result<Vec<F
         }
     }
     Ok(shallow_first(lacking))
-}
-
-fn depth_here(store: &Store, fresh: &HashMap<ObjectId, u8>, base: &ObjectId) -> Result<u8, StoreError> {
-    match fresh.get(base) {
-        Some(depth) => Ok(*depth),
-        None => Ok(store.find(base)?.record.depth),
-    }
 }

@@ -6,6 +6,7 @@
 
 mod at_once;
 mod fetch;
+mod intake;
 mod push;
 
 use std::collections::{HashMap, HashSet};
@@ -23,6 +24,7 @@ use crate::store::{self, StoreError};
 
 use at_once::each;
 pub use fetch::fetch;
+pub use intake::Intake;
 pub use push::{is_settled, push, send};
 
 /// How often a push or fetch begins anew because a gc at the remote took away what it had just seen.
@@ -205,7 +207,7 @@ fn shallow_first(lacking: HashMap<ObjectId, Found>) -> Vec<Found> {
 }
 
 /// Where an object lies whose bases lie so deep; none when that is too deep.
-pub(crate) fn depth_on(below: Vec<u8>) -> Option<u8> {
+fn depth_on(below: Vec<u8>) -> Option<u8> {
     match below.into_iter().max() {
         None => Some(0),
         Some(depth) => (depth < MAX_DEPTH).then_some(depth + 1),
@@ -216,12 +218,12 @@ pub(crate) fn depth_on(below: Vec<u8>) -> Option<u8> {
 ///
 /// A gc leaves objects that nobody needs, and takes their bases. When such an object is sent again, its base may
 /// lie deeper than it did then, and of two copies the shallower one counts: the one that does not fit.
-pub(crate) fn counts(depth: u8, known: Option<u8>) -> bool {
+fn counts(depth: u8, known: Option<u8>) -> bool {
     known.is_none_or(|known| depth <= known)
 }
 
 /// The same object without a base.
-pub(crate) fn stored_whole(record: &Record, bytes: &[u8]) -> (Record, Vec<u8>) {
+fn stored_whole(record: &Record, bytes: &[u8]) -> (Record, Vec<u8>) {
     let whole = codec::encode(bytes, Dtype::Bytes, 0, &[], Effort::Push);
     (store::record_for(record.object, None, whole.codec, record.logical_len), whole.payload)
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 use crate::backend::Backend;
 use crate::daemon::message::{Failure, RemotePlace};
 use crate::daemon::{cloud, words};
+use crate::draft::Draft;
 use crate::id::Oid;
 use crate::peer::{self, HubPlace, Line};
 use crate::progress::Progress;
@@ -55,12 +56,14 @@ impl Far {
         }
     }
 
-    /// The objects of a file, into the store. `soon` are files that are wanted besides.
+    /// The objects of a file, into the store. `soon` are files that are wanted besides; what is decoded on the way is
+    /// written to `draft`.
     pub fn fetch(
         &mut self,
         store: &Store,
         oid: Oid,
         soon: &dyn Fn() -> HashSet<Oid>,
+        draft: Option<&mut Draft>,
         progress: &Progress<'_>,
     ) -> Result<Recipe, Failure> {
         let done = match self {
@@ -68,7 +71,8 @@ impl Far {
                 sync::fetch(store, remote, oid, progress).map_err(|error| words::sync(&error))
             }
             Far::Hub { line, .. } => {
-                peer::fetch(store, line, oid, &soon(), progress).map_err(|error| words::peer(&error))
+                let done = peer::fetch(store, line, oid, &soon(), draft, progress);
+                done.map_err(|error| words::peer(&error))
             }
         };
         done.map(|(recipe, _)| recipe)
@@ -79,7 +83,7 @@ impl Far {
         if let Far::Store { remote, .. } = self {
             remote.refresh().map_err(|error| words::sync(&error))?;
         }
-        self.fetch(store, oid, &HashSet::new, progress)
+        self.fetch(store, oid, &HashSet::new, None, progress)
     }
 
     pub fn has_all(&mut self, oids: &[Oid], progress: &Progress<'_>) -> Result<Vec<bool>, Failure> {

@@ -1,6 +1,6 @@
 //! Upload and download: one file between git-lfs, the store and a remote.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
@@ -10,6 +10,7 @@ use crate::base::Hints;
 use crate::codec::Effort;
 use crate::daemon::message::{Failure, Kind, RemotePlace, Reply};
 use crate::daemon::words;
+use crate::draft::Draft;
 use crate::format::OpenFile;
 use crate::fsck;
 use crate::id::Oid;
@@ -135,10 +136,17 @@ impl Handler {
                 done => return done,
             }
         }
+        let mut draft = Draft::into(new_file(path)?);
         let soon = || repo.and_then(|repo| self.revision_of(oid, repo)).into_iter().flatten().collect();
-        let recipe = self.with_remote(remote, |far| far.fetch(&self.store, oid, &soon, &|_| progress(0)))?;
-        self.write_new(&recipe, path, progress)?;
-        // `write_new` has just hashed the whole file.
+        let fetched = self.with_remote(remote, |far| {
+            far.fetch(&self.store, oid, &soon, Some(&mut draft), &|_| progress(0))
+        });
+        let rebuilt = fetched.and_then(|recipe| {
+            let done = draft.finish(&self.store, &recipe, progress);
+            done.map(|()| recipe).map_err(|error| words::reconstruct(oid, &error))
+        });
+        let recipe = rebuilt.inspect_err(|_| drop(fs::remove_file(path)))?;
+        // The whole file was just hashed.
         let proven = recipe.prove(oid).map_err(|error| Failure::new(Kind::Corrupt, error.to_string()))?;
         self.store.publish(&proven).map_err(|error| words::store(&error))
     }
@@ -166,11 +174,15 @@ impl Handler {
     }
 
     fn write_new(&self, recipe: &Recipe, path: &Path, progress: &Progress<'_>) -> Result<(), Failure> {
-        let create = OpenOptions::new().write(true).create_new(true).open(path);
-        let mut file = create.map_err(|error| words::file(path, &error))?;
+        let mut file = new_file(path)?;
         reconstruct(&self.store, recipe, &mut file, progress).map_err(|error| {
             let _ = fs::remove_file(path);
             words::reconstruct(recipe.oid, &error)
         })
     }
+}
+
+fn new_file(path: &Path) -> Result<File, Failure> {
+    let create = OpenOptions::new().read(true).write(true).create_new(true).open(path);
+    create.map_err(|error| words::file(path, &error))
 }

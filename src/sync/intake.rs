@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 
+use super::{counts, depth_on, stored_whole};
 use crate::id::ObjectId;
 use crate::pack::{PackWriter, Record};
 use crate::store::{Store, StoreError};
-use crate::sync::{counts, depth_on, stored_whole};
 
 /// A pack that reached this size is finished and another begun.
 const PACK_BYTES: u64 = 1 << 30;
@@ -30,19 +30,29 @@ impl<'a> Intake<'a> {
         payload: &[u8],
         decode: impl FnOnce(&Store) -> Result<Vec<u8>, E>,
     ) -> Result<(), E> {
-        let depth = self.depth_of(&record)?;
-        if self.writer.as_ref().is_some_and(|writer| writer.len() > PACK_BYTES) {
-            self.finish()?;
-        }
-        match depth {
-            Some(depth) => self.write(Record { depth, ..record }, payload)?,
+        match depth_here(self.store, &self.depths, &record)? {
+            Some(depth) => self.put(Record { depth, ..record }, payload)?,
             None => {
                 // Its bases may be in the pack that is being written.
                 self.finish()?;
                 let (record, payload) = stored_whole(&record, &decode(self.store)?);
-                self.write(record, &payload)?;
+                self.put(record, &payload)?;
             }
         }
+        Ok(())
+    }
+
+    /// Adds an object of which is known how deep it lies here. Its bases may come later.
+    pub fn put(&mut self, record: Record, payload: &[u8]) -> Result<(), StoreError> {
+        if self.writer.as_ref().is_some_and(|writer| writer.len() > PACK_BYTES) {
+            self.finish()?;
+        }
+        let writer = match &mut self.writer {
+            Some(writer) => writer,
+            None => self.writer.insert(self.store.begin_pack()?),
+        };
+        writer.add(record, payload)?;
+        self.depths.insert(record.object, record.depth);
         Ok(())
     }
 
@@ -53,25 +63,19 @@ impl<'a> Intake<'a> {
         }
         Ok(())
     }
+}
 
-    fn write(&mut self, record: Record, payload: &[u8]) -> Result<(), StoreError> {
-        let writer = match &mut self.writer {
-            Some(writer) => writer,
-            None => self.writer.insert(self.store.begin_pack()?),
-        };
-        writer.add(record, payload)?;
-        self.depths.insert(record.object, record.depth);
-        Ok(())
-    }
-
-    /// Where an object lies whose bases lie where they do; none when that is too deep, or deeper than a copy that is
-    /// here.
-    fn depth_of(&self, record: &Record) -> Result<Option<u8>, StoreError> {
-        let below = record.bases.iter().map(|base| match self.depths.get(base) {
-            Some(depth) => Ok(*depth),
-            None => self.store.find(base).map(|found| found.record.depth),
-        });
-        let known = self.store.probe(&record.object).map(|known| known.record.depth);
-        Ok(depth_on(below.collect::<Result<_, _>>()?).filter(|depth| counts(*depth, known)))
-    }
+/// Where an object lies whose bases are among `fresh` ones or in the store; none when that is too deep, or deeper than
+/// a copy that is here.
+pub(super) fn depth_here(
+    store: &Store,
+    fresh: &HashMap<ObjectId, u8>,
+    record: &Record,
+) -> Result<Option<u8>, StoreError> {
+    let below = record.bases.iter().map(|base| match fresh.get(base) {
+        Some(depth) => Ok(*depth),
+        None => store.find(base).map(|found| found.record.depth),
+    });
+    let known = store.probe(&record.object).map(|known| known.record.depth);
+    Ok(depth_on(below.collect::<Result<_, _>>()?).filter(|depth| counts(*depth, known)))
 }
