@@ -95,6 +95,8 @@ pub mod gc;
 
 pub mod repack;
 
+pub mod worker;
+
 pub mod engine;
 
 pub mod eval;

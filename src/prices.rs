@@ -35,6 +35,18 @@ const MILLION: f64 = 1e6;
 pub struct Prices {
     hardware: BTreeMap<String, Row<Hourly>>,
     endpoint: BTreeMap<String, Row<Rates>>,
+    profile: BTreeMap<String, Profile>,
+}
+
+/// What a machine can do, as `git sparse bench-hw` measured it there. Two profiles make an estimate, and no more than that.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Profile {
+    /// Processor, processors and memory.
+    pub fingerprint: String,
+    /// Gigabytes (10^9) of memory read a second.
+    pub memory_gb_per_s: f64,
+    /// 10^9 additions and multiplications of 32-bit floats a second.
+    pub gflops: f64,
 }
 
 /// A price, where it is from, and the day it was looked up, counted from 1970-01-01.
@@ -105,6 +117,13 @@ impl Prices {
             if utilisation > 1.0 {
                 return Err(value(&title, "utilisation", utilisation, "a share above 0 and up to 1"));
             }
+            if let (Some(fingerprint), Some(memory), Some(gflops)) =
+                (row.fingerprint, row.memory_gb_per_s, row.gflops)
+            {
+                let memory_gb_per_s = above_zero(&title, "memory_gb_per_s", memory)?;
+                let gflops = above_zero(&title, "gflops", gflops)?;
+                prices.profile.insert(name.clone(), Profile { fingerprint, memory_gb_per_s, gflops });
+            }
             let row = dated(&title, Hourly { usd, utilisation }, row.source, &row.date)?;
             prices.hardware.insert(name, row);
         }
@@ -122,6 +141,17 @@ impl Prices {
     /// The machines that have a row.
     pub fn machines(&self) -> impl Iterator<Item = &str> {
         self.hardware.keys().map(String::as_str)
+    }
+
+    /// What a machine can do, where its row says so.
+    pub fn profile(&self, name: &str) -> Option<&Profile> {
+        self.profile.get(name)
+    }
+
+    /// The row of the machine with this fingerprint.
+    pub fn machine(&self, fingerprint: &str) -> Option<(&str, &Profile)> {
+        let mut found = self.profile.iter().filter(|(_, profile)| profile.fingerprint == fingerprint);
+        found.next().map(|(name, profile)| (name.as_str(), profile))
     }
 
     /// What a machine costs.
@@ -245,6 +275,9 @@ struct HardwareRow {
     utilisation: f64,
     source: String,
     date: String,
+    fingerprint: Option<String>,
+    memory_gb_per_s: Option<f64>,
+    gflops: Option<f64>,
 }
 
 fn always() -> f64 {

@@ -1,7 +1,7 @@
 //! `git sparse eval` on the real engine: figures that others computed come out, and nonsense gets none.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use git_sparse::convert::{Checkpoint, Plan};
@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::support::engine::{engine, model};
 use crate::support::home::{Home, Mode};
+use crate::support::llama;
 use crate::support::repo::{Repo, tree_of};
 
 /// Runs `git-sparse eval …` with the engine; its exit code and all it said.
@@ -226,48 +227,12 @@ fn a_model_of_a_revision_is_measured() {
     assert_ne!(found("HEAD:m"), found("HEAD~1:m"));
 }
 
-/// The static libraries and sources that the engine was built of: `llama-perplexity` is compiled with them.
-fn llama_perplexity(home: &Home) -> Option<PathBuf> {
-    let cache = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("target/llama-cmake-cache")).ok()?;
-    let build = cache
-        .flatten()
-        .map(|entry| entry.path().join("build"))
-        .find(|build| build.join("src/libllama.a").is_file())?;
-    let settings = fs::read_to_string(build.join("CMakeCache.txt")).ok()?;
-    let source = settings.lines().find_map(|line| line.strip_prefix("CMAKE_HOME_DIRECTORY:INTERNAL="))?;
-    let source = Path::new(source);
-    let libraries = [
-        "common/libllama-common.a",
-        "common/libllama-common-base.a",
-        "src/libllama.a",
-        "ggml/src/libggml.a",
-        "ggml/src/libggml-cpu.a",
-        "ggml/src/libggml-base.a",
-        "vendor/hash/libvendor-hash.a",
-        "vendor/cpp-httplib/libcpp-httplib.a",
-    ];
-    let target = home.path("llama-perplexity");
-    // It is built with TLS where OpenSSL's headers were.
-    let compiled = [&["-lssl", "-lcrypto"][..], &[]].into_iter().any(|tls| {
-        let mut command = Command::new("g++");
-        command.args(["-O1", "-std=c++17", "-o"]).arg(&target);
-        for include in ["common", "include", "ggml/include", "vendor", "src"] {
-            command.arg("-I").arg(source.join(include));
-        }
-        command.args(["perplexity.cpp", "main.cpp"].map(|file| source.join("tools/perplexity").join(file)));
-        command.arg("-Wl,--start-group").args(libraries.map(|library| build.join(library)));
-        command.args(["-Wl,--end-group", "-lpthread", "-ldl"]).args(tls);
-        command.output().is_ok_and(|output| output.status.success())
-    });
-    compiled.then_some(target)
-}
-
 /// People compare with the tool that published figures are made with: its own program, of the same build, says the same.
 #[test]
 fn figures_are_those_of_llama_perplexity() {
     let Some(engine) = engine("figures_are_those_of_llama_perplexity") else { return };
     let home = Home::new(Mode::InProcess);
-    let Some(program) = llama_perplexity(&home) else {
+    let Some(program) = llama::tool(&home, "perplexity", &["perplexity.cpp", "main.cpp"]) else {
         return eprintln!("SKIPPED: llama-perplexity can't be compiled with what the engine was built of");
     };
     let gguf = home.path("tiny.gguf");

@@ -1,5 +1,8 @@
 //! `git sparse optimize` on the real engine and small trained models: what is measured, chosen, kept and refused.
 
+mod calibration;
+mod faults;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};

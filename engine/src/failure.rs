@@ -22,6 +22,10 @@ impl Failure {
         Failure { kind: Failed::Engine, message: message.into() }
     }
 
+    pub fn full(message: impl Into<String>) -> Failure {
+        Failure { kind: Failed::Full, message: message.into() }
+    }
+
     pub fn not_finite(message: impl Into<String>) -> Failure {
         Failure { kind: Failed::NotFinite, message: message.into() }
     }

@@ -3,9 +3,11 @@
 //! It reads a request a line and answers on standard output (`engine-messages` has them all). What
 //! llama.cpp has to say goes to standard error, where git sparse looks when something failed.
 
+mod distortion;
 mod failure;
 mod generate;
 mod held;
+mod importance;
 mod log;
 mod models;
 mod quantize;
@@ -86,6 +88,11 @@ fn answer(
         Request::LetGo { held } => shelf.remove(held).map(|()| Reply::LetGo),
         Request::Quantize(order) => quantize::quantize(&order),
         Request::Plan(order) => quantize::plan(&order),
+        Request::Distort(order) => distortion::distort(&order).map(Reply::Distorted),
+        Request::Importance(order) => {
+            let told = &mut |windows| say(replies, &Reply::Read { windows });
+            return importance::importance(models, &order, told);
+        }
         Request::Generate(order) => {
             return generate::generate(models, &order, &mut |piece| say(replies, &Reply::Piece(piece)));
         }

@@ -85,6 +85,16 @@ impl Models {
         model: &'model Model,
         tokens: usize,
     ) -> Result<LlamaContext<'model>, Failure> {
+        self.context_with(model, tokens, |params| params)
+    }
+
+    /// The same, with settings of its own.
+    pub fn context_with<'model>(
+        &self,
+        model: &'model Model,
+        tokens: usize,
+        set: impl FnOnce(LlamaContextParams) -> LlamaContextParams,
+    ) -> Result<LlamaContext<'model>, Failure> {
         let tokens = u32::try_from(tokens).ok().and_then(NonZeroU32::new);
         let tokens =
             tokens.ok_or_else(|| Failure::request("a context of no tokens, or of more than there can be"))?;
@@ -94,6 +104,7 @@ impl Models {
             .with_n_ubatch(BATCH)
             .with_n_threads(model.threads)
             .with_n_threads_batch(model.threads);
+        let params = set(params);
         let (made, said) = log::during(|| model.llama.new_context(&self.backend, params));
         made.map_err(|error| {
             Failure::engine(format!("a context of {tokens} tokens: {error} {}", log::complaints(&said)))

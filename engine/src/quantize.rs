@@ -1,27 +1,59 @@
 //! A model in other types of tensors, by llama.cpp's own quantiser.
 
 use std::fs;
+use std::io;
+use std::path::Path;
 
 use engine_messages::{Planned, Quantize, Reply};
 use llama_cpp_4::model_quantize;
-use llama_cpp_4::quantize::{GgmlType, LlamaFtype, QuantizeParams, TensorTypeOverride};
+use llama_cpp_4::quantize::{GgmlType, ImatrixEntry, LlamaFtype, QuantizeParams, TensorTypeOverride};
 
 use crate::failure::Failure;
-use crate::log;
+use crate::{importance, log};
+
+/// Room that there has to be left when a file was written.
+const PROBE_BYTES: usize = 64 << 10;
 
 /// Writes the model anew.
 pub fn quantize(order: &Quantize) -> Result<Reply, Failure> {
-    run(order, params(order)?)?;
-    let target = order.target.display();
+    let mut params = params(order)?;
+    if let Some(path) = &order.importance {
+        for (name, values) in importance::load(path)? {
+            params = params.with_imatrix_entry(entry(name, values)?);
+        }
+    }
+    let done = run(order, params);
+    let shown = order.target.display();
+    // llama.cpp goes on where nothing more can be written, and calls that success.
+    if is_full(&order.target) {
+        let _ = fs::remove_file(&order.target);
+        return Err(Failure::full(format!("{shown}: no space left on device")));
+    }
+    done?;
     match fs::metadata(&order.target) {
         Ok(found) => Ok(Reply::Quantized { bytes: found.len() }),
-        Err(error) => Err(Failure::engine(format!("{target}: {error}"))),
+        Err(error) => Err(Failure::engine(format!("{shown}: {error}"))),
     }
 }
 
+/// Whether hardly anything can be written beside a file any more.
+fn is_full(target: &Path) -> bool {
+    let probe = target.with_extension("probe");
+    let written = fs::write(&probe, [0; PROBE_BYTES]);
+    let _ = fs::remove_file(&probe);
+    written
+        .is_err_and(|error| matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
+}
+
 /// Asks llama.cpp which types it would choose; it tells in its log only.
+///
+/// Its choice depends on whether there is an importance matrix, and not on what it says: the file need not be there yet.
 pub fn plan(order: &Quantize) -> Result<Reply, Failure> {
-    let log = run(order, params(order)?.with_dry_run(true))?;
+    let mut params = params(order)?.with_dry_run(true);
+    if order.importance.is_some() {
+        params = params.with_imatrix_entry(entry("none".to_owned(), vec![1.0])?);
+    }
+    let log = run(order, params)?;
     Ok(Reply::Planned(planned(&log)))
 }
 
@@ -38,7 +70,12 @@ fn run(order: &Quantize, params: QuantizeParams) -> Result<String, Failure> {
     }
 }
 
-fn path(path: &std::path::Path) -> Result<&str, Failure> {
+fn entry(name: String, values: Vec<f32>) -> Result<ImatrixEntry, Failure> {
+    ImatrixEntry::new(name, values)
+        .map_err(|error| Failure::request(format!("the importance matrix: {error}")))
+}
+
+fn path(path: &Path) -> Result<&str, Failure> {
     let text = path.to_str().filter(|text| !text.contains('\0'));
     text.ok_or_else(|| Failure::request(format!("{}: not a name in UTF-8", path.display())))
 }
@@ -65,6 +102,12 @@ fn params(order: &Quantize) -> Result<QuantizeParams, Failure> {
     Ok(params)
 }
 
+/// The number of a type in `ggml`, by its name.
+pub fn type_of(name: &str) -> Result<llama_cpp_sys_4::ggml_type, Failure> {
+    let found = dtype(name).ok_or_else(|| Failure::request(format!("no type is called {name}")))?;
+    Ok(found as llama_cpp_sys_4::ggml_type)
+}
+
 /// The types that a tensor may be given by name.
 fn dtype(name: &str) -> Option<GgmlType> {
     Some(match name.to_ascii_uppercase().as_str() {
@@ -86,6 +129,10 @@ fn dtype(name: &str) -> Option<GgmlType> {
         "IQ3_S" => GgmlType::IQ3S,
         "IQ3_XXS" => GgmlType::IQ3XXS,
         "IQ2_S" => GgmlType::IQ2S,
+        "IQ2_XS" => GgmlType::IQ2XS,
+        "IQ2_XXS" => GgmlType::IQ2XXS,
+        "IQ1_M" => GgmlType::IQ1M,
+        "IQ1_S" => GgmlType::IQ1S,
         _ => return None,
     })
 }

@@ -170,7 +170,7 @@ impl Comparison {
 }
 
 /// A context that reads one window after another.
-struct Reader<'model> {
+pub struct Reader<'model> {
     context: LlamaContext<'model>,
     batch: LlamaBatch,
 }
@@ -179,8 +179,24 @@ impl<'model> Reader<'model> {
     fn new(models: &Models, model: &'model Model, windows: &[Window]) -> Result<Reader<'model>, Failure> {
         let longest = windows.iter().map(|window| window.tokens.len()).max().unwrap_or(1);
         // Rows are asked for by their place in a batch, which has to be below the size of the context.
-        let context = models.context(model, longest.max(BATCH as usize + 1))?;
-        Ok(Reader { context, batch: LlamaBatch::new(BATCH as usize, 1) })
+        Ok(Reader::of(models.context(model, longest.max(BATCH as usize + 1))?))
+    }
+
+    pub fn of(context: LlamaContext<'model>) -> Reader<'model> {
+        Reader { context, batch: LlamaBatch::new(BATCH as usize, 1) }
+    }
+
+    /// Reads a window to its last token. Logits are asked for of all of them: else the last layer would read fewer.
+    pub fn read_all(&mut self, window: &Window) -> Result<(), Failure> {
+        self.context.clear_kv_cache();
+        for (number, part) in window.tokens.chunks(BATCH as usize).enumerate() {
+            self.batch.clear();
+            for (at, token) in part.iter().enumerate() {
+                add(&mut self.batch, *token, number * BATCH as usize + at, true)?;
+            }
+            decode(&mut self.context, &mut self.batch)?;
+        }
+        Ok(())
     }
 
     fn begin<'window>(&mut self, window: &'window Window) -> Parts<'window> {

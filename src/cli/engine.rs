@@ -58,6 +58,8 @@ pub fn failed(error: &EngineError) -> Failure {
         EngineError::Died(_) => Failure::new(Kind::Fatal, message)
             .fix("the model may need more memory than there is, or not be sound: git sparse verify"),
         EngineError::Answer | EngineError::Failed(_) => Failure::new(Kind::Fatal, message),
+        EngineError::Full(_) => Failure::new(Kind::Fatal, message)
+            .fix("free some space below the directory for temporary files, or set TMPDIR to another"),
         EngineError::Model(_) => Failure::new(Kind::Refused, message),
         EngineError::NotFinite(_) => Failure::new(Kind::Corrupt, message)
             .fix("its weights are not sound: there is no figure for such a model"),

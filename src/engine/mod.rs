@@ -3,18 +3,20 @@
 //! A crash there is an error here, with the last words that it said; its memory is its own, and can be
 //! measured. All it answers is checked before it is used.
 
-mod process;
-
 use std::io;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 pub use engine_messages::{
-    Baseline, Compared, Ended, Generate, Generated, HeldId, Hello, Loaded, ModelId, Piece, Planned, Prompt,
-    Quantize, Scored, Timed, Token, Tokens, Turn, Window,
+    Baseline, Compared, Distort, Ended, Generate, Generated, HeldId, Hello, Importance, Loaded, ModelId,
+    Piece, Place, Planned, Prompt, Quantize, Scored, Timed, Token, Tokens, Turn, Window,
 };
 use engine_messages::{Failed, Reply, Request, VERSION};
 
-use process::Process;
+use crate::worker::{Worker, WorkerError};
+
+/// The longest reply: what was scored of some windows is far below it.
+const MAX_REPLY_BYTES: u64 = 256 << 20;
 
 /// Why the engine did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -36,21 +38,34 @@ pub enum EngineError {
     Request(String),
     #[error("{0}")]
     Failed(String),
+    /// No file can be written where one was wanted.
+    #[error("{0}")]
+    Full(String),
+}
+
+impl From<WorkerError> for EngineError {
+    fn from(error: WorkerError) -> EngineError {
+        match error {
+            WorkerError::Died { .. } => EngineError::Died(error.to_string()),
+            WorkerError::Answer => EngineError::Answer,
+        }
+    }
 }
 
 /// A running engine.
 pub struct Engine {
-    process: Process,
+    worker: Worker,
     hello: Hello,
 }
 
 impl Engine {
     /// Starts the program at `path`.
     pub fn start(path: &Path) -> Result<Engine, EngineError> {
-        let mut process = Process::start(path)?;
-        let Reply::Hello(hello) = process.call(&Request::Hello)? else { return Err(EngineError::Answer) };
+        let worker = Worker::start(Command::new(path), MAX_REPLY_BYTES);
+        let mut worker = worker.map_err(|error| EngineError::Start { path: path.to_owned(), error })?;
+        let Reply::Hello(hello) = worker.call(&Request::Hello)? else { return Err(EngineError::Answer) };
         match hello.protocol {
-            VERSION => Ok(Engine { process, hello }),
+            VERSION => Ok(Engine { worker, hello }),
             found => Err(EngineError::Version { found }),
         }
     }
@@ -128,6 +143,40 @@ impl Engine {
         }
     }
 
+    /// For each tensor and each type the sum of squared errors over the whole tensor, in the mean of what a text multiplies them with.
+    pub fn distort(&mut self, order: &Distort) -> Result<Vec<Vec<Option<f64>>>, EngineError> {
+        let Reply::Distorted(found) = self.ask(&Request::Distort(order.clone()))? else {
+            return Err(EngineError::Answer);
+        };
+        let is_whole = |errors: &Vec<Option<f64>>| {
+            errors.len() == order.types.len()
+                && errors.iter().flatten().all(|error| error.is_finite() && *error >= 0.0)
+        };
+        let is_whole = found.len() == order.tensors.len() && found.iter().all(is_whole);
+        if is_whole { Ok(found) } else { Err(EngineError::Answer) }
+    }
+
+    /// Reads windows and writes which inputs of the matrices matter; `told` hears how many windows were read, and may end it:
+    /// then this engine is of no more use.
+    ///
+    /// # Errors
+    /// Those of `told`, and of the engine.
+    pub fn importance<E: From<EngineError>>(
+        &mut self,
+        order: &Importance,
+        told: &mut dyn FnMut(usize) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut reply = self.ask(&Request::Importance(order.clone()))?;
+        loop {
+            match reply {
+                Reply::Read { windows } => told(windows)?,
+                Reply::Importance { tensors } if tensors > 0 => return Ok(()),
+                _ => return Err(EngineError::Answer.into()),
+            }
+            reply = accepted(self.worker.next().map_err(EngineError::from)?)?;
+        }
+    }
+
     /// Writes text; `take` gets each piece as it comes.
     pub fn generate(
         &mut self,
@@ -141,7 +190,7 @@ impl Engine {
                 Reply::Generated(generated) => return Ok(generated),
                 _ => return Err(EngineError::Answer),
             }
-            reply = accepted(self.process.next()?)?;
+            reply = accepted(self.worker.next()?)?;
         }
     }
 
@@ -162,7 +211,7 @@ impl Engine {
     }
 
     fn ask(&mut self, request: &Request) -> Result<Reply, EngineError> {
-        accepted(self.process.call(request)?)
+        accepted(self.worker.call(request)?)
     }
 }
 
@@ -173,6 +222,7 @@ fn accepted(reply: Reply) -> Result<Reply, EngineError> {
             Failed::NotFinite => EngineError::NotFinite(message),
             Failed::Request => EngineError::Request(message),
             Failed::Engine => EngineError::Failed(message),
+            Failed::Full => EngineError::Full(message),
         }),
         reply => Ok(reply),
     }

@@ -134,6 +134,7 @@ mod tests {
                 same_top: None,
             }),
             speed: None,
+            estimate: None,
             peak_memory_bytes: None,
             cost: None,
             verdicts: Vec::new(),

@@ -28,6 +28,10 @@ pub enum Key {
     Times { recipe: String, engine: String, hardware: String, threads: u32, work: String, samples: usize },
     /// How far a group of tensors takes the model from the source: nats.
     Sensitivity { group: String, dtype: String, rest: String, engine: String, text: Oid, windows: usize },
+    /// The importance matrix of a text: [`Importance`].
+    Importance { text: Oid, windows: usize, engine: String },
+    /// How far each tensor is from itself in these types, by some of its rows: a map of names to errors.
+    Distortions { types: Vec<String>, rows: u32, calibration: Option<String>, engine: String },
     /// What the source is made of: [`super::survey::Survey`].
     Source,
     /// What a recipe would give: [`Planned`].
@@ -58,6 +62,15 @@ pub struct Scored {
 pub struct Made {
     pub bytes: u64,
     pub file: Option<Oid>,
+}
+
+/// Of an importance matrix, whose file lies beside the ledger's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Importance {
+    /// Of the text, as many as were read.
+    pub tokens: u64,
+    /// SHA-256 of the file.
+    pub matrix: Oid,
 }
 
 /// Of a candidate and of the source, in turns.
@@ -120,6 +133,21 @@ impl Ledger {
     /// One that keeps nothing longer than it lives.
     pub fn in_memory() -> Ledger {
         Ledger { path: PathBuf::new(), known: HashMap::new(), file: None }
+    }
+
+    /// A place beside its file for what is no line, by a name; `None` where nothing is kept.
+    pub fn beside(&self, name: &str) -> Option<PathBuf> {
+        let stem = self.path.file_stem()?.to_string_lossy();
+        Some(self.path.with_file_name(format!("{stem}-{name}")))
+    }
+
+    /// How many measurements there are.
+    pub fn len(&self) -> usize {
+        self.known.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.known.is_empty()
     }
 
     /// What was measured before.

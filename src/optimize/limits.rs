@@ -1,6 +1,6 @@
 //! The limits that a variant must keep, and what the evidence says of each.
 
-use super::report::{Candidate, Interval, Judged, Verdict};
+use super::report::{Candidate, Estimate, Interval, Judged, Verdict};
 use super::speed;
 
 /// What a user asks of a variant; what is `None` is not asked.
@@ -153,6 +153,10 @@ impl Limit {
         judge: impl Fn(&super::report::Quantiles) -> (Verdict, String),
     ) -> (Verdict, String) {
         let Some(speed) = &candidate.speed else { return not_measured(candidate) };
+        if let Some(Estimate { machine, token_ms, .. }) = &candidate.estimate {
+            let found = format!("about {token_ms:.2} ms a token on {machine}: an estimate, measure it there");
+            return (Verdict::Undecided, found);
+        }
         match &speed.unreliable {
             Some(why) => (Verdict::Undecided, format!("unreliable: {why}")),
             None => judge(&speed.token_ms),
@@ -161,7 +165,7 @@ impl Limit {
 
     /// By which factor a candidate misses the limit at its measured value; below 1 where it keeps it, `None` where nothing was measured.
     pub fn excess(&self, candidate: &Candidate) -> Option<f64> {
-        let speed = candidate.speed.as_ref();
+        let speed = candidate.speed.as_ref().filter(|_| candidate.estimate.is_none());
         Some(match self.bound {
             Bound::Size(limit) => candidate.bytes as f64 / limit as f64,
             Bound::Compression(limit) => limit / candidate.compression,
@@ -252,6 +256,7 @@ mod tests {
                 samples: 500,
                 unreliable: None,
             }),
+            estimate: None,
             peak_memory_bytes: Some(200_000_000),
             cost: None,
             verdicts: Vec::new(),
@@ -292,6 +297,15 @@ mod tests {
         fast.speed.as_mut().unwrap().unreliable = Some("busy".into());
         let judged = &limits.judge(&fast)[0];
         assert_eq!((judged.verdict, judged.because.as_str()), (Verdict::Undecided, "unreliable: busy"));
+        // Nor what was worked out for another machine.
+        fast.speed.as_mut().unwrap().unreliable = None;
+        assert_eq!(verdicts(limits, &fast), [Verdict::Pass]);
+        let elsewhere = speed::Elsewhere { name: "big".into(), memory: 4.0, arithmetic: 4.0 };
+        fast.estimate = fast.speed.as_ref().map(|speed| elsewhere.estimate(speed));
+        let judged = &limits.judge(&fast)[0];
+        assert_eq!(judged.verdict, Verdict::Undecided);
+        assert!(judged.because.starts_with("about 0.25 ms a token on big"), "{}", judged.because);
+        assert_eq!(limits.list()[0].excess(&fast), None);
     }
 
     /// Sizes and memory are counted, not sampled: they always decide.

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::choice::{Choice, Infeasible};
 use super::limits::{megabytes, words};
-use super::report::{Candidate, Report, Verdict};
+use super::report::{Candidate, Estimate, Report, Verdict};
 
 /// The report, in the order in which questions come: which one, why, how do you know.
 pub fn markdown(report: &Report, choice: &Choice) -> String {
@@ -28,6 +28,7 @@ pub fn markdown(report: &Report, choice: &Choice) -> String {
         Choice::Infeasible(found) => infeasible(&mut text, report, found),
     }
     table(&mut text, &report.candidates, report.chosen.as_deref());
+    estimates(&mut text, &report.candidates);
     let left_out: Vec<&Candidate> =
         report.candidates.iter().filter(|candidate| candidate.note.is_some()).collect();
     if !left_out.is_empty() {
@@ -122,6 +123,40 @@ pub fn row(candidate: &Candidate, chosen: Option<&str>) -> Vec<String> {
     ]
 }
 
+/// The head of the table of estimates for another machine.
+pub const ESTIMATE_HEAD: [&str; 5] =
+    ["candidate", ">~ token ms", ">~ first token ms", ">~ tokens/s written", ">~ tokens/s read"];
+
+/// The cells of one candidate's row, as [`ESTIMATE_HEAD`] has them.
+pub fn estimate_row(candidate: &Candidate, estimate: &Estimate) -> Vec<String> {
+    vec![
+        candidate.name.clone(),
+        format!("{:.2}", estimate.token_ms),
+        format!("{:.1}", estimate.first_token_ms),
+        format!("{:.1}", estimate.decode_tps),
+        format!("{:.0}", estimate.prefill_tps),
+    ]
+}
+
+fn estimates(text: &mut String, candidates: &[Candidate]) {
+    let estimated: Vec<(&Candidate, &Estimate)> =
+        candidates.iter().filter_map(|candidate| Some((candidate, candidate.estimate.as_ref()?))).collect();
+    let Some((_, first)) = estimated.first() else { return };
+    let _ = writeln!(text, "## Estimates for {}\n", plain(&first.machine));
+    let _ = writeln!(
+        text,
+        "Nothing was measured there: these are the times measured here, by what both machines can do. Costs are of these; no limit \
+         on time is decided by them.\n"
+    );
+    let titles: Vec<&str> = ESTIMATE_HEAD.iter().map(|title| title.trim_start_matches('>')).collect();
+    let _ = writeln!(text, "| {} |\n| --- | ---: | ---: | ---: | ---: |", titles.join(" | "));
+    for (candidate, estimate) in estimated {
+        let cells: Vec<String> = estimate_row(candidate, estimate).iter().map(|cell| plain(cell)).collect();
+        let _ = writeln!(text, "| {} |", cells.join(" | "));
+    }
+    let _ = writeln!(text);
+}
+
 fn table(text: &mut String, candidates: &[Candidate], chosen: Option<&str>) {
     let titles: Vec<&str> = HEAD.iter().map(|title| title.trim_start_matches('>')).collect();
     let _ = writeln!(text, "| {} | verdicts |", titles.join(" | "));
@@ -161,6 +196,13 @@ fn means(text: &mut String, report: &Report) {
         })
     );
     let _ = writeln!(text, "- Quality: `{}`, text SHA-256 `{}`", plain(&report.protocol), report.text);
+    if let Some(calibration) = &report.calibration {
+        let _ = writeln!(
+            text,
+            "- Importance matrix: learned from {} tokens of the text with SHA-256 `{}`; its file's SHA-256 is `{}`",
+            calibration.tokens, calibration.text, calibration.matrix
+        );
+    }
     let _ = writeln!(
         text,
         "- Intervals and verdicts: confidence {}, paired token by token against the source, valid at whatever point the \
@@ -195,7 +237,7 @@ fn plain(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::choice::Near;
-    use super::super::report::{Hardware, Judged, SCHEMA, Source};
+    use super::super::report::{Calibration, Hardware, Judged, SCHEMA, Source};
     use super::*;
     use crate::id::Oid;
 
@@ -209,6 +251,7 @@ mod tests {
             compression: 2.95,
             quality: None,
             speed: None,
+            estimate: None,
             peak_memory_bytes: None,
             cost: None,
             verdicts: vec![Judged {
@@ -232,6 +275,11 @@ mod tests {
             hardware: Hardware { name: "dev".into(), fingerprint: "2 cores".into(), threads: 1 },
             protocol: "wikitext2-raw/llama.cpp-512".into(),
             text: Oid::from_bytes([2; 32]),
+            calibration: Some(Calibration {
+                text: Oid::from_bytes([3; 32]),
+                tokens: 8192,
+                matrix: Oid::from_bytes([4; 32]),
+            }),
             confidence: 0.95,
             candidates: vec![candidate],
             chosen: None,
@@ -247,6 +295,7 @@ mod tests {
             Infeasible { nearest: vec![near], binding: vec!["--max-size 50.0 MB".into()], undecided: vec![] };
         let text = markdown(&report(), &Choice::Infeasible(found));
         assert!(text.contains("No candidate passes") && text.contains("misses --max-size 50.0 MB (91.7 MB)"));
+        assert!(text.contains("8192 tokens of the text with SHA-256 `0303"), "{text}");
         assert!(text.contains("grid of Q4_1") && text.contains("too large by far"), "{text}");
     }
 

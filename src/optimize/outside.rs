@@ -4,22 +4,20 @@
 //! finds tokens (`logprobs`). Sizes are counted on disk, probabilities are checked to be some, and a model that says
 //! exactly what the source says was not quantised (docs/optimize.md, "Outside tools").
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::thread::{self, JoinHandle};
+use std::process::Command;
 
 use serde::{Deserialize, Serialize};
 
 use super::candidates::Backend;
 use crate::engine::Token;
+use crate::worker::{Worker, WorkerError};
 
 /// The longest answer.
 const MAX_REPLY_BYTES: u64 = 64 << 20;
-/// What is kept of its last words.
-const MAX_WORDS_BYTES: usize = 600;
 /// By how much a claimed size may differ from the one on disk, as a share.
 const MOST_OFF: f64 = 0.01;
 /// Files of a model; more is no model.
@@ -94,12 +92,22 @@ pub enum OutsideError {
     NotQuantised,
 }
 
+impl From<WorkerError> for OutsideError {
+    fn from(error: WorkerError) -> OutsideError {
+        match error {
+            // Of a traceback, the last line says what it was.
+            WorkerError::Died { status, words } => OutsideError::Died(match words.lines().next_back() {
+                Some(last) => format!("it said: {}", shortened(last)),
+                None => status,
+            }),
+            WorkerError::Answer => OutsideError::Answer,
+        }
+    }
+}
+
 /// A tool that runs.
 pub struct Outside {
-    child: Child,
-    questions: Option<ChildStdin>,
-    answers: BufReader<ChildStdout>,
-    words: Option<JoinHandle<String>>,
+    worker: Worker,
 }
 
 impl Outside {
@@ -110,22 +118,10 @@ impl Outside {
     /// An environment without Python.
     pub fn start(venv: &Path, script: &Path) -> Result<Outside, OutsideError> {
         let python = venv.join("bin").join("python");
-        let failed = |error| OutsideError::Start { path: python.clone(), error };
         let mut command = Command::new(&python);
         command.arg(script).env("HF_HUB_OFFLINE", "1").env("TRANSFORMERS_OFFLINE", "1");
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().map_err(failed)?;
-        let taken = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-        let (Some(questions), Some(answers), Some(words)) = taken else {
-            unreachable!("because all three are pipes")
-        };
-        let words = thread::Builder::new().spawn(move || last_words(words)).map_err(failed)?;
-        Ok(Outside {
-            child,
-            questions: Some(questions),
-            answers: BufReader::new(answers),
-            words: Some(words),
-        })
+        let worker = Worker::start(command, MAX_REPLY_BYTES);
+        Ok(Outside { worker: worker.map_err(|error| OutsideError::Start { path: python, error })? })
     }
 
     /// Who it is.
@@ -189,41 +185,10 @@ impl Outside {
     }
 
     fn ask(&mut self, question: &Question<'_>) -> Result<Answer, OutsideError> {
-        let mut line = serde_json::to_vec(question).map_err(|_| OutsideError::Answer)?;
-        line.push(b'\n');
-        let Some(questions) = &mut self.questions else { return Err(self.died()) };
-        if questions.write_all(&line).and_then(|()| questions.flush()).is_err() {
-            return Err(self.died());
+        match self.worker.call(question)? {
+            Answer::Failed(why) => Err(OutsideError::Failed(shortened(&why))),
+            answer => Ok(answer),
         }
-        let mut line = Vec::new();
-        match self.answers.by_ref().take(MAX_REPLY_BYTES).read_until(b'\n', &mut line) {
-            Ok(_) if line.ends_with(b"\n") => match serde_json::from_slice(&line) {
-                Ok(Answer::Failed(why)) => Err(OutsideError::Failed(shortened(&why))),
-                Ok(answer) => Ok(answer),
-                Err(_) => Err(OutsideError::Answer),
-            },
-            Ok(count) if count as u64 == MAX_REPLY_BYTES => Err(OutsideError::Answer),
-            Ok(_) | Err(_) => Err(self.died()),
-        }
-    }
-
-    /// What can be told of a tool that no longer answers.
-    fn died(&mut self) -> OutsideError {
-        self.questions = None;
-        // It may be on its way out; else it is no use any more.
-        let _ = self.child.kill();
-        let status = self.child.wait().map_or_else(|error| error.to_string(), |status| status.to_string());
-        let words = self.words.take().and_then(|words| words.join().ok()).unwrap_or_default();
-        let words = words.trim();
-        OutsideError::Died(if words.is_empty() { status } else { format!("it said: {words}") })
-    }
-}
-
-impl Drop for Outside {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
@@ -250,22 +215,6 @@ pub fn weight_bytes(dir: &Path) -> Result<u64, OutsideError> {
 fn shortened(text: &str) -> String {
     let first = text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
     first.chars().take(300).collect()
-}
-
-/// Reads all that a tool says, so that it never waits for a reader, and keeps the end.
-fn last_words(mut from: impl Read) -> String {
-    let mut kept: VecDeque<u8> = VecDeque::with_capacity(MAX_WORDS_BYTES);
-    let mut buffer = [0; 4096];
-    while let Ok(count) = from.read(&mut buffer) {
-        if count == 0 {
-            break;
-        }
-        kept.extend(&buffer[..count]);
-        kept.drain(..kept.len().saturating_sub(MAX_WORDS_BYTES));
-    }
-    let all = String::from_utf8_lossy(kept.make_contiguous()).into_owned();
-    // Of a traceback, the last line says what it was.
-    all.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default().to_owned()
 }
 
 #[cfg(test)]

@@ -21,6 +21,9 @@ pub struct Report {
     pub protocol: String,
     /// SHA-256 of the text.
     pub text: Oid,
+    /// What the engine's candidates learned from, where any did.
+    #[serde(default)]
+    pub calibration: Option<Calibration>,
     /// Of the intervals and of the verdicts.
     pub confidence: f64,
     pub candidates: Vec<Candidate>,
@@ -28,6 +31,17 @@ pub struct Report {
     pub chosen: Option<String>,
     /// Seconds since 1970.
     pub measured_at: u64,
+}
+
+/// The importance matrix that candidates were made with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Calibration {
+    /// SHA-256 of the text that it was computed from, which is another than that of the evaluation.
+    pub text: Oid,
+    /// Of that text, as many as were read.
+    pub tokens: u64,
+    /// SHA-256 of the matrix' file.
+    pub matrix: Oid,
 }
 
 /// The model that candidates are compared with.
@@ -71,7 +85,11 @@ pub struct Candidate {
     pub compression: f64,
     pub quality: Option<Quality>,
     pub speed: Option<Speed>,
+    /// What its times come to on another machine, where one was named: never a ground for a verdict.
+    #[serde(default)]
+    pub estimate: Option<Estimate>,
     pub peak_memory_bytes: Option<u64>,
+    /// By measured times; of a machine that is not this one, by the estimate.
     pub cost: Option<Cost>,
     pub verdicts: Vec<Judged>,
     /// Whether no other candidate is better in everything.
@@ -107,6 +125,18 @@ pub struct Speed {
     pub samples: u64,
     /// Why these figures are no ground for a verdict: the machine was busy.
     pub unreliable: Option<String>,
+}
+
+/// Times on a machine where nothing was measured, worked out from those of this one and what both can do.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Estimate {
+    /// Its name in the price file.
+    pub machine: String,
+    /// Medians.
+    pub first_token_ms: f64,
+    pub token_ms: f64,
+    pub prefill_tps: f64,
+    pub decode_tps: f64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]

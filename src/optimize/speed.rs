@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::report::{Quantiles, Speed};
+use super::report::{Estimate, Quantiles, Speed};
 use crate::statistics::quantiles::quantile;
 use crate::statistics::{Interval, sum};
 
@@ -19,7 +19,7 @@ const MOST_DRIFT: f64 = 0.05;
 /// Threads of others at work, in the median round.
 const MOST_FOREIGN_LOAD: f64 = 0.75;
 /// An estimate is no measurement: only what is estimated at so many times the limit is left out.
-const ESTIMATE_MARGIN: f64 = 2.0;
+const ESTIMATE_MARGIN: f64 = 4.0;
 
 /// One measurement: a prompt is read, then tokens are written one after another.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -117,6 +117,36 @@ pub fn estimate(bytes: u64, baseline_bytes: u64, baseline_ms: f64) -> Option<f64
     (baseline_bytes > 0).then(|| baseline_ms * bytes as f64 / baseline_bytes as f64)
 }
 
+/// Another machine, by what it can do for each that this one can.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Elsewhere {
+    /// In the price file.
+    pub name: String,
+    /// Of bytes read from memory a second: what bounds the writing of tokens.
+    pub memory: f64,
+    /// Of arithmetic: what bounds the reading of a prompt.
+    pub arithmetic: f64,
+}
+
+impl Elsewhere {
+    /// What the figures of this machine come to on that one.
+    pub fn estimate(&self, here: &Speed) -> Estimate {
+        Estimate {
+            machine: self.name.clone(),
+            first_token_ms: here.first_token_ms.p50.value / self.arithmetic,
+            token_ms: here.token_ms.p50.value / self.memory,
+            prefill_tps: here.prefill_tps * self.arithmetic,
+            decode_tps: here.decode_tps * self.memory,
+        }
+    }
+}
+
+/// Whether others were at work in a round, so that its times say little of the machine.
+pub fn is_busy(round: &Round, threads: u32) -> bool {
+    let busy = round.processor_ms / (round.wall_ms * f64::from(threads));
+    busy < LEAST_BUSY || round.load.is_some_and(|load| load > MOST_FOREIGN_LOAD)
+}
+
 /// Whether an estimate is so far beyond a limit that measuring would be a waste.
 pub fn is_hopeless(estimate_ms: f64, limit_ms: f64) -> bool {
     estimate_ms > ESTIMATE_MARGIN * limit_ms
@@ -192,12 +222,25 @@ mod tests {
         assert_eq!(turns, [false, true, true, false, false, true, true, false]);
     }
 
+    /// Another machine's figures follow from what both can do: worked out by hand.
+    #[test]
+    fn figures_elsewhere_are_by_what_bounds_them() {
+        let elsewhere = Elsewhere { name: "big".into(), memory: 2.0, arithmetic: 4.0 };
+        let found = elsewhere.estimate(&speed(&rounds(10, 5.0), &rounds(10, 8.0), 1, 0.95).unwrap());
+        assert!((found.first_token_ms - 12.5).abs() < 1e-9 && (found.prefill_tps - 8000.0).abs() < 1e-6);
+        assert!((found.decode_tps - 2e3 / 5.095).abs() < 1e-6 && found.token_ms < 2.6, "{found:?}");
+    }
+
     /// The estimate orders and leaves out what is hopeless; it never lets anything pass.
     #[test]
     fn the_estimate_is_proportional_and_cautious() {
         assert_eq!(estimate(100, 200, 10.0), Some(5.0));
         assert_eq!(estimate(100, 0, 10.0), None);
-        assert!(is_hopeless(21.0, 10.0) && !is_hopeless(19.0, 10.0));
+        assert!(is_hopeless(41.0, 10.0) && !is_hopeless(39.0, 10.0));
+        assert!(
+            is_busy(&round(5.0, 0.7), 1) && !is_busy(&round(5.0, 0.9), 1) && is_busy(&round(5.0, 0.9), 2)
+        );
+        assert!(is_busy(&Round { load: Some(2.0), ..round(5.0, 0.9) }, 1));
         let rate = rate(Interval { value: 10.0, low: 5.0, high: f64::INFINITY });
         assert_eq!((rate.value, rate.low, rate.high), (100.0, 0.0, 200.0));
     }

@@ -8,6 +8,8 @@ pub mod hub;
 
 pub mod lfs_server;
 
+pub mod llama;
+
 pub mod faulty;
 
 pub mod random;
@@ -27,3 +29,5 @@ pub mod proxy;
 pub mod web;
 
 pub mod tmpfs;
+
+pub mod wide;

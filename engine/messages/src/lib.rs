@@ -1,14 +1,15 @@
 //! What git sparse and its engine tell each other: one JSON document a line, a request and its replies.
 //!
 //! The engine reads requests from its standard input and answers on its standard output, one after
-//! another. `Generate` has a reply for each piece of text before the last one; all others have one.
+//! another. `Generate` has a reply for each piece of text before the last one, and `Importance` one for each window; all others
+//! have one.
 
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 /// The version of this protocol. Engines of another one are refused by name.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// A model that the engine has loaded.
 pub type ModelId = u32;
@@ -50,6 +51,10 @@ pub enum Request {
     Quantize(Quantize),
     /// Which types `Quantize` would choose, without doing it.
     Plan(Quantize),
+    /// How far tensors of a file would be from themselves in other types.
+    Distort(Distort),
+    /// Reads text and writes which inputs of the model's matrices matter.
+    Importance(Importance),
     /// Writes text.
     Generate(Generate),
     /// Reads `prompt`, then writes `output` tokens, whatever they are, and tells how long each took.
@@ -75,7 +80,44 @@ pub struct Quantize {
     pub preset: String,
     /// Tensors whose names match get this type: a regular expression and a name such as `Q5_0`, the first match counts.
     pub overrides: Vec<(String, String)>,
+    /// A file that `Importance` wrote; `Plan` does not read it.
+    #[serde(default)]
+    pub importance: Option<PathBuf>,
     pub threads: u32,
+}
+
+/// What is read to learn which inputs of a model's matrices matter, and where that is written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Importance {
+    pub model: ModelId,
+    pub windows: Vec<Vec<Token>>,
+    /// A file in the older of llama.cpp's two formats of importance matrices.
+    pub target: PathBuf,
+}
+
+/// Which tensors, and which types each is tried in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Distort {
+    pub source: PathBuf,
+    pub tensors: Vec<Place>,
+    /// Names such as `Q4_K`.
+    pub types: Vec<String>,
+    /// A file that `Importance` wrote: errors count by what they are multiplied with.
+    pub importance: Option<PathBuf>,
+    /// As many of each tensor are looked at, spread over it.
+    pub rows: u32,
+}
+
+/// Where a tensor lies in a file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    pub name: String,
+    /// Of its weights, such as `BF16`.
+    pub dtype: String,
+    /// Of its first byte.
+    pub offset: u64,
+    pub columns: u64,
+    pub rows: u64,
 }
 
 /// The types that tensors would get.
@@ -139,6 +181,16 @@ pub enum Reply {
         bytes: u64,
     },
     Planned(Planned),
+    /// For each tensor and each type, the sum of squared errors over the whole tensor; `None` where it can't have that type.
+    Distorted(Vec<Vec<Option<f64>>>),
+    /// So many windows were read, and more are to come or the last reply.
+    Read {
+        windows: usize,
+    },
+    /// Of so many tensors.
+    Importance {
+        tensors: usize,
+    },
     Piece(Piece),
     Generated(Generated),
     Timed(Timed),
@@ -162,8 +214,10 @@ pub enum Failed {
     NotFinite,
     /// The question makes no sense for this model.
     Request,
-    /// A disk, memory, or llama.cpp itself failed.
+    /// Memory, a file, or llama.cpp itself failed.
     Engine,
+    /// The disk of a file that was to be written is full.
+    Full,
 }
 
 /// Who the engine is.

@@ -9,19 +9,34 @@ use crate::daemon::message::{Failure, Reply, Request};
 use crate::id::Oid;
 use crate::optimize::run::RunError;
 
+/// The importance matrix that the winner was made with, beside it.
+pub const MATRIX: &str = "importance.imatrix";
+
 /// Writes the winner into `dir`, under the model's name and its own.
 pub fn write(dir: &Path, made: &Path, subject: &Subject, name: &str) -> Result<PathBuf, RunError> {
-    let failed = |path: &Path| {
-        let path = path.to_owned();
-        move |error| RunError::File { path, error }
-    };
-    fs::create_dir_all(dir).map_err(failed(dir))?;
     let path = place(dir, subject, name);
-    let partial = path.with_extension("partial");
-    fs::copy(made, &partial).map_err(failed(&partial))?;
-    fs::File::open(&partial).and_then(|file| file.sync_all()).map_err(failed(&partial))?;
-    fs::rename(&partial, &path).map_err(failed(&path))?;
+    copy(made, &path)?;
     std::path::absolute(&path).map_err(failed(&path))
+}
+
+/// Writes what the winner learned from into `dir`: with it the same file can be made without the text.
+pub fn write_matrix(dir: &Path, matrix: &Path) -> Result<(), RunError> {
+    copy(matrix, &dir.join(MATRIX))
+}
+
+fn copy(from: &Path, to: &Path) -> Result<(), RunError> {
+    let partial = to.with_extension("partial");
+    if let Some(dir) = to.parent() {
+        fs::create_dir_all(dir).map_err(failed(dir))?;
+    }
+    fs::copy(from, &partial).map_err(failed(&partial))?;
+    fs::File::open(&partial).and_then(|file| file.sync_all()).map_err(failed(&partial))?;
+    fs::rename(&partial, to).map_err(failed(to))
+}
+
+fn failed(path: &Path) -> impl FnOnce(std::io::Error) -> RunError {
+    let path = path.to_owned();
+    move |error| RunError::File { path, error }
 }
 
 /// Stores the winner, and before it the source where that is one GGUF file; gives the bytes that the winner took.

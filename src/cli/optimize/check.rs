@@ -10,8 +10,9 @@ use crate::daemon::message::{Failure, Kind};
 use crate::daemon::words;
 use crate::git::{Pointer, pointer};
 use crate::id::Oid;
-use crate::optimize::report::{Report, SCHEMA};
-use crate::optimize::run::{Recipe, RunError, Work};
+use crate::optimize::ledger::Importance;
+use crate::optimize::report::{Calibration, Report, SCHEMA};
+use crate::optimize::run::{Lab, Recipe, RunError, Work};
 
 /// What a report says was chosen.
 pub struct Committed {
@@ -19,6 +20,8 @@ pub struct Committed {
     recipe: Recipe,
     /// Of the file, where it was written.
     file: Option<Oid>,
+    /// What it learned from, where it did.
+    calibration: Option<Calibration>,
 }
 
 /// Reads the choice in a directory's report, which must be of this source.
@@ -53,7 +56,8 @@ pub fn read(dir: &Path, subject: &Subject) -> Result<Committed, Failure> {
     if let Some(expected) = candidate.file {
         same_file(dir, subject, chosen, expected)?;
     }
-    Ok(Committed { name: chosen.clone(), recipe, file: candidate.file })
+    let calibration = report.calibration.clone();
+    Ok(Committed { name: chosen.clone(), recipe, file: candidate.file, calibration })
 }
 
 /// Whether the file that was committed is the one that the report speaks of, or a pointer to it.
@@ -85,6 +89,16 @@ impl Committed {
     /// The choice, to be measured again.
     pub fn work(&self) -> Work {
         Work::new(&self.name, self.recipe.clone())
+    }
+
+    /// Takes the importance matrix beside the report, where there is one: then the text that it was learned from is not needed.
+    pub fn adopt(&self, lab: &mut Lab<'_>, dir: &Path) -> Result<(), RunError> {
+        if let (Some(calibration), Some(Calibration { tokens, matrix, .. })) =
+            (self.recipe.calibration, self.calibration.clone())
+        {
+            lab.adopt(calibration, &dir.join(apply::MATRIX), &Importance { tokens, matrix })?;
+        }
+        Ok(())
     }
 
     /// Whether the same file comes out as was written then.

@@ -2,6 +2,7 @@
 
 mod apply;
 mod check;
+mod hardware;
 pub mod machine;
 mod output;
 mod tools;
@@ -25,9 +26,9 @@ use crate::optimize::candidates::{BUILT_IN, Catalogue, Made, Named};
 use crate::optimize::choice::Choice;
 use crate::optimize::ledger::Ledger;
 use crate::optimize::limits::Limits;
-use crate::optimize::report::{Hardware, Report, SCHEMA, Source};
-use crate::optimize::run::{self, Around, Lab, Model, Outcome, Recipe, RunError, Wish, Work};
-use crate::prices::{Hourly, NoPrice, Prices, Today};
+use crate::optimize::report::{Calibration as Learned, Hardware, Report, SCHEMA, Source};
+use crate::optimize::run::{self, Around, Calibration, Lab, Model, Outcome, Recipe, RunError, Wish, Work};
+use crate::prices::{Hourly, Today};
 use crate::progress::Cancelled;
 
 /// Windows after which a candidate is left undecided, unless --eval-samples says how many there are.
@@ -85,10 +86,10 @@ pub struct Optimize {
     /// The text of the evaluation, in UTF-8 [default: WikiText-2]
     #[arg(long, value_name = "FILE")]
     text: Option<PathBuf>,
-    /// Another text, on which mixed precision is searched and tools are calibrated
+    /// Another text, to learn from: which inputs matter (importance matrix), mixed precision, calibration of tools
     #[arg(long, value_name = "FILE")]
     search_text: Option<PathBuf>,
-    /// Try nothing that learns from text
+    /// Learn from no text: no importance matrix, no mixed precision, no tools that are calibrated
     #[arg(long)]
     no_calibration: bool,
     /// How the text is cut and scored (git sparse eval --help)
@@ -112,7 +113,7 @@ pub struct Optimize {
     /// Stop measuring after so long, as 90s, 20m or 2h, and decide by what there is
     #[arg(long, value_name = "TIME", value_parser = machine::duration)]
     max_time: Option<Duration>,
-    /// Go on where an earlier run was stopped; this is always done, since nothing is measured twice
+    /// Refuse to begin anew: earlier measurements of this model are always used, and with this there must be some
     #[arg(long)]
     resume: bool,
     /// Measure the choice in the report of -o DIR again: 1 if it no longer keeps the limits
@@ -208,12 +209,13 @@ impl Optimize {
             None => eval::wikitext2()?,
         };
         let search = self.search_text.as_deref().map(eval::read).transpose()?;
+        let search = search.filter(|_| !self.no_calibration);
         if search.as_ref().is_some_and(|search| search.hash == text.hash) {
             return Err(failed(&RunError::SameText));
         }
         let threads = engine::threads(self.threads);
         let fingerprint = machine::fingerprint();
-        let hourly = self.hourly()?;
+        let hardware::Priced { hourly, elsewhere, name } = self.priced(&fingerprint)?;
         let of_tail = limits.max_latency_p99_ms.is_some();
         let samples = self.benchmark_samples.unwrap_or(if of_tail { SAMPLES_OF_TAIL } else { SAMPLES });
         if hourly.is_some() && samples == 0 {
@@ -232,10 +234,15 @@ impl Optimize {
             samples,
             threads,
             hardware: fingerprint.clone(),
+            elsewhere,
             seed: SEED,
         };
-        let name = self.hardware.clone().unwrap_or_else(|| "this machine".to_owned());
         Ok(Ready { wish, text, search, hourly, hardware: Hardware { name, fingerprint, threads } })
+    }
+
+    fn priced(&self, fingerprint: &str) -> Result<hardware::Priced, Failure> {
+        let today = Today { day: machine::now() / 86_400, allow_stale: self.allow_stale };
+        hardware::priced(self.prices.as_deref(), self.hardware.as_deref(), today, fingerprint)
     }
 
     fn limits(&self) -> Result<Limits, Failure> {
@@ -252,29 +259,6 @@ impl Optimize {
         limits.checked().map_err(|error| Failure::new(Kind::Usage, error.to_string()))
     }
 
-    /// What an hour costs: of a price file there must be a row, a fresh one.
-    fn hourly(&self) -> Result<Option<Hourly>, Failure> {
-        let Some(path) = &self.prices else { return Ok(None) };
-        let Some(name) = &self.hardware else {
-            return Err(Failure::new(Kind::Usage, "--prices without --hardware: which machine is it?")
-                .fix("name the row: --hardware NAME"));
-        };
-        let wrong = |error: String| Failure::new(Kind::Usage, format!("{}: {error}", path.display()));
-        let prices = Prices::parse(&machine::small_file(path)?).map_err(|error| wrong(error.to_string()))?;
-        let today = Today { day: machine::now() / 86_400, allow_stale: self.allow_stale };
-        let hourly = prices.hardware(name, today);
-        hourly.map(Some).map_err(|error| {
-            let rows: Vec<&str> = prices.machines().collect();
-            wrong(error.to_string()).fix(match error {
-                NoPrice::Missing(_) => format!(
-                    "name one of its machines ({}), or add a row: git sparse bench-hw",
-                    rows.join(", ")
-                ),
-                _ => "look the price up, or --allow-stale".to_owned(),
-            })
-        })
-    }
-
     fn measure(
         &self,
         ready: &Ready,
@@ -286,6 +270,9 @@ impl Optimize {
         let place = Place::from_environment()?;
         let ledger = Ledger::open(&place.store.join("measurements"), subject.weights)
             .map_err(|error| failed(&RunError::Ledger(error)))?;
+        if self.resume {
+            resume(&ledger, subject)?;
+        }
         let scratch = Staging::begin(&std::env::temp_dir().join("git-sparse-optimize"))
             .map_err(|error| Failure::new(Kind::Fatal, error.to_string()))?;
         let tools = tools::prepare(backends, scratch.path(), subject.checkpoint(), self.search_text.clone())?;
@@ -304,6 +291,9 @@ impl Optimize {
         let model = Model { gguf: &gguf, weights: subject.weights, bytes: subject.bytes };
         let mut lab = Lab::open(model, ledger, scratch.path(), &start, ready.wish.threads)
             .map_err(|error| engine::failed(&error))?;
+        if let Some(search) = &ready.search {
+            lab.teach(search.clone());
+        }
         let (begun, interrupted) = (Instant::now(), interrupt::flag());
         let bar = machine::Bar::new();
         let around = Around {
@@ -317,13 +307,16 @@ impl Optimize {
         };
         let mut go = || -> Result<(Report, Outcome), RunError> {
             let works = match committed {
-                Some(committed) => vec![committed.work()],
+                Some(committed) => {
+                    committed.adopt(&mut lab, self.dir())?;
+                    vec![committed.work()]
+                }
                 None => self.works(&mut lab, ready, chosen, backends, &around)?,
             };
             let mut outcome =
                 run::run(&mut lab, &ready.wish, &ready.text, works, &tools, ready.hourly, &around)?;
             let report = report_of(&mut lab, ready, subject, &outcome)?;
-            self.settle(&mut lab, &report, &mut outcome, subject, committed, &applied)?;
+            self.settle(&mut lab, &report, &mut outcome, subject, committed, &applied, &around)?;
             Ok((report_of(&mut lab, ready, subject, &outcome)?, outcome))
         };
         let done = go();
@@ -346,18 +339,18 @@ impl Optimize {
         around: &Around<'_>,
     ) -> Result<Vec<Work>, RunError> {
         let mut works = Vec::new();
+        let calibration = ready.search.as_ref().map(Calibration::of);
         for named in chosen {
             match &named.made {
                 Made::Preset(preset) => {
-                    let recipe = Recipe { preset: preset.clone(), overrides: Vec::new() };
-                    works.push(Work::new(&named.name, recipe));
+                    works.push(Work::new(&named.name, Recipe::preset(preset, calibration)));
                 }
                 Made::Mixed if self.no_calibration => {
                     works.push(Work::missing(named, "left out by --no-calibration"));
                 }
                 Made::Mixed => match &ready.search {
                     Some(search) => {
-                        let found = run::propose(lab, search, &ready.text, &ready.wish.limits, around)?;
+                        let found = run::propose(lab, search, &ready.text, &ready.wish.limits, calibration, around)?;
                         works.extend(found);
                     }
                     None => works.push(Work::missing(
@@ -389,12 +382,14 @@ impl Optimize {
         subject: &Subject,
         committed: Option<&check::Committed>,
         applied: &RefCell<Option<(PathBuf, Oid)>>,
+        around: &Around<'_>,
     ) -> Result<(), RunError> {
         let Choice::Chosen(at) = outcome.choice else { return Ok(()) };
         let Some(recipe) = outcome.recipes[at].clone() else { return Ok(()) };
         if !self.apply && committed.is_none() {
             return Ok(());
         }
+        lab.learn(&recipe, around)?;
         let made = lab.make(&recipe)?;
         let hash = machine::hash(&made)?;
         outcome.candidates[at].file = Some(hash);
@@ -402,11 +397,25 @@ impl Optimize {
             Some(committed) => committed.compare(hash),
             None => {
                 let path = apply::write(self.dir(), &made, subject, &report.candidates[at].name)?;
+                if let Some(calibration) = recipe.calibration {
+                    apply::write_matrix(self.dir(), &lab.matrix(calibration))?;
+                }
                 applied.replace(Some((path, hash)));
                 Ok(())
             }
         }
     }
+}
+
+/// `--resume`: there must be something to go on from.
+fn resume(ledger: &Ledger, subject: &Subject) -> Result<(), Failure> {
+    if ledger.is_empty() {
+        let told = format!("{}: nothing was measured of these weights in this store", subject.name);
+        return Err(Failure::new(Kind::NotFound, told)
+            .fix("begin without --resume; or name the store of the earlier run (GIT_SPARSE_DIR)"));
+    }
+    report::note(&format!("{} measurements of these weights are there already", ledger.len()));
+    Ok(())
 }
 
 /// The document that lies beside the winner.
@@ -439,9 +448,19 @@ fn report_of(
         protocol,
         text: ready.text.hash,
         confidence: ready.wish.confidence,
+        calibration: learned(lab, outcome),
         candidates: outcome.candidates.clone(),
         chosen,
         measured_at: machine::now().max(0) as u64,
+    })
+}
+
+/// What the candidates of the engine learned from, where any did.
+fn learned(lab: &Lab<'_>, outcome: &Outcome) -> Option<Learned> {
+    let mut calibrations = outcome.recipes.iter().flatten().filter_map(|recipe| recipe.calibration);
+    calibrations.find_map(|calibration| {
+        let known = lab.known(calibration)?;
+        Some(Learned { text: calibration.text, tokens: known.tokens, matrix: known.matrix })
     })
 }
 
@@ -456,6 +475,8 @@ fn failed(error: &RunError) -> Failure {
         }
         RunError::File { .. } | RunError::Outside(_) => Failure::new(Kind::Fatal, message),
         RunError::SameText => Failure::new(Kind::Usage, message).fix("give another text: --search-text FILE"),
+        RunError::Untaught { .. } => Failure::new(Kind::NotFound, message)
+            .fix("give that text: --search-text FILE; or the file importance.imatrix beside the report"),
         RunError::Source(_) => Failure::new(Kind::Refused, message),
         RunError::Changed { .. } => {
             Failure::new(Kind::Refused, message).fix("apply it anew: git sparse optimize … --apply -o DIR")

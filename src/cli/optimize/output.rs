@@ -57,6 +57,7 @@ pub fn say(report: &Report, choice: &Choice, json: bool, is_check: bool) -> bool
             "★ chosen, • no other is better in everything, ? the machine was busy: no ground for a verdict",
         );
     }
+    estimates(report);
     for candidate in report.candidates.iter().filter(|candidate| candidate.note.is_some()) {
         printed::say(&format!("{}: {}", candidate.name, candidate.note.as_deref().unwrap_or_default()));
     }
@@ -104,6 +105,22 @@ pub fn say(report: &Report, choice: &Choice, json: bool, is_check: bool) -> bool
         _ => {}
     }
     infeasible.is_some()
+}
+
+/// What the times come to on the machine that was named, where that is another one.
+fn estimates(report: &Report) {
+    let estimated =
+        report.candidates.iter().filter_map(|candidate| Some((candidate, candidate.estimate.as_ref()?)));
+    let rows: Vec<Vec<String>> =
+        estimated.clone().map(|(candidate, estimate)| markdown::estimate_row(candidate, estimate)).collect();
+    if let Some((_, estimate)) = estimated.clone().next() {
+        printed::say(&format!(
+            "on {}, as estimated from the times measured here and from what both machines can do; costs are of these, and \
+             no limit on time is decided by them:",
+            estimate.machine
+        ));
+        printed::table(&markdown::ESTIMATE_HEAD, rows.into_iter());
+    }
 }
 
 /// Writes the report in its three forms.

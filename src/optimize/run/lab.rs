@@ -1,14 +1,15 @@
 //! The place where things are measured: an engine with the source in it, started when the first measurement needs it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::super::ledger::{Key, Ledger, Made, Windows};
 use super::super::survey::{Survey, survey};
-use super::{RunError, Wish, Work, work::Recipe};
+use super::{Calibration, RunError, Wish, Work, work::Recipe};
 use crate::engine::{
-    Baseline, Engine, EngineError, HeldId, Loaded, ModelId, Planned, Quantize, Scored, Window,
+    Baseline, Distort, Engine, EngineError, HeldId, Importance, Loaded, ModelId, Planned, Quantize, Scored,
+    Window,
 };
 use crate::eval::{self, EvalError, Text, TooShort};
 use crate::format::OpenFile;
@@ -44,6 +45,10 @@ pub struct Lab<'a> {
     held_bytes: u64,
     /// The candidate that is loaded, by its recipe.
     loaded: Option<(String, ModelId)>,
+    /// The text that variants may learn from.
+    teacher: Option<Text>,
+    /// What was learned, and lies where it belongs.
+    learned: HashSet<Calibration>,
 }
 
 /// What the source said is kept for candidates to come, up to this; after that it is worked out anew each time.
@@ -77,7 +82,18 @@ impl<'a> Lab<'a> {
             held: HashMap::new(),
             held_bytes: 0,
             loaded: None,
+            teacher: None,
+            learned: HashSet::new(),
         })
+    }
+
+    /// Gives the text that variants may learn from.
+    pub fn teach(&mut self, text: Text) {
+        self.teacher = Some(text);
+    }
+
+    pub(super) fn teacher(&self, text: Oid) -> Option<Text> {
+        self.teacher.clone().filter(|teacher| teacher.hash == text)
     }
 
     /// Build and processor.
@@ -104,6 +120,10 @@ impl<'a> Lab<'a> {
         self.threads
     }
 
+    pub(super) fn scratch(&self) -> &Path {
+        &self.scratch
+    }
+
     /// What the source is made of.
     ///
     /// # Errors
@@ -126,8 +146,18 @@ impl<'a> Lab<'a> {
         Ok(self.survey.as_ref().expect("because it was just made"))
     }
 
-    fn gguf(&self) -> Result<PathBuf, RunError> {
+    /// The file that the engine loads.
+    pub(super) fn gguf(&self) -> Result<PathBuf, RunError> {
         (self.model.gguf)().map_err(RunError::Source)
+    }
+
+    /// Whether a matrix was found, or computed, in this run.
+    pub(super) fn has_learned(&self, calibration: Calibration) -> bool {
+        self.learned.contains(&calibration)
+    }
+
+    pub(super) fn remember(&mut self, calibration: Calibration) {
+        self.learned.insert(calibration);
     }
 
     /// The types that a recipe would give.
@@ -188,6 +218,7 @@ impl<'a> Lab<'a> {
             target: target.to_owned(),
             preset: recipe.preset.clone(),
             overrides: recipe.overrides.clone(),
+            importance: recipe.calibration.map(|calibration| self.matrix(calibration)),
             threads: self.threads,
         })
     }
@@ -299,6 +330,21 @@ impl<'a> Lab<'a> {
             Some((_, model)) => Ok(self.engine.unload(model)?),
             None => Ok(()),
         }
+    }
+
+    /// How far tensors would be from themselves in other types.
+    pub(super) fn distort(&mut self, order: &Distort) -> Result<Vec<Vec<Option<f64>>>, RunError> {
+        Ok(self.engine.distort(order)?)
+    }
+
+    /// Has the source read windows, and written which inputs of its matrices matter.
+    pub(super) fn importance(
+        &mut self,
+        order: impl FnOnce(ModelId) -> Importance,
+        told: &mut dyn FnMut(usize) -> Result<(), RunError>,
+    ) -> Result<(), RunError> {
+        let order = order(self.source()?.model);
+        self.engine.importance(&order, told)
     }
 
     /// Measures how long the source takes.

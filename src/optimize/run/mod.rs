@@ -3,6 +3,8 @@
 //! Size rules out first, since it costs nothing. Then an estimate of the speed by the bandwidth of memory, then quality,
 //! as many windows as it takes, and times only for those that are left. Each measurement is kept before the next begins.
 
+mod calibration;
+mod distortion;
 mod lab;
 mod outside;
 mod quality;
@@ -20,8 +22,10 @@ use super::ledger::LedgerError;
 use super::limits::{About, Limits};
 use super::outside::OutsideError;
 use super::report::{Candidate, Verdict};
+use super::speed::Elsewhere;
 use crate::prices::Hourly;
 
+pub use calibration::Calibration;
 pub use lab::{Lab, Model, Start};
 pub use outside::Tool;
 pub use search::propose;
@@ -42,6 +46,8 @@ pub struct Wish {
     pub threads: u32,
     /// What times depend on beside the engine: the machine.
     pub hardware: String,
+    /// The machine that times and costs are wanted of, where that is another one: they are estimates then.
+    pub elsewhere: Option<Elsewhere>,
     /// Of the order of windows.
     pub seed: u64,
 }
@@ -75,6 +81,8 @@ pub enum RunError {
         "the text of the search is that of the evaluation: what was learned from it would be tested on itself"
     )]
     SameText,
+    #[error("the text that an importance matrix is learned from is not here: its SHA-256 is {text}")]
+    Untaught { text: crate::id::Oid },
     #[error("{name}: its file is {found:.12}… now, and was {expected:.12}… in the report")]
     Changed { name: String, expected: crate::id::Oid, found: crate::id::Oid },
     /// The source could not be made ready.
@@ -143,6 +151,11 @@ pub fn run(
     let recipes = works.iter().map(|work| work.recipe.clone()).collect();
     let mut candidates: Vec<Candidate> = works.into_iter().map(|work| work.candidate).collect();
     for candidate in &mut candidates {
+        candidate.estimate = wish
+            .elsewhere
+            .as_ref()
+            .zip(candidate.speed.as_ref())
+            .map(|(elsewhere, speed)| elsewhere.estimate(speed));
         candidate.cost = cost(candidate, hourly);
         // Of what has no size there is nothing to judge.
         candidate.verdicts = if candidate.bytes > 0 { wish.limits.judge(candidate) } else { Vec::new() };
@@ -163,7 +176,11 @@ fn stop(work: &mut Work, around: &Around<'_>) -> bool {
 
 fn cost(candidate: &Candidate, hourly: Option<Hourly>) -> Option<super::report::Cost> {
     let speed = candidate.speed.as_ref()?;
-    let rates = hourly?.rates(speed.prefill_tps, speed.decode_tps);
+    let (prefill_tps, decode_tps) = match &candidate.estimate {
+        Some(estimate) => (estimate.prefill_tps, estimate.decode_tps),
+        None => (speed.prefill_tps, speed.decode_tps),
+    };
+    let rates = hourly?.rates(prefill_tps, decode_tps);
     let is_number = rates.input_usd_per_mtok.is_finite() && rates.output_usd_per_mtok.is_finite();
     is_number.then_some(super::report::Cost {
         input_usd_per_mtok: rates.input_usd_per_mtok,

@@ -31,7 +31,9 @@ pub fn measure(
 ) -> Result<(), RunError> {
     let Some(recipe) = work.recipe.clone() else { return Ok(()) };
     (around.tell)(&format!("quality of {}", work.candidate.name));
-    match score(lab, wish, text, &mut |lab, number| window(lab, wish, text, &recipe, number), around) {
+    let mut of_window = |lab: &mut Lab<'_>, number| window(lab, wish, text, &recipe, number);
+    let found = lab.learn(&recipe, around).and_then(|()| score(lab, wish, text, &mut of_window, around));
+    match found {
         Ok(found) => {
             work.candidate.quality = quality(&found, wish);
             lab.settle_size(work);
@@ -53,9 +55,9 @@ pub fn measure(
     }
 }
 
-/// Whether the engine itself is gone.
+/// Whether it would be no better with any other candidate.
 fn is_fatal(error: &EngineError) -> bool {
-    matches!(error, EngineError::Start { .. } | EngineError::Answer)
+    matches!(error, EngineError::Start { .. } | EngineError::Answer | EngineError::Full(_))
 }
 
 /// Windows in random order, until the limit is decided, or enough were seen.

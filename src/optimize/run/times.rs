@@ -56,6 +56,7 @@ fn key(lab: &Lab<'_>, wish: &Wish, recipe: &str) -> Key {
 
 fn take_turns(lab: &mut Lab<'_>, wish: &Wish, work: &Work, around: &Around<'_>) -> Result<Times, RunError> {
     let Some(recipe) = &work.recipe else { return Ok(Times::default()) };
+    lab.learn(recipe, around)?;
     let path = lab.make(recipe)?;
     let prompt = prompt(lab)?;
     let mut engine = lab.another()?;
@@ -98,13 +99,16 @@ fn prompt(lab: &mut Lab<'_>) -> Result<Vec<Token>, RunError> {
 }
 
 /// Leaves out what the bandwidth of memory rules out: its tokens would take a multiple of what is allowed.
+///
+/// On a busy machine nothing is left out: there the source itself takes a multiple of its time.
 pub fn leave_out_hopeless(
     lab: &mut Lab<'_>,
     wish: &Wish,
     works: &mut [Work],
     around: &Around<'_>,
 ) -> Result<(), RunError> {
-    let Some(limit) = wish.limits.token_ms() else { return Ok(()) };
+    // The limit is about another machine, or there is none.
+    let Some(limit) = wish.limits.token_ms().filter(|_| wish.elsewhere.is_none()) else { return Ok(()) };
     let key = key(lab, wish, "source");
     let rounds = match lab.ledger.find::<Times>(&key) {
         Some(known) => known.source,
@@ -112,17 +116,19 @@ pub fn leave_out_hopeless(
             (around.tell)("times of the source");
             let prompt = prompt(lab)?;
             let load = (around.load)();
-            let rounds = vec![round(&prompt, lab.time_source(&prompt, OUTPUT)?, load)];
-            lab.ledger.keep(&key, &Times { source: rounds.clone(), ..Times::default() })?;
-            rounds
+            let found = round(&prompt, lab.time_source(&prompt, OUTPUT)?, load);
+            if speed::is_busy(&found, wish.threads) {
+                return Ok(());
+            }
+            lab.ledger.keep(&key, &Times { source: vec![found.clone()], ..Times::default() })?;
+            vec![found]
         }
     };
-    let mut times: Vec<f64> = rounds.into_iter().flat_map(|round| round.token_ms).collect();
-    times.sort_unstable_by(f64::total_cmp);
-    // The quickest quarter: what a busy machine adds must not rule anything out.
-    let Some(baseline_ms) = times.get(times.len() / 4) else { return Ok(()) };
+    // The quickest: what disturbs a machine must not rule anything out.
+    let quickest = rounds.into_iter().flat_map(|round| round.token_ms).min_by(f64::total_cmp);
+    let Some(baseline_ms) = quickest else { return Ok(()) };
     for work in works {
-        let estimate = speed::estimate(work.candidate.bytes, lab.model.bytes, *baseline_ms);
+        let estimate = speed::estimate(work.candidate.bytes, lab.model.bytes, baseline_ms);
         if let Some(ms) = estimate.filter(|ms| speed::is_hopeless(*ms, limit)) {
             work.note(&format!(
                 "estimated at {ms:.1} ms a token by the bandwidth of memory, where {limit:.1} are allowed"

@@ -5,6 +5,7 @@ use super::super::ledger::{Key, Made as MadeFile, Planned};
 use super::super::limits::{About, Limit, Limits};
 use super::super::report::{Candidate, Verdict};
 use super::super::size;
+use super::calibration::Calibration;
 use super::lab::Lab;
 use super::{RunError, fails};
 use crate::engine::EngineError;
@@ -16,23 +17,35 @@ pub struct Recipe {
     pub preset: String,
     /// Tensors whose names match get this type: an expression and a type; the first match counts.
     pub overrides: Vec<(String, String)>,
+    /// What it learns from a text which inputs matter, where it does.
+    pub calibration: Option<Calibration>,
 }
 
 impl Recipe {
+    /// A preset as it is, with an importance matrix where it makes use of one.
+    pub fn preset(preset: &str, calibration: Option<Calibration>) -> Recipe {
+        let is_deaf = ["F32", "F16", "BF16", "Q8_0", "Q6_K"].contains(&preset);
+        let calibration = calibration.filter(|_| !is_deaf);
+        Recipe { preset: preset.to_owned(), overrides: Vec::new(), calibration }
+    }
+
     /// In one line, as records and reports name it.
     pub fn words(&self) -> String {
+        let calibration = self.calibration.map(|calibration| format!(" {}", calibration.word()));
         let overrides = self.overrides.iter().map(|(pattern, dtype)| format!(" {pattern}={dtype}"));
-        format!("{}{}", self.preset, overrides.collect::<String>())
+        format!("{}{}{}", self.preset, calibration.unwrap_or_default(), overrides.collect::<String>())
     }
 
     /// From the words of a report; `None` where they are none of ours.
     pub fn parse(words: &str) -> Option<Recipe> {
-        let mut parts = words.split(' ');
+        let mut parts = words.split(' ').peekable();
         let preset = parts.next().filter(|preset| !preset.is_empty())?.to_owned();
+        let calibration = parts.peek().and_then(|part| Calibration::parse(part));
+        let parts = parts.skip(usize::from(calibration.is_some()));
         let pair =
             |part: &str| part.rsplit_once('=').map(|(pattern, dtype)| (pattern.to_owned(), dtype.to_owned()));
         let overrides: Option<Vec<_>> = parts.map(pair).collect();
-        Some(Recipe { preset, overrides: overrides? })
+        Some(Recipe { preset, overrides: overrides?, calibration })
     }
 }
 
@@ -163,7 +176,7 @@ fn planned(lab: &mut Lab<'_>, recipe: &Recipe) -> Result<Planned, RunError> {
     });
     let typed: Option<Vec<_>> = typed.collect();
     let bytes = typed.and_then(|typed| size::file_bytes(survey.header_bytes, typed));
-    let needs = "it needs an importance matrix, which is not computed here";
+    let needs = "it needs an importance matrix, which is learned from a text: --search-text FILE";
     Ok(match bytes {
         None => {
             none("how large it would be can't be told: it has tensors of types that are not known".to_owned())
@@ -182,6 +195,7 @@ fn blank(name: &str, engine: &str, recipe: &str) -> Candidate {
         compression: 0.0,
         quality: None,
         speed: None,
+        estimate: None,
         peak_memory_bytes: None,
         cost: None,
         verdicts: Vec::new(),
@@ -193,18 +207,24 @@ fn blank(name: &str, engine: &str, recipe: &str) -> Candidate {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::id::Oid;
 
     /// What a report says was made must be what is made again in CI.
     #[test]
     fn a_recipe_comes_back_from_its_words() {
         let overrides = vec![(r"^blk\.(1|2)\.ffn_down\.weight$".to_owned(), "Q4_K".to_owned())];
+        let calibration = Calibration { text: Oid::from_bytes([7; 32]), windows: 16 };
         for recipe in [
-            Recipe { preset: "Q4_K_M".into(), overrides: Vec::new() },
-            Recipe { preset: "Q8_0".into(), overrides },
+            Recipe::preset("Q4_K_M", None),
+            Recipe::preset("Q4_K_M", Some(calibration)),
+            Recipe { preset: "Q8_0".into(), overrides: overrides.clone(), calibration: None },
+            Recipe { preset: "Q8_0".into(), overrides, calibration: Some(calibration) },
         ] {
             assert_eq!(Recipe::parse(&recipe.words()), Some(recipe));
         }
         assert_eq!(Recipe::parse(""), None);
         assert_eq!(Recipe::parse("Q8_0 what"), None);
+        assert_eq!(Recipe::parse("Q8_0 imatrix:16:00"), None);
+        assert_eq!(Recipe::preset("Q8_0", Some(calibration)), Recipe::preset("Q8_0", None));
     }
 }
