@@ -5,7 +5,9 @@ mod source;
 use source::{Source, sources, words};
 
 /// Files that may hold `unsafe`, and why it is needed there.
-const UNSAFE: [(&str, &str); 9] = [
+const UNSAFE: [(&str, &str); 11] = [
+    ("engine/src/distortion.rs", "calls of llama.cpp that no safe crate passes on"),
+    ("engine/src/importance.rs", "llama.cpp is handed a function of ours to call with what it computes"),
     ("engine/src/log.rs", "llama.cpp is handed a function of ours to call with its words"),
     ("engine/src/usage.rs", "a call of the C library that no crate wraps"),
     ("tests/cut/watched.rs", "an allocator that counts, to prove that lies don't cost memory"),

@@ -87,6 +87,9 @@ pub struct Planned {
     /// Of the file; 0 where that can't be told.
     pub bytes: u64,
     pub why_not: Option<String>,
+    /// A hash over its tensors and their types; older records have none.
+    #[serde(default)]
+    pub types: Option<String>,
 }
 
 /// Why what is known can't be read or kept.

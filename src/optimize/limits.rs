@@ -126,12 +126,15 @@ impl Limit {
     /// What this limit says of a candidate.
     pub fn judge(&self, candidate: &Candidate) -> Judged {
         let (verdict, because) = match self.bound {
-            Bound::Size(limit) => exact(candidate.bytes <= limit, megabytes(candidate.bytes)),
+            Bound::Size(limit) => exact(candidate.bytes <= limit, near(candidate.bytes, limit)),
             Bound::Compression(limit) => {
-                exact(candidate.compression >= limit, format!("{:.2} times", candidate.compression))
+                let found = candidate.compression;
+                exact(found >= limit, format!("{} times", apart(found, limit, 2)))
             }
             Bound::Memory(limit) => match candidate.peak_memory_bytes {
-                Some(bytes) => exact(bytes <= limit, format!("{:.3} GB", bytes as f64 / 1e9)),
+                Some(bytes) => {
+                    exact(bytes <= limit, format!("{} GB", apart(bytes as f64 / 1e9, limit as f64 / 1e9, 3)))
+                }
                 None => not_measured(candidate),
             },
             Bound::Perplexity(limit) => match &candidate.quality {
@@ -214,6 +217,21 @@ pub fn words(found: Interval, unit: &str) -> String {
     format!("{:.digits$} ({} to {}){unit}", found.value, bound(found.low), bound(found.high))
 }
 
+/// A size beside a limit: to the byte, where the usual digits would not tell them apart.
+fn near(bytes: u64, limit: u64) -> String {
+    match megabytes(bytes) {
+        words if bytes == limit || words != megabytes(limit) => words,
+        words => format!("{words} ({bytes} bytes, the limit is {limit})"),
+    }
+}
+
+/// A number with as many digits, from `digits` on, as tell it apart from the limit.
+fn apart(found: f64, limit: f64, digits: usize) -> String {
+    let with = |number: f64, digits: usize| format!("{number:.digits$}");
+    let differs = |digits: &usize| with(found, *digits) != with(limit, *digits);
+    with(found, (digits..=9).find(differs).unwrap_or(digits))
+}
+
 /// Bytes as people give them for files: `104.2 MB`.
 pub fn megabytes(bytes: u64) -> String {
     match bytes as f64 {
@@ -227,6 +245,17 @@ pub fn megabytes(bytes: u64) -> String {
 mod tests {
     use super::super::report::{Quality, Quantiles, Speed};
     use super::*;
+
+    /// "1.0 MB, and the limit is 1.0 MB" explains nothing.
+    #[test]
+    fn a_narrow_miss_shows_its_digits() {
+        assert_eq!(near(1_000_123, 1_000_000), "1.0 MB (1000123 bytes, the limit is 1000000)");
+        assert_eq!(
+            (near(2_000_000, 1_000_000), near(1_000_000, 1_000_000)),
+            ("2.0 MB".into(), "1.0 MB".into())
+        );
+        assert_eq!((apart(1.9996, 2.0, 2), apart(1.5, 2.0, 2)), ("1.9996".into(), "1.50".into()));
+    }
 
     fn interval(value: f64, low: f64, high: f64) -> Interval {
         Interval { value, low, high }

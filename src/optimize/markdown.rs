@@ -119,7 +119,7 @@ pub fn row(candidate: &Candidate, chosen: Option<&str>) -> Vec<String> {
         speed.map_or_else(none, |speed| format!("{:.2}{doubt}", speed.token_ms.p50.value)),
         speed.map_or_else(none, |speed| format!("{:.2}{doubt}", speed.token_ms.p99.value)),
         candidate.peak_memory_bytes.map_or_else(none, megabytes),
-        candidate.cost.map_or_else(none, |cost| format!("{:.4}", cost.output_usd_per_mtok)),
+        candidate.cost.map_or_else(none, |cost| format!("{:.4}{doubt}", cost.output_usd_per_mtok)),
     ]
 }
 

@@ -119,6 +119,7 @@ pub fn run(
         work.plan(lab)?;
     }
     works.sort_by_key(|work| work.candidate.bytes);
+    work::leave_out_twins(&mut works);
     times::leave_out_hopeless(lab, wish, &mut works, around)?;
     let mut has_found = false;
     for work in &mut works {

@@ -1,5 +1,7 @@
 //! One candidate on its way through a run.
 
+use std::collections::HashMap;
+
 use super::super::candidates::{Backend, Made, Named};
 use super::super::ledger::{Key, Made as MadeFile, Planned};
 use super::super::limits::{About, Limit, Limits};
@@ -57,6 +59,8 @@ pub struct Work {
     pub recipe: Option<Recipe>,
     /// What an outside tool is asked for, where one makes it.
     pub outside: Option<Backend>,
+    /// What would be the same in a twin: the tensors' types, and what they were learned from.
+    pub(super) made_of: Option<(String, Option<Calibration>)>,
     /// One of several that a search proposed: of those, the smallest that is good enough will do.
     pub is_proposed: bool,
 }
@@ -68,6 +72,7 @@ impl Work {
             candidate: blank(name, "llama.cpp", &recipe.words()),
             recipe: Some(recipe),
             outside: None,
+            made_of: None,
             is_proposed: false,
         }
     }
@@ -83,6 +88,7 @@ impl Work {
             candidate: blank(&named.name, engine, &recipe),
             recipe: None,
             outside: None,
+            made_of: None,
             is_proposed: false,
         };
         let like = named
@@ -98,7 +104,7 @@ impl Work {
         let settings = backend.settings.iter().map(|(name, value)| format!(" {name}={value}"));
         let recipe = format!("{} {}{}", backend.name, backend.method, settings.collect::<String>());
         let candidate = blank(name, &backend.name, &recipe);
-        Work { candidate, recipe: None, outside: Some(backend.clone()), is_proposed: false }
+        Work { candidate, recipe: None, outside: Some(backend.clone()), made_of: None, is_proposed: false }
     }
 
     /// Whether limits on the size are kept.
@@ -153,6 +159,7 @@ impl Work {
         if let Some(why) = &planned.why_not {
             self.note(why);
         }
+        self.made_of = planned.types.map(|types| (types, recipe.calibration));
         let bytes = lab.ledger.find::<MadeFile>(&made).map_or(planned.bytes, |made| made.bytes);
         self.candidate.bytes = bytes;
         self.candidate.compression = if bytes > 0 { lab.model.bytes as f64 / bytes as f64 } else { 0.0 };
@@ -160,9 +167,22 @@ impl Work {
     }
 }
 
+/// Leaves out what would be made of the same types as one before it: presets fall back where rows don't fit their blocks.
+pub(super) fn leave_out_twins(works: &mut [Work]) {
+    let mut first: HashMap<(String, Option<Calibration>), String> = HashMap::new();
+    for work in works.iter_mut().filter(|work| work.candidate.note.is_none()) {
+        let Some(made_of) = work.made_of.clone() else { continue };
+        let name = work.candidate.name.clone();
+        let other = first.entry(made_of).or_insert_with(|| name.clone());
+        if *other != name {
+            work.note(&format!("of the same types as {other}: the rows of this model don't fit its own"));
+        }
+    }
+}
+
 /// What the engine would make.
 fn planned(lab: &mut Lab<'_>, recipe: &Recipe) -> Result<Planned, RunError> {
-    let none = |why: String| Planned { bytes: 0, why_not: Some(why) };
+    let none = |why: String| Planned { bytes: 0, why_not: Some(why), types: None };
     let planned = match lab.plan(recipe) {
         Ok(planned) => planned,
         Err(RunError::Engine(EngineError::Failed(why) | EngineError::Request(why))) => {
@@ -181,8 +201,20 @@ fn planned(lab: &mut Lab<'_>, recipe: &Recipe) -> Result<Planned, RunError> {
         None => {
             none("how large it would be can't be told: it has tensors of types that are not known".to_owned())
         }
-        Some(bytes) => Planned { bytes, why_not: planned.needs_importance.then(|| needs.to_owned()) },
+        Some(bytes) => Planned {
+            bytes,
+            why_not: planned.needs_importance.then(|| needs.to_owned()),
+            types: Some(digest(&planned.tensors)),
+        },
     })
+}
+
+fn digest(typed: &[(String, String)]) -> String {
+    let mut hasher = blake3::Hasher::new();
+    for (name, dtype) in typed {
+        hasher.update(format!("{name} {dtype}\n").as_bytes());
+    }
+    hasher.finalize().to_hex().to_string()
 }
 
 fn blank(name: &str, engine: &str, recipe: &str) -> Candidate {
@@ -208,6 +240,26 @@ fn blank(name: &str, engine: &str, recipe: &str) -> Candidate {
 mod tests {
     use super::*;
     use crate::id::Oid;
+
+    /// Nobody waits for the same file twice; what was learned from another text is another file.
+    #[test]
+    fn of_twins_the_first_is_measured() {
+        let calibration = Calibration { text: Oid::from_bytes([7; 32]), windows: 16 };
+        let work = |name: &str, types: &str, calibration| Work {
+            made_of: Some((types.to_owned(), calibration)),
+            ..Work::new(name, Recipe::preset(name, calibration))
+        };
+        let mut works = [
+            work("Q5_0", "a", None),
+            work("Q4_K_M", "a", None),
+            work("Q3_K_M", "a", Some(calibration)),
+            work("Q8_0", "b", None),
+        ];
+        leave_out_twins(&mut works);
+        let notes = works.map(|work| work.candidate.note);
+        assert!(notes[1].as_ref().is_some_and(|note| note.contains("same types as Q5_0")), "{notes:?}");
+        assert!(notes[0].is_none() && notes[2].is_none() && notes[3].is_none(), "{notes:?}");
+    }
 
     /// What a report says was made must be what is made again in CI.
     #[test]
