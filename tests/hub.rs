@@ -6,9 +6,13 @@ mod basic;
 
 mod bucket;
 
+mod collected;
+
 mod faults;
 
 mod frames;
+
+mod held;
 
 mod hostile;
 

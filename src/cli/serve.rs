@@ -72,6 +72,12 @@ pub struct Serve {
     /// How long links are good
     #[arg(long, value_name = "SECONDS", hide = true, default_value_t = Limits::default().link_life.as_secs())]
     link_life: u64,
+    /// A client that sends or takes nothing for so long is given up
+    #[arg(long, value_name = "SECONDS", hide = true, default_value_t = Limits::default().silence.as_secs())]
+    silence: u64,
+    /// MiB of requests' lists and recipes that are held in memory at a time
+    #[arg(long, value_name = "MIB", hide = true, default_value_t = Limits::default().held_bytes >> 20)]
+    held: usize,
     /// Serve the one repository at PATH over standard input and output (what ssh starts)
     #[arg(long, value_name = "PATH", conflicts_with_all = ["listen", "access", "anonymous", "tls_cert"])]
     stdio: Option<PathBuf>,
@@ -155,6 +161,8 @@ impl Serve {
                 rate: self.rate,
                 file_bytes: self.file_size.saturating_mul(1 << 30),
                 link_life: Duration::from_secs(self.link_life),
+                silence: Duration::from_secs(self.silence),
+                held_bytes: self.held.saturating_mul(1 << 20),
                 ..Limits::default()
             },
         })

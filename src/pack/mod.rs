@@ -10,8 +10,8 @@ mod writer;
 
 pub use bases::{Bases, MAX_BASES};
 pub use reader::{
-    PackError, check_payload, check_written, read_payload, read_payload_at, read_records, read_trailer,
-    read_trailer_at, read_unchecked, salvage_trailer,
+    PackError, check_payload, check_written, copy_payload, read_payload, read_payload_at, read_records,
+    read_trailer, read_trailer_at, read_unchecked, salvage_trailer,
 };
 pub use writer::{PackWriter, layout, sealed};
 

@@ -27,6 +27,9 @@ impl PackError {
 /// What is read of a pack's end, in the hope that its trailer is in it: of some 600 objects, or 80.
 const FAR_TAIL_BYTES: u64 = 64 << 10;
 const NEAR_TAIL_BYTES: u64 = 8 << 10;
+/// What is read of a payload at a time, where it is handed on.
+const PIECE_BYTES: u64 = 1 << 20;
+const FAR_PIECE_BYTES: u64 = 8 << 20;
 /// Longest trailer, of some five million objects: what a lying server takes of memory.
 const MAX_TRAILER_BYTES: u64 = 512 << 20;
 
@@ -141,6 +144,33 @@ pub fn read_payload_at(
     Ok(payload)
 }
 
+/// Hands on a payload piece by piece, so that no more than a piece is in memory; `take` says whether it wants more. The
+/// last piece comes when the checksum was found right.
+pub fn copy_payload(
+    backend: &dyn Backend,
+    pack: PackId,
+    record: &Record,
+    mut take: impl FnMut(&[u8]) -> bool,
+) -> Result<(), PackError> {
+    let piece_bytes = if backend.is_far() { FAR_PIECE_BYTES } else { PIECE_BYTES };
+    let (start, len) = (record.offset, u64::from(record.payload_len));
+    let mut hasher = blake3::Hasher::new();
+    let mut at = 0;
+    loop {
+        let end = len.min(at + piece_bytes);
+        let piece = backend.read(Name::Pack(pack), start + at..start + end);
+        let piece = piece.map_err(|error| PackError::Io { pack, error })?;
+        hasher.update(&piece);
+        if end == len && hasher.finalize().as_bytes()[..16] != record.checksum {
+            return Err(wrong_payload(pack, record));
+        }
+        if !take(&piece) || end == len {
+            return Ok(());
+        }
+        at = end;
+    }
+}
+
 /// Reads a pack back from where it was written, to the last byte.
 pub fn check_written(backend: &dyn Backend, pack: PackId, written: &[Record]) -> Result<(), PackError> {
     let records = read_trailer(backend, pack)?;
@@ -172,9 +202,13 @@ pub fn check_payload(pack: PackId, record: &Record, payload: &[u8]) -> Result<()
     if matches(record, payload) {
         return Ok(());
     }
+    Err(wrong_payload(pack, record))
+}
+
+fn wrong_payload(pack: PackId, record: &Record) -> PackError {
     let what =
         format!("payload of object {} at offset {} has a wrong checksum", record.object, record.offset);
-    Err(PackError::Damaged { pack, what })
+    PackError::Damaged { pack, what }
 }
 
 fn check_record(

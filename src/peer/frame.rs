@@ -98,12 +98,21 @@ fn check_count(len: usize, each: usize) -> Result<(), FrameError> {
 
 /// Writes a record, and its payload if there is one.
 pub fn write_frame(out: &mut dyn Write, record: &Record, payload: Option<&[u8]>) -> io::Result<()> {
+    write_tagged(out, if payload.is_some() { OBJECT } else { BARE }, record)?;
+    out.write_all(payload.unwrap_or_default())
+}
+
+/// Begins an object, whose payload is written next.
+pub fn write_head(out: &mut dyn Write, record: &Record) -> io::Result<()> {
+    write_tagged(out, OBJECT, record)
+}
+
+fn write_tagged(out: &mut dyn Write, tag: u8, record: &Record) -> io::Result<()> {
     let mut head = Vec::with_capacity(1 + Record::BYTES);
-    head.push(if payload.is_some() { OBJECT } else { BARE });
+    head.push(tag);
     head.extend_from_slice(&record.encode());
     record.further().iter().for_each(|base| head.extend_from_slice(base.as_bytes()));
-    out.write_all(&head)?;
-    out.write_all(payload.unwrap_or_default())
+    out.write_all(&head)
 }
 
 /// Says that an object is not cheaper whole.

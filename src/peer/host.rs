@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use std::io::{self, Read, Write};
 
 use super::arrival::{OutOfReach, arrivals, is_here};
-use super::frame::{Frame, FrameError, FrameReader, Want, write_end, write_frame, write_unmade};
+use super::frame::{Frame, FrameError, FrameReader, Want, write_end, write_frame, write_head, write_unmade};
 use crate::chain::Chain;
 use crate::codec::{self, Effort};
 use crate::id::{ObjectId, Oid};
@@ -16,6 +16,9 @@ use crate::progress::Progress;
 use crate::recipe::{Recipe, RecipeError};
 use crate::reconstruct::{ReconstructError, rehash};
 use crate::store::{self, Store, StoreError};
+
+/// Records that are gathered and sent together, whatever a list asks for.
+const MOST_RECORDS: usize = 1 << 14;
 
 /// Why a request was not done.
 #[derive(Debug, thiserror::Error)]
@@ -83,19 +86,33 @@ pub fn lacking(store: &Store, objects: &[ObjectId]) -> Result<Vec<bool>, StoreEr
 
 /// The records of these objects and of all that they are decoded with, bases first.
 pub fn records(store: &Store, objects: &[ObjectId], out: &mut dyn Write) -> Result<(), HostError> {
-    let mut found: HashMap<ObjectId, Found> = HashMap::new();
+    let (mut sent, mut found) = (HashSet::new(), HashMap::new());
     for object in objects {
-        if !found.contains_key(object) {
+        if !sent.contains(object) && !found.contains_key(object) {
             let chain = store.chain(object)?;
-            found.extend(chain.links().iter().map(|link| (link.record.object, *link)));
+            let new = chain.links().iter().filter(|link| !sent.contains(&link.record.object));
+            found.extend(new.map(|link| (link.record.object, *link)));
+        }
+        if found.len() >= MOST_RECORDS {
+            write_records(&mut found, &mut sent, out)?;
         }
     }
-    let mut found: Vec<_> = found.into_values().collect();
+    write_records(&mut found, &mut sent, out)?;
+    write_end(out).map_err(HostError::Send)
+}
+
+fn write_records(
+    found: &mut HashMap<ObjectId, Found>,
+    sent: &mut HashSet<ObjectId>,
+    out: &mut dyn Write,
+) -> Result<(), HostError> {
+    let mut found: Vec<Found> = found.drain().map(|(_, found)| found).collect();
     found.sort_by_key(|found| (found.record.depth, found.pack, found.record.offset));
     for found in found {
+        sent.insert(found.record.object);
         write_frame(out, &found.record, None).map_err(HostError::Send)?;
     }
-    write_end(out).map_err(HostError::Send)
+    Ok(())
 }
 
 /// Sends objects, in the order of the wants.
@@ -106,12 +123,18 @@ pub fn give(store: &Store, wants: &[Want], out: &mut dyn Write) -> Result<(), Ho
                 Some((record, payload)) => write_frame(out, &record, Some(&payload)),
                 None => write_unmade(out, &want.object),
             }
+            .map_err(HostError::Send)?;
         } else {
-            let found = store.find(&want.object)?;
-            let payload = pack::read_payload(store.backend(), found.pack, &found.record);
-            write_frame(out, &found.record, Some(&payload.map_err(StoreError::Pack)?))
+            let Found { pack, record } = store.find(&want.object)?;
+            write_head(out, &record).map_err(HostError::Send)?;
+            let mut sent = Ok(());
+            let copied = pack::copy_payload(store.backend(), pack, &record, |piece| {
+                sent = out.write_all(piece);
+                sent.is_ok()
+            });
+            sent.map_err(HostError::Send)?;
+            copied.map_err(StoreError::Pack)?;
         }
-        .map_err(HostError::Send)?;
     }
     write_end(out).map_err(HostError::Send)
 }
@@ -179,10 +202,29 @@ pub fn accept(
     })?;
     let proven = recipe.prove(found).map_err(|error| HostError::Recipe { oid, error })?;
     store.publish(&proven)?;
-    // A gc of this store by another process moves packs first and reads recipes then: whoever publishes looks again
-    // after that (docs/architecture.md, "Collecting a remote").
+    lost(store, proven.recipe())?.map_or(Ok(()), |object| Err(HostError::Hole { oid, object }))
+}
+
+/// Whether a file exists, all that it needs being there after its recipe was seen.
+pub fn stands(store: &Store, oid: &Oid) -> Result<bool, StoreError> {
+    let recipe = match store.recipe(oid) {
+        // Stored again, it is written anew.
+        Err(StoreError::Recipe { .. }) => None,
+        recipe => recipe?,
+    };
+    let Some(recipe) = recipe else { return Ok(false) };
+    // Another server may have stored it.
+    store.refresh()?;
+    Ok(lost(store, &recipe)?.is_none())
+}
+
+/// What a file, whose recipe is there, needs and no pack has.
+///
+/// A gc of this store by another process moves packs first and reads recipes then: whoever publishes looks again after
+/// that (docs/architecture.md, "Collecting a remote").
+fn lost(store: &Store, recipe: &Recipe) -> Result<Option<ObjectId>, StoreError> {
     let packs: HashSet<_> = store.packs()?.into_iter().collect();
     let lies = |object: &ObjectId| store.probe(object).filter(|found| packs.contains(&found.pack));
-    let lost = proven.recipe().parts.iter().find(|part| !Chain::is_whole(&part.object, lies));
-    lost.map_or(Ok(()), |part| Err(HostError::Hole { oid, object: part.object }))
+    let lost = recipe.parts.iter().find(|part| !Chain::is_whole(&part.object, lies));
+    Ok(lost.map(|part| part.object))
 }

@@ -13,7 +13,7 @@ mod ssh;
 
 pub use client::{PeerError, fetch, greet, has_all, push};
 pub use frame::{FrameError, Want, ids, write_end, write_frame};
-pub use host::{HostError, accept, give, has, lacking, records, take};
+pub use host::{HostError, accept, give, has, lacking, records, stands, take};
 pub use line::{HubPlace, Line, LineError, Secret};
 pub use ssh::SshPlace;
 

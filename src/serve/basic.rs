@@ -98,7 +98,7 @@ impl Hub {
         });
         let rebuilt = self.rebuilt.clone();
         let reading = run(move || rebuilt.get(oid, size, make)).await?.map_err(|error| full(&error))?;
-        let (pieces, sent) = pipe();
+        let (pieces, sent) = pipe(self.limits.silence);
         tokio::spawn(async move {
             if let Err(why) = send(reading, from, to, pieces).await {
                 self.tell(&format!("file {oid}: not sent to its end: {why}"));

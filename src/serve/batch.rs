@@ -9,7 +9,6 @@ use hyper::{StatusCode, header};
 use serde::{Deserialize, Serialize};
 
 use super::access::May;
-use super::bodies::collect;
 use super::replies::{LFS_JSON, Refusal, Reply, json};
 use super::repos::Repo;
 use super::router::{Asked, run};
@@ -98,7 +97,7 @@ impl Asked {
                 let oid = object.oid.parse::<Oid>().ok();
                 let known = oid.map(|oid| known(&repo, &oid));
                 if let (Some(oid), Some(Known::Stored(_)), true) = (oid, &known, is_upload) {
-                    repo.freshen(&oid);
+                    let _ = repo.freshen(&oid);
                 }
                 self.entry(object, oid, known, is_upload, transfer)
             };
@@ -119,12 +118,8 @@ impl Asked {
 
     /// A small body in JSON.
     pub(super) async fn body<T: serde::de::DeserializeOwned>(&mut self) -> Result<T, Refusal> {
-        let bytes = collect(self.take_body()?, MAX_BODY_BYTES)
-            .await
-            .map_err(|error| Refusal::bad(error.to_string()))?;
-        let bytes = bytes.ok_or_else(|| {
-            Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "the body is longer than 1 MiB; ask for less at once")
-        })?;
+        let too_long = "the body is longer than 1 MiB; ask for less at once";
+        let bytes = self.whole_body(MAX_BODY_BYTES, too_long, StatusCode::TOO_MANY_REQUESTS).await?;
         serde_json::from_slice(&bytes).map_err(|error| Refusal::bad(format!("malformed JSON: {error}")))
     }
 

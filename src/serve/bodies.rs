@@ -1,6 +1,9 @@
 //! Bodies of requests and answers, between the runtime and threads that read and write.
+//!
+//! Small ones are held whole, under one budget of bytes for all requests (`Budget`); all others are pieces that come and go.
 
 use std::io::{self, Read, Write};
+use std::ops::Deref;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -14,13 +17,55 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::timeout;
 
 /// A body that neither comes nor goes for so long is given up.
-const SILENCE: Duration = Duration::from_secs(60);
+pub const SILENCE: Duration = Duration::from_secs(60);
 /// And one that comes slower than this after so long: who drips holds what others wait for.
 const LEAST_BYTES_PER_SECOND: u64 = 1 << 10;
+/// The same where its bytes are held in memory.
+const LEAST_HELD_PER_SECOND: u64 = 16 << 10;
+/// What a budget is counted in.
+const UNIT_BYTES: usize = 1 << 10;
+/// What is made of a body is about as long as it, and there beside it.
+const COPIES: usize = 2;
 /// Pieces that a sender may be ahead of the network.
 const AHEAD: usize = 4;
 /// Small writes are sent together up to this.
 const PIECE_BYTES: usize = 128 << 10;
+
+/// How fast a body has to come.
+struct Pace {
+    silence: Duration,
+    least_per_second: u64,
+    start: Instant,
+    came: u64,
+}
+
+impl Pace {
+    fn new(silence: Duration, least_per_second: u64) -> Pace {
+        Pace { silence, least_per_second, start: Instant::now(), came: 0 }
+    }
+
+    /// The next piece of a body; none at its end.
+    async fn next(&mut self, body: &mut Incoming) -> io::Result<Option<Bytes>> {
+        let late = |words: &str| io::Error::new(io::ErrorKind::TimedOut, words.to_owned());
+        loop {
+            let frame = timeout(self.silence, body.frame()).await;
+            let Some(frame) = frame.map_err(|_| late("the client sent nothing for a minute"))? else {
+                return Ok(None);
+            };
+            let frame = frame.map_err(|error| io::Error::new(io::ErrorKind::ConnectionReset, error))?;
+            if let Ok(bytes) = frame.into_data() {
+                self.came += bytes.len() as u64;
+                let took = self.start.elapsed();
+                if took > self.silence
+                    && (self.came as f64) < took.as_secs_f64() * self.least_per_second as f64
+                {
+                    return Err(late("the client sends too slowly"));
+                }
+                return Ok(Some(bytes));
+            }
+        }
+    }
+}
 
 /// A request's body, read on a thread of its own.
 pub struct BodyReader {
@@ -29,40 +74,20 @@ pub struct BodyReader {
     runtime: Handle,
     /// Bytes that may still come.
     allowed: u64,
-    start: Instant,
-    came: u64,
+    pace: Pace,
 }
 
 impl BodyReader {
-    pub fn new(body: Incoming, most: u64) -> BodyReader {
-        let runtime = Handle::current();
-        BodyReader { body, rest: Bytes::new(), runtime, allowed: most, start: Instant::now(), came: 0 }
-    }
-
-    /// The next piece; none at the end.
-    fn next(&mut self) -> io::Result<Option<Bytes>> {
-        let BodyReader { body, runtime, .. } = self;
-        let silent = || io::Error::new(io::ErrorKind::TimedOut, "the client sent nothing for a minute");
-        loop {
-            let frame = runtime.block_on(timeout(SILENCE, body.frame())).map_err(|_| silent())?;
-            let Some(frame) = frame else { return Ok(None) };
-            let frame = frame.map_err(|error| io::Error::new(io::ErrorKind::ConnectionReset, error))?;
-            if let Ok(bytes) = frame.into_data() {
-                self.came += bytes.len() as u64;
-                let took = self.start.elapsed();
-                if took > SILENCE && self.came / took.as_secs() < LEAST_BYTES_PER_SECOND {
-                    return Err(io::Error::new(io::ErrorKind::TimedOut, "the client sends too slowly"));
-                }
-                return Ok(Some(bytes));
-            }
-        }
+    pub fn new(body: Incoming, most: u64, silence: Duration) -> BodyReader {
+        let pace = Pace::new(silence, LEAST_BYTES_PER_SECOND);
+        BodyReader { body, rest: Bytes::new(), runtime: Handle::current(), allowed: most, pace }
     }
 }
 
 impl Read for BodyReader {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         while self.rest.is_empty() {
-            match self.next()? {
+            match self.runtime.block_on(self.pace.next(&mut self.body))? {
                 None => return Ok(0),
                 Some(bytes) => self.rest = bytes,
             }
@@ -76,20 +101,69 @@ impl Read for BodyReader {
     }
 }
 
-/// The whole of a small body; none when it is longer than `most` bytes.
-pub async fn collect(body: Incoming, most: usize) -> io::Result<Option<Vec<u8>>> {
-    let mut body = body;
-    let mut bytes = Vec::new();
-    let silent = || io::Error::new(io::ErrorKind::TimedOut, "the client sent nothing for a minute");
-    while let Some(frame) = timeout(SILENCE, body.frame()).await.map_err(|_| silent())? {
-        let frame = frame.map_err(|error| io::Error::new(io::ErrorKind::ConnectionReset, error))?;
-        let Ok(piece) = frame.into_data() else { continue };
-        if bytes.len() + piece.len() > most {
-            return Ok(None);
-        }
-        bytes.extend_from_slice(&piece);
+/// Bytes of bodies that all requests together may hold in memory.
+pub struct Budget(Arc<Semaphore>);
+
+impl Budget {
+    pub fn of(bytes: usize) -> Budget {
+        Budget(Arc::new(Semaphore::new(bytes / UNIT_BYTES)))
     }
-    Ok(Some(bytes))
+}
+
+/// A body that is held whole. Its bytes count until it is dropped: it stays beside what is made of it.
+pub struct Held {
+    bytes: Vec<u8>,
+    counted: Option<OwnedSemaphorePermit>,
+}
+
+/// Why a body is not held whole.
+pub enum CollectError {
+    TooLong,
+    /// Others hold as much as may be held.
+    Busy,
+    /// It did not come.
+    Broken(io::Error),
+}
+
+impl Held {
+    /// Adds a piece, if the budget has room for it.
+    fn add(&mut self, piece: &[u8], budget: &Budget) -> Result<(), CollectError> {
+        self.bytes.extend_from_slice(piece);
+        let held = self.counted.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let more = (self.bytes.len() * COPIES).div_ceil(UNIT_BYTES).saturating_sub(held) as u32;
+        let more = budget.0.clone().try_acquire_many_owned(more).map_err(|_| CollectError::Busy)?;
+        match &mut self.counted {
+            Some(counted) => counted.merge(more),
+            None => self.counted = Some(more),
+        }
+        Ok(())
+    }
+}
+
+impl Deref for Held {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// The whole of a body of at most `most` bytes.
+pub async fn collect(
+    mut body: Incoming,
+    most: usize,
+    silence: Duration,
+    budget: &Budget,
+) -> Result<Held, CollectError> {
+    let mut pace = Pace::new(silence, LEAST_HELD_PER_SECOND);
+    let mut held = Held { bytes: Vec::new(), counted: None };
+    while let Some(piece) = pace.next(&mut body).await.map_err(CollectError::Broken)? {
+        if held.len() + piece.len() > most {
+            return Err(CollectError::TooLong);
+        }
+        held.add(&piece, budget)?;
+    }
+    Ok(held)
 }
 
 /// An answer's body that a thread writes.
@@ -105,12 +179,15 @@ enum Piece {
 }
 
 /// The other end of it.
-pub struct Pieces(mpsc::Sender<Piece>);
+pub struct Pieces {
+    to: mpsc::Sender<Piece>,
+    silence: Duration,
+}
 
-/// Both ends of a body.
-pub fn pipe() -> (Pieces, Sent) {
+/// Both ends of a body, whose client may take nothing for so long.
+pub fn pipe(silence: Duration) -> (Pieces, Sent) {
     let (to, pieces) = mpsc::channel(AHEAD);
-    (Pieces(to), Sent { pieces, over: false })
+    (Pieces { to, silence }, Sent { pieces, over: false })
 }
 
 impl Pieces {
@@ -125,7 +202,7 @@ impl Pieces {
 
     async fn pass(&self, piece: Piece) -> io::Result<()> {
         let slow = || io::Error::new(io::ErrorKind::TimedOut, "the client took nothing for a minute");
-        let sent = timeout(SILENCE, self.0.send(piece)).await.map_err(|_| slow())?;
+        let sent = timeout(self.silence, self.to.send(piece)).await.map_err(|_| slow())?;
         sent.map_err(|_| io::ErrorKind::BrokenPipe.into())
     }
 }
@@ -164,7 +241,7 @@ impl Sender {
     }
 
     fn pass(&mut self, piece: Piece) -> io::Result<()> {
-        match self.to.0.try_send(piece) {
+        match self.to.to.try_send(piece) {
             Ok(()) => Ok(()),
             Err(TrySendError::Closed(_)) => Err(io::ErrorKind::BrokenPipe.into()),
             Err(TrySendError::Full(piece)) => {
@@ -186,12 +263,14 @@ impl Sender {
 }
 
 impl Write for Sender {
+    /// Takes no more than fills a piece: what waits for a slow client is a few pieces, however much is written.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.gathered.extend_from_slice(bytes);
-        if self.gathered.len() >= PIECE_BYTES {
+        let count = bytes.len().min(PIECE_BYTES - self.gathered.len());
+        self.gathered.extend_from_slice(&bytes[..count]);
+        if self.gathered.len() == PIECE_BYTES {
             self.flush()?;
         }
-        Ok(bytes.len())
+        Ok(count)
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::access::May;
+use super::bodies::SILENCE;
 use super::repos::RepoName;
 use crate::backend::Backend;
 
@@ -53,6 +54,10 @@ pub struct Limits {
     pub workers: usize,
     /// How long links are good.
     pub link_life: Duration,
+    /// A client that sends or takes nothing for so long is given up.
+    pub silence: Duration,
+    /// Bytes of requests' bodies that are held in memory at a time, and of what is made of them.
+    pub held_bytes: usize,
 }
 
 impl Default for Limits {
@@ -63,6 +68,8 @@ impl Default for Limits {
             file_bytes: 1 << 40,
             workers: 16,
             link_life: Duration::from_secs(3600),
+            silence: SILENCE,
+            held_bytes: 384 << 20,
         }
     }
 }

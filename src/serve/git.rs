@@ -7,7 +7,7 @@ use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};
 
 use super::access::{Caller, May};
-use super::bodies::{BodyReader, Sender, pipe};
+use super::bodies::{Sender, pipe};
 use super::replies::{Refusal, Reply, stream};
 use super::router::{Asked, run};
 
@@ -41,8 +41,8 @@ impl Asked {
         command.arg("http-backend").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         self.environment(&mut command, service);
         command.env("GIT_PROJECT_ROOT", repo.git_dir.as_ref().ok_or_else(Refusal::not_found)?);
-        let mut body = BodyReader::new(self.take_body()?, MAX_BODY_BYTES);
-        let (pieces, sent) = pipe();
+        let mut body = self.body_reader(MAX_BODY_BYTES)?;
+        let (pieces, sent) = pipe(self.hub.limits.silence);
         let mut sender = Sender::new(pieces);
         let head = run(move || -> io::Result<_> {
             let mut child = command.spawn()?;

@@ -1,8 +1,13 @@
 //! What happened since the start, in the text format of Prometheus (version 0.0.4).
 
 use std::fmt::Write;
+use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
+
+use hyper::body::{Body, Bytes, Frame, SizeHint};
 
 /// Upper ends of the buckets of durations, in seconds.
 const BUCKETS: [f64; 8] = [0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0, 600.0];
@@ -18,7 +23,7 @@ pub struct Metrics {
     pub refused_connections: AtomicU64,
     pub rebuilds: AtomicU64,
     pub received_bytes: AtomicU64,
-    pub sent_bytes: AtomicU64,
+    pub sent_bytes: Arc<AtomicU64>,
 }
 
 impl Default for Metrics {
@@ -32,7 +37,7 @@ impl Default for Metrics {
             refused_connections: AtomicU64::new(0),
             rebuilds: AtomicU64::new(0),
             received_bytes: AtomicU64::new(0),
-            sent_bytes: AtomicU64::new(0),
+            sent_bytes: Arc::default(),
         }
     }
 }
@@ -91,5 +96,36 @@ impl Metrics {
         }
         let seconds = self.duration_us.load(Ordering::Relaxed) as f64 / 1e6;
         let _ = writeln!(out, "{name}_sum {seconds}\n{name}_count {total}");
+    }
+}
+
+/// A body whose bytes are counted as they leave.
+pub struct Counted<B> {
+    pub body: B,
+    pub counter: Arc<AtomicU64>,
+}
+
+impl<B: Body<Data = Bytes> + Unpin> Body for Counted<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        if let Poll::Ready(Some(Ok(frame))) = &polled {
+            let bytes = frame.data_ref().map_or(0, Bytes::len);
+            self.counter.fetch_add(bytes as u64, Ordering::Relaxed);
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }

@@ -79,13 +79,12 @@ pub struct Repo {
 
 impl Repo {
     /// Makes a file's recipe young again if it is not: a push relies on it, and a gc would forget it where no ref names
-    /// it yet. One that can't be written stays as it is.
-    pub fn freshen(&self, oid: &Oid) {
+    /// it yet. One that can't be written stays as it is. Whether it was written anew.
+    pub fn freshen(&self, oid: &Oid) -> bool {
         let name = Name::Recipe(*oid);
         let written = self.store.backend().modified(name).ok().flatten();
-        if written.is_some_and(|written| written.elapsed().is_ok_and(|age| age > FRESH)) {
-            let _ = freshen_recipe(self.store.backend(), name, *oid);
-        }
+        let is_old = written.is_some_and(|written| written.elapsed().is_ok_and(|age| age > FRESH));
+        is_old && freshen_recipe(self.store.backend(), name, *oid).unwrap_or(false)
     }
 
     /// A single repository, wherever it lies, with an index that lives as long as it is open.

@@ -2,10 +2,10 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use base64::prelude::{BASE64_STANDARD, Engine};
+use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use hyper::header::{self, HeaderMap};
 use hyper::http::request::Parts;
@@ -13,9 +13,10 @@ use hyper::{Method, Request, StatusCode};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::access::{AccessError, Caller, Gate, May};
+use super::bodies::{BodyReader, Budget, CollectError, Held, collect};
 use super::config::{Config, Limits};
 use super::login;
-use super::metrics::Metrics;
+use super::metrics::{Counted, Metrics};
 use super::rate::Rate;
 use super::rebuilt::Rebuilt;
 use super::replies::{Refusal, Reply, empty, text};
@@ -38,6 +39,7 @@ pub struct Hub {
     rate: Rate,
     /// How many threads may read or write stores.
     pub workers: Arc<Semaphore>,
+    held: Budget,
     /// The one repository of a hub that speaks to one client, whatever name is asked for.
     only: Option<Arc<Repo>>,
     log: Log,
@@ -88,6 +90,7 @@ impl Hub {
             uploads,
             rate: Rate::new(config.limits.rate),
             workers: Arc::new(Semaphore::new(config.limits.workers)),
+            held: Budget::of(config.limits.held_bytes),
             limits: config.limits,
             only: None,
             log,
@@ -107,14 +110,14 @@ impl Hub {
         let took = start.elapsed();
         self.metrics.answered(reply.status().as_u16(), took);
         let bytes = reply.body().size_hint().exact();
-        self.metrics.sent_bytes.fetch_add(bytes.unwrap_or(0), Ordering::Relaxed);
         let from = from.map_or("-".into(), |address| address.to_string());
         let bytes = bytes.map_or("-".into(), |bytes| bytes.to_string());
         // Never the query, nor a header: they may hold secrets.
         let path: String = path.chars().filter(|sign| !sign.is_control()).take(400).collect();
         let status = reply.status().as_u16();
         (self.log)(&format!("{from} {who} {method} {path} {status} {bytes} {:.3}", took.as_secs_f64()));
-        reply
+        let counter = self.metrics.sent_bytes.clone();
+        reply.map(|body| Counted { body, counter }.boxed_unsync())
     }
 
     async fn find(self: Arc<Hub>, request: Request<Incoming>, from: Option<IpAddr>) -> (Reply, String) {
@@ -248,9 +251,31 @@ impl Asked {
         self.head.headers.get(name)?.to_str().ok()
     }
 
-    /// The body, for the one who reads it.
-    pub fn take_body(&mut self) -> Result<Incoming, Refusal> {
+    fn take_body(&mut self) -> Result<Incoming, Refusal> {
         self.body.take().ok_or_else(|| Refusal::bad("the body was read already"))
+    }
+
+    /// The body, for a thread that reads it.
+    pub fn body_reader(&mut self, most: u64) -> Result<BodyReader, Refusal> {
+        Ok(BodyReader::new(self.take_body()?, most, self.hub.limits.silence))
+    }
+
+    /// The whole of a body. `too_long` is what is told of one with more than `most` bytes, `busy` the status where memory
+    /// is short for now: git-lfs gives up at 503 and waits at 429.
+    pub async fn whole_body(
+        &mut self,
+        most: usize,
+        too_long: &str,
+        busy: StatusCode,
+    ) -> Result<Held, Refusal> {
+        let held = collect(self.take_body()?, most, self.hub.limits.silence, &self.hub.held).await;
+        held.map_err(|error| match error {
+            CollectError::TooLong => Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, too_long),
+            CollectError::Busy => {
+                Refusal::new(busy, "the hub holds as much as it can; try again in a moment")
+            }
+            CollectError::Broken(error) => Refusal::bad(error.to_string()),
+        })
     }
 
     /// The repository's store.

@@ -10,7 +10,7 @@ use hyper::{Method, StatusCode};
 
 use super::access::May;
 use super::basic::full;
-use super::bodies::{BodyReader, Sender, collect, pipe};
+use super::bodies::{Held, Sender, pipe};
 use super::replies::{Refusal, Reply, bytes, json, stream};
 use super::repos::Repo;
 use super::route::Verb;
@@ -49,18 +49,21 @@ impl Asked {
         }
     }
 
-    async fn list(&mut self) -> Result<Vec<u8>, Refusal> {
-        let body = collect(self.take_body()?, MAX_LIST_BYTES).await;
-        let body = body.map_err(|error| Refusal::bad(error.to_string()))?;
-        body.ok_or_else(|| Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "the list is too long"))
+    /// The body, which counts as held until what was made of it is done with.
+    async fn list(&mut self) -> Result<Held, Refusal> {
+        self.whole_body(MAX_LIST_BYTES, "the list is too long", StatusCode::SERVICE_UNAVAILABLE).await
     }
 
     async fn has(mut self, repo: Arc<Repo>, pushes: bool) -> Result<Reply, Refusal> {
-        let oids = peer::ids(&self.list().await?, Oid::from_bytes).map_err(|error| malformed(&error))?;
+        let list = self.list().await?;
+        let oids = peer::ids(&list, Oid::from_bytes).map_err(|error| malformed(&error))?;
         let has = run(move || {
+            let _held = list;
             let has = peer::has(&repo.store, &oids)?;
             let held = oids.iter().zip(&has).filter(|(_, has)| pushes && **has);
-            held.for_each(|(oid, _)| repo.freshen(oid));
+            for (oid, _) in held {
+                let _ = repo.freshen(oid);
+            }
             Ok::<_, StoreError>(has)
         });
         let has = has.await?;
@@ -68,28 +71,39 @@ impl Asked {
     }
 
     async fn lacking(mut self, repo: Arc<Repo>) -> Result<Reply, Refusal> {
-        let objects =
-            peer::ids(&self.list().await?, ObjectId::from_bytes).map_err(|error| malformed(&error))?;
+        let list = self.list().await?;
+        let objects = peer::ids(&list, ObjectId::from_bytes).map_err(|error| malformed(&error))?;
         let hub = self.hub.clone();
         let _turn = hub.worker().await;
-        let lacking = run(move || peer::lacking(&repo.store, &objects)).await?;
+        let lacking = run(move || {
+            let _held = list;
+            peer::lacking(&repo.store, &objects)
+        });
+        let lacking = lacking.await?;
         Ok(bytes(lacking.map_err(Refusal::internal)?.into_iter().map(u8::from).collect()))
     }
 
     async fn records(mut self, repo: Arc<Repo>) -> Result<Reply, Refusal> {
-        let objects =
-            peer::ids(&self.list().await?, ObjectId::from_bytes).map_err(|error| malformed(&error))?;
-        Ok(self.streams(move |out| peer::records(&repo.store, &objects, out)))
+        let list = self.list().await?;
+        let objects = peer::ids(&list, ObjectId::from_bytes).map_err(|error| malformed(&error))?;
+        Ok(self.streams(move |out| {
+            let _held = list;
+            peer::records(&repo.store, &objects, out)
+        }))
     }
 
     async fn give(mut self, repo: Arc<Repo>) -> Result<Reply, Refusal> {
-        let wants = Want::read_all(&self.list().await?).map_err(|error| malformed(&error))?;
-        Ok(self.streams(move |out| peer::give(&repo.store, &wants, out)))
+        let list = self.list().await?;
+        let wants = Want::read_all(&list).map_err(|error| malformed(&error))?;
+        Ok(self.streams(move |out| {
+            let _held = list;
+            peer::give(&repo.store, &wants, out)
+        }))
     }
 
     /// An answer that a thread writes. What goes wrong cuts it off, and stands in the log.
     fn streams(&self, write: impl FnOnce(&mut dyn Write) -> Result<(), HostError> + Send + 'static) -> Reply {
-        let (pieces, sent) = pipe();
+        let (pieces, sent) = pipe(self.hub.limits.silence);
         let (hub, repo) = (self.hub.clone(), self.repo.clone());
         tokio::task::spawn_blocking(move || {
             let mut sender = Sender::by_turns(pieces, &hub.workers);
@@ -103,7 +117,7 @@ impl Asked {
     }
 
     async fn take(mut self, repo: Arc<Repo>) -> Result<Reply, Refusal> {
-        let body = BodyReader::new(self.take_body()?, MAX_TAKEN_BYTES);
+        let body = self.body_reader(MAX_TAKEN_BYTES)?;
         let hub = self.hub.clone();
         // All of it before a turn is taken: a few slow clients must not hold up all the others.
         let received = run(move || hub.receive_all(body)).await??;
@@ -118,16 +132,14 @@ impl Asked {
     /// Rebuilds and hashes the file before it is published, which may take long: the answer is lines of JSON, one now
     /// and then that says nothing, and at the end `{"accepted":true}` or why not.
     async fn accept(mut self, repo: Arc<Repo>, oid: Oid) -> Result<Reply, Refusal> {
-        let recipe = collect(self.take_body()?, MAX_RECIPE_BYTES as usize).await;
-        let recipe = recipe.map_err(|error| Refusal::bad(error.to_string()))?;
-        let recipe =
-            recipe.ok_or_else(|| Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "the recipe is too long"))?;
+        let (most, busy) = (MAX_RECIPE_BYTES as usize, StatusCode::SERVICE_UNAVAILABLE);
+        let recipe = self.whole_body(most, "the recipe is too long", busy).await?;
         let hub = self.hub.clone();
         let mut job = tokio::task::spawn_blocking(move || {
             let _turn = tokio::runtime::Handle::current().block_on(hub.worker());
             peer::accept(&repo.store, oid, &recipe, hub.limits.file_bytes, &|_| Ok(()))
         });
-        let (pieces, sent) = pipe();
+        let (pieces, sent) = pipe(self.hub.limits.silence);
         let hub = self.hub.clone();
         tokio::spawn(async move {
             let mut patience = Duration::from_millis(1);

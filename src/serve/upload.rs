@@ -23,9 +23,12 @@ use crate::codec::Effort;
 use crate::format::OpenFile;
 use crate::id::Oid;
 use crate::ingest::ingest;
+use crate::peer;
 use crate::store::{self, StoreError};
 
 const COPY_BYTES: usize = 256 << 10;
+/// How often a file is stored anew because a gc took away what it needs.
+const ROUNDS: usize = 5;
 
 /// A file that is being received; gone when it is dropped.
 pub(super) struct Received(PathBuf);
@@ -62,7 +65,7 @@ impl Asked {
             return Err(Refusal::bad(format!("expected {size} bytes")));
         }
         let repo = self.open().await?;
-        let (hub, body) = (self.hub.clone(), BodyReader::new(self.take_body()?, size));
+        let (hub, body) = (self.hub.clone(), self.body_reader(size)?);
         let received = run(move || hub.receive(body, oid, size)).await??;
         let hub = self.hub.clone();
         let mut job = tokio::task::spawn_blocking(move || hub.keep(&repo, &received, oid));
@@ -70,7 +73,7 @@ impl Asked {
             done.map_err(Refusal::internal)??;
             return Ok(empty(StatusCode::OK));
         }
-        let (pieces, sent) = pipe();
+        let (pieces, sent) = pipe(self.hub.limits.silence);
         let hub = self.hub.clone();
         tokio::spawn(async move {
             let done = loop {
@@ -159,18 +162,25 @@ impl Hub {
     /// Stores a received file as deltas, durably.
     fn keep(&self, repo: &Arc<Repo>, received: &Received, oid: Oid) -> Result<(), Refusal> {
         let _turn = tokio::runtime::Handle::current().block_on(self.worker());
-        if repo.store.has(&oid).map_err(Refusal::internal)? {
-            return Ok(());
-        }
         store::check_config(repo.store.backend()).map_err(Refusal::internal)?;
         let source = OpenFile::open(&received.0).map_err(Refusal::internal)?;
-        let done = ingest(&repo.store, &source, oid, &Hints::default(), Effort::Push, &|_| Ok(()));
-        done.map(drop).map_err(|error| {
-            self.tell(&format!("file {oid}: not stored: {error}"));
-            match error.is_full() {
-                true => full(&io::ErrorKind::StorageFull.into()),
-                false => Refusal::internal(error),
+        for _ in 0..ROUNDS {
+            // Also after it was stored here: a gc by another process may have taken what it was compared with.
+            if peer::stands(&repo.store, &oid).map_err(Refusal::internal)? {
+                if !repo.freshen(&oid) {
+                    return Ok(());
+                }
+                continue;
             }
-        })
+            let done = ingest(&repo.store, &source, oid, &Hints::default(), Effort::Push, &|_| Ok(()));
+            done.map_err(|error| {
+                self.tell(&format!("file {oid}: not stored: {error}"));
+                match error.is_full() {
+                    true => full(&io::ErrorKind::StorageFull.into()),
+                    false => Refusal::internal(error),
+                }
+            })?;
+        }
+        Err(Refusal::internal(format!("file {oid}: what it needs was taken away each time it was stored")))
     }
 }

@@ -266,7 +266,7 @@ fn slow_clients_hold_up_nobody() {
 }
 
 /// The most memory that a process ever had.
-fn peak_kib(process: u32) -> u64 {
+pub fn peak_kib(process: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{process}/status")).expect("a process");
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("VmHWM");
     line.trim().trim_end_matches(" kB").trim().parse().expect("a number")

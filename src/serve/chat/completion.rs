@@ -61,7 +61,7 @@ async fn whole(chat: Arc<Chat>, asked: Asked) -> Result<Reply, Refused> {
 
 async fn streamed(chat: Arc<Chat>, asked: Asked) -> Result<Reply, Refused> {
     let known = chat.known();
-    let (pieces, sent) = bodies::pipe();
+    let (pieces, sent) = bodies::pipe(bodies::SILENCE);
     let mut events = Events { to: Sender::new(pieces), head: None, decided: None, model: String::new() };
     let (head, begun) = oneshot::channel();
     events.head = Some(head);

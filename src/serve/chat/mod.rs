@@ -23,7 +23,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{sleep, timeout};
 
-use super::bodies;
+use super::bodies::{self, Budget, CollectError, SILENCE};
 use super::replies::Reply;
 use crate::answer::{Endpoint, Local};
 use crate::prices::Today;
@@ -38,6 +38,8 @@ const HEAD: Duration = Duration::from_secs(20);
 /// The largest body of a request.
 const MAX_BODY_BYTES: usize = 16 << 20;
 const MOST_CONNECTIONS: usize = 256;
+/// Bytes of bodies that are held at a time.
+const HELD_BYTES: usize = 256 << 20;
 /// Too many open files passes; a server that exits for it would not.
 const PAUSE: Duration = Duration::from_millis(100);
 /// After this, answers that are still under way are cut.
@@ -81,6 +83,7 @@ struct Chat {
     endpoints: BTreeMap<String, Endpoint>,
     now: Box<dyn Fn() -> Duration + Send + Sync>,
     known: RwLock<Arc<Known>>,
+    held: Budget,
     /// When logs and prices are to be looked at next.
     next_look: Mutex<Instant>,
 }
@@ -168,11 +171,17 @@ async fn answer(chat: Arc<Chat>, request: Request<Incoming>) -> Reply {
                 let why = "the content-type of a body is application/json here";
                 return told::error(StatusCode::UNSUPPORTED_MEDIA_TYPE, why);
             }
-            match bodies::collect(request.into_body(), MAX_BODY_BYTES).await {
-                Ok(Some(body)) if path == "/v1/feedback" => judged(chat, body).await,
-                Ok(Some(body)) => completion::answer(chat, &body).await,
-                Ok(None) => told::error(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large"),
-                Err(error) => told::error(StatusCode::BAD_REQUEST, &error.to_string()),
+            let body = bodies::collect(request.into_body(), MAX_BODY_BYTES, SILENCE, &chat.held).await;
+            match body {
+                Ok(body) if path == "/v1/feedback" => judged(chat, &body).await,
+                Ok(body) => completion::answer(chat, &body).await,
+                Err(CollectError::TooLong) => {
+                    told::error(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large")
+                }
+                Err(CollectError::Busy) => {
+                    told::error(StatusCode::SERVICE_UNAVAILABLE, "too much is asked at once; try again")
+                }
+                Err(CollectError::Broken(error)) => told::error(StatusCode::BAD_REQUEST, &error.to_string()),
             }
         }
         (_, "/v1/models" | "/v1/chat/completions" | "/v1/feedback" | "/healthz") => {
@@ -186,13 +195,13 @@ async fn answer(chat: Arc<Chat>, request: Request<Incoming>) -> Reply {
 }
 
 /// A user's verdict on a decision: `{"id": …, "good": true}`.
-async fn judged(chat: Arc<Chat>, body: Vec<u8>) -> Reply {
+async fn judged(chat: Arc<Chat>, body: &[u8]) -> Reply {
     #[derive(serde::Deserialize)]
     struct Verdict {
         id: String,
         good: bool,
     }
-    let Ok(verdict) = serde_json::from_slice::<Verdict>(&body) else {
+    let Ok(verdict) = serde_json::from_slice::<Verdict>(body) else {
         return told::error(StatusCode::BAD_REQUEST, "expected {\"id\": \"…\", \"good\": true or false}");
     };
     let learnt = tokio::task::spawn_blocking(move || {
@@ -225,6 +234,7 @@ impl Chat {
             endpoints,
             now,
             known: RwLock::new(Arc::new(known)),
+            held: Budget::of(HELD_BYTES),
             next_look: Mutex::new(Instant::now() + REFRESH),
         })
     }
