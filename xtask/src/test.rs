@@ -9,7 +9,7 @@ use std::thread;
 
 use crate::binary::{self, cargo, workspace};
 use crate::prerequisites::{self, first_line};
-use crate::{Failure, demo, neon};
+use crate::{Failure, bucket_servers, demo, neon};
 
 /// How long each fuzz target runs.
 const FUZZ_SECONDS: u32 = 10;
@@ -36,6 +36,7 @@ pub fn run(long: bool, filter: Option<&str>) -> Result<bool, Failure> {
     prerequisites::run()?;
     prerequisites::for_power_cuts();
     prerequisites::for_ssh();
+    bucket_servers::install();
     let mut count = Count::default();
     let engine = engine(&mut count);
     if filter.is_none() {

@@ -1,6 +1,7 @@
 //! The client of a bucket, made from the user's own configuration and from nothing that a repository says.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
 use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::multipart::MultipartStore;
-use object_store::{BackoffConfig, ClientOptions, ObjectStore, Result, RetryConfig};
+use object_store::{BackoffConfig, Certificate, ClientOptions, ObjectStore, RetryConfig};
 
 use super::address::{Address, Scheme};
 use super::error::unusable;
@@ -21,6 +22,9 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// From here on, a request that failed is not tried again.
 const PATIENCE: Duration = Duration::from_secs(60);
 const TRIES: usize = 5;
+const MAX_CERTIFICATES_BYTES: u64 = 8 << 20;
+
+type Result<T, E = object_store::Error> = std::result::Result<T, E>;
 
 /// The same bucket in the ways that it is spoken to.
 pub(super) struct Connection {
@@ -44,8 +48,8 @@ pub(super) fn connect(address: &Address, settings: &Settings) -> io::Result<Conn
     let _ = rustls::crypto::ring::default_provider().install_default();
     let made = match address.scheme {
         Scheme::S3 => amazon(address, settings)?,
-        Scheme::Gs => google(address, settings),
-        Scheme::Az => azure(address, settings),
+        Scheme::Gs => google(address, settings)?,
+        Scheme::Az => azure(address, settings)?,
     };
     made.map_err(|error| {
         let fix = match address.scheme {
@@ -60,18 +64,13 @@ pub(super) fn connect(address: &Address, settings: &Settings) -> io::Result<Conn
 fn amazon(address: &Address, settings: &Settings) -> io::Result<Result<Connection>> {
     let endpoint = settings.get("AWS_ENDPOINT_URL_S3").or(settings.get("AWS_ENDPOINT_URL"));
     let endpoint = endpoint.or(settings.get("AWS_ENDPOINT")).unwrap_or_default();
-    let mut client = options();
-    if let Some(host) = endpoint.strip_prefix("http://") {
-        // What does not leave the machine needs no cover.
-        if is_loopback(host) {
-            client = client.with_allow_http(true);
-        } else if settings.get("AWS_ALLOW_HTTP").is_none() {
-            let why = format!(
-                "the endpoint http://{:.80} is not encrypted",
-                host.rsplit('@').next().unwrap_or_default()
-            );
-            let fix = "use its https:// address, or set AWS_ALLOW_HTTP=true if the network is yours";
-            return Err(unusable(address.to_string(), why, fix));
+    let mut client = covered(address, settings, endpoint, "AWS_ALLOW_HTTP")?;
+    if let Some(path) = settings.get("AWS_CA_BUNDLE") {
+        for certificate in certificates(path).map_err(|why| {
+            let fix = "set AWS_CA_BUNDLE to a file with certificates in PEM";
+            unusable(address.to_string(), format!("AWS_CA_BUNDLE, {path}: {why}"), fix)
+        })? {
+            client = client.with_root_certificate(certificate);
         }
     }
     let builder = AmazonS3Builder::new().with_client_options(client).with_disable_bulk_delete(true);
@@ -82,8 +81,10 @@ fn amazon(address: &Address, settings: &Settings) -> io::Result<Result<Connectio
     Ok(Connection::new(|retry| builder.clone().with_retry(retry).build()))
 }
 
-fn google(address: &Address, settings: &Settings) -> Result<Connection> {
-    let builder = GoogleCloudStorageBuilder::new().with_client_options(options());
+fn google(address: &Address, settings: &Settings) -> io::Result<Result<Connection>> {
+    let endpoint = settings.get("GOOGLE_BASE_URL").unwrap_or_default();
+    let client = covered(address, settings, endpoint, "GOOGLE_ALLOW_HTTP")?;
+    let builder = GoogleCloudStorageBuilder::new().with_client_options(client);
     let builder = match settings.get("SERVICE_ACCOUNT") {
         Some(path) => builder.with_service_account_path(path),
         None => builder,
@@ -91,11 +92,13 @@ fn google(address: &Address, settings: &Settings) -> Result<Connection> {
     let builder =
         configured(settings, builder, |builder, key: GoogleConfigKey, value| builder.with_config(key, value));
     let builder = builder.with_bucket_name(&address.bucket);
-    Connection::new(|retry| builder.clone().with_retry(retry).build())
+    Ok(Connection::new(|retry| builder.clone().with_retry(retry).build()))
 }
 
-fn azure(address: &Address, settings: &Settings) -> Result<Connection> {
-    let builder = MicrosoftAzureBuilder::new().with_client_options(options());
+fn azure(address: &Address, settings: &Settings) -> io::Result<Result<Connection>> {
+    let endpoint = settings.get("AZURE_STORAGE_ENDPOINT").or(settings.get("AZURE_ENDPOINT"));
+    let client = covered(address, settings, endpoint.unwrap_or_default(), "AZURE_ALLOW_HTTP")?;
+    let builder = MicrosoftAzureBuilder::new().with_client_options(client);
     let builder = match settings.get("IDENTITY_ENDPOINT") {
         Some(endpoint) => builder.with_msi_endpoint(endpoint),
         None => builder,
@@ -103,7 +106,39 @@ fn azure(address: &Address, settings: &Settings) -> Result<Connection> {
     let builder =
         configured(settings, builder, |builder, key: AzureConfigKey, value| builder.with_config(key, value));
     let builder = builder.with_container_name(&address.bucket);
-    Connection::new(|retry| builder.clone().with_retry(retry).build())
+    Ok(Connection::new(|retry| builder.clone().with_retry(retry).build()))
+}
+
+/// Options for an endpoint that is encrypted, does not leave the machine, or is allowed to be neither.
+fn covered(
+    address: &Address,
+    settings: &Settings,
+    endpoint: &str,
+    allowing: &str,
+) -> io::Result<ClientOptions> {
+    let Some(host) = endpoint.strip_prefix("http://") else { return Ok(options()) };
+    // What does not leave the machine needs no cover.
+    let is_no = |value: &str| ["false", "0", "no", "off"].contains(&value.to_ascii_lowercase().as_str());
+    if is_loopback(host) || settings.get(allowing).is_some_and(|value| !is_no(value)) {
+        return Ok(options().with_allow_http(true));
+    }
+    let host = host.rsplit('@').next().unwrap_or_default();
+    let why = format!("the endpoint http://{host:.80} is not encrypted");
+    let fix = match address.scheme {
+        Scheme::S3 => "use its https:// address, or set AWS_ALLOW_HTTP=true if the network is yours",
+        Scheme::Gs => "use its https:// address, or set GOOGLE_ALLOW_HTTP=true if the network is yours",
+        Scheme::Az => "use its https:// address, or set AZURE_ALLOW_HTTP=true if the network is yours",
+    };
+    Err(unusable(address.to_string(), why, fix))
+}
+
+/// The certificates in a PEM file, which are trusted beside the system's.
+fn certificates(path: &str) -> Result<Vec<Certificate>, String> {
+    let mut pem = Vec::new();
+    let file = File::open(path).map_err(|error| error.to_string())?;
+    file.take(MAX_CERTIFICATES_BYTES).read_to_end(&mut pem).map_err(|error| error.to_string())?;
+    let found = Certificate::from_pem_bundle(&pem).map_err(|error| error.to_string())?;
+    if found.is_empty() { Err("no certificate is in it".into()) } else { Ok(found) }
 }
 
 /// The builder with all settings that it knows; the others are for other programs.

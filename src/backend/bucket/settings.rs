@@ -37,6 +37,11 @@ impl Settings {
         self.0.entry(name.into()).or_insert_with(|| value.into());
     }
 
+    /// Sets what may be set.
+    pub fn set(&mut self, name: &str, value: String) {
+        self.0.insert(name.into(), value);
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
