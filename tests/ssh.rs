@@ -67,6 +67,35 @@ fn both_kinds_of_clients_share_a_repository() {
     assert_eq!(told.trim(), "sparse::origin", "later pulls would fetch whole files");
 }
 
+/// Who leaves for a host that has ssh and nothing else takes all files along, and plain clients find them there.
+#[test]
+fn a_store_is_migrated_out_to_a_host() {
+    let (host, ours, plain) = (Host::new("host"), Home::new(Mode::InProcess), client("host"));
+    host.lead(&ours);
+    host.lead(&plain);
+    let url = host.with_repository("model");
+    ours.git(&ours.path(""), &["init", "--quiet", "--bare", "remote.git"]);
+    let repo = plain_repo(&ours, "work", text(&ours.path("remote.git")));
+    ours.git(&repo.path, &["sparse", "init"]);
+    repo.commit_model(&MODEL);
+    let second = repo.commit_model(&TUNED);
+    let told = ours.git(&repo.path, &["sparse", "migrate", "out", "--to", &url]);
+    assert!(told.contains("2 files, each fetched back and compared"), "{told}");
+    assert!(host.stored("model") > 0 && host.told().contains("git-lfs-transfer"), "{}", host.told());
+    ours.git(&repo.path, &["commit", "--quiet", "--all", "--message", "Large files on the host"]);
+    ours.git(&repo.path, &["push", "--quiet", "origin", "main"]);
+    fs::remove_dir_all(ours.path("remote.git/sparse")).expect("the store goes");
+    plain.git(&plain.path(""), &["clone", "--quiet", text(&ours.path("remote.git")), "theirs"]);
+    let model = "model/model.safetensors";
+    let theirs = fs::read(plain.path("theirs").join(model)).expect("a model");
+    assert!(theirs == fs::read(&second[std::path::Path::new(model)]).expect("a model"), "other bytes came");
+    for wrong in ["ssh://-oProxyCommand=x/y", "ssh:///path", "ssh://host", "host:path"] {
+        let output =
+            ours.output(ours.command("git", &repo.path).args(["sparse", "migrate", "out", "--to", wrong]));
+        assert!(!output.status.success(), "{wrong} passed");
+    }
+}
+
 /// Who edits what cannot be merged must be known to the others, however they came.
 #[test]
 fn locks_are_seen_and_kept() {

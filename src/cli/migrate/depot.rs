@@ -21,8 +21,18 @@ use crate::git::selection;
 use crate::id::Oid;
 
 /// Configuration of the user's repository that says how servers are reached.
-const ACCESS: [&str; 8] =
-    ["http.", "https.", "credential.", "url.", "lfs.http", "lfs.transfer.", "ssh.", "core.askpass"];
+const ACCESS: [&str; 10] = [
+    "http.",
+    "https.",
+    "credential.",
+    "url.",
+    "lfs.http",
+    "lfs.ssh",
+    "lfs.transfer.",
+    "ssh.",
+    "core.askpass",
+    "core.sshcommand",
+];
 
 /// The directory of one running migration.
 pub struct Depot {

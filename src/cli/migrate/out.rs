@@ -26,7 +26,7 @@ use crate::id::Oid;
 /// Send the files of all branches and tags to a plain Git LFS server, each compared with what that gives back
 #[derive(Debug, Args)]
 pub struct Out {
-    /// The LFS server: its https URL, or file:///PATH of a bare git repository
+    /// The LFS server: its https URL, ssh://HOST/PATH of a repository beside git-lfs-transfer, or file:///PATH of a bare one
     #[arg(long, value_name = "URL")]
     to: String,
     /// The git remote whose store has the files [default: the one a push would use]
@@ -296,14 +296,19 @@ impl Move<'_> {
 /// The URL of a plain LFS server; for `file://` the repository must be there.
 fn server(url: &str) -> Result<&str, Failure> {
     let usage = |told: String, fix: &str| Err(Failure::new(Kind::Usage, told).fix(fix));
-    let known = "name its https URL, as lfs.url has it, or file:///PATH of a bare git repository";
+    let known =
+        "name its https URL, as lfs.url has it, ssh://HOST/PATH, or file:///PATH of a bare git repository";
     let Some((scheme, rest)) =
-        url.split_once("://").filter(|(scheme, _)| ["https", "http", "file"].contains(scheme))
+        url.split_once("://").filter(|(scheme, _)| ["https", "http", "ssh", "file"].contains(scheme))
     else {
         return usage(format!("{url:?} is no plain LFS server"), known);
     };
     if url.contains(|sign: char| sign.is_control() || sign.is_whitespace()) {
         return usage("the URL has spaces or control characters".into(), known);
+    }
+    // Such a host would be an option of ssh.
+    if scheme == "ssh" && (rest.starts_with(['-', '/']) || !rest.contains('/')) {
+        return usage(format!("{url}: no host and path are there"), known);
     }
     if scheme != "file" {
         return survey::refuse_password(url).map(|()| url);
