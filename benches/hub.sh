@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The hub: clones of a base and three fine-tunes (128 MiB of bf16 each) by plain git-lfs and by git sparse from the
-# same server, over a link of 100 Mbit/s and over loopback; basic downloads; many clients; batches. Prints tables.
+# same server, over a link of 100 Mbit/s and, three times in turn, over loopback; basic downloads; many clients. Prints
+# tables. Processor seconds are those of git, git-lfs and the daemon, and of the server.
 # Needs: root (network namespaces, tc), cargo, git, git-lfs, curl, iproute2. About ten minutes and 6 GB of disk.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -40,8 +41,11 @@ home() { # NAME: a user; git sparse is installed for the one of that name
     git lfs install --skip-repo >/dev/null
     if [ "$1" = sparse ]; then git sparse install >/dev/null; fi
 }
-seconds() { local start end; start=$(date +%s.%N); "$@" >/dev/null 2>&1; end=$(date +%s.%N); echo "$end - $start" | bc; }
-row() { printf '| %s | %s | %s |\n' "$1" "$2" "$3"; }
+# Wall and processor seconds of a command and all that it waited for.
+seconds() { TIMEFORMAT='%R %U %S'; { time "$@" >/dev/null 2>&1; } 2>&1 | awk '{ printf "%.2f %.2f", $1, $2 + $3 }'; }
+# Processor seconds of a process so far.
+used() { awk -v hz="$(getconf CLK_TCK)" '{ printf "%.2f", ($14 + $15) / hz }' "/proc/$1/stat"; }
+row() { printf '| %s | %s | %s | %s | %s |\n' "$1" "$2" "${3-}" "${4-}" "${5-}"; }
 peak() { grep VmHWM "/proc/$1/status" | grep -o '[0-9]*'; }
 
 home sparse
@@ -49,9 +53,10 @@ git init -q "$lab/work" && cd "$lab/work"
 git lfs track '*.safetensors' >/dev/null
 for model in base tuned-1 tuned-2 tuned-3; do cp "$lab/$model.safetensors" . && git add -A && git commit -qm "$model"; done
 git remote add origin http://10.73.0.1:8417/org/family.git
-echo '| | seconds | bytes received |'
-echo '| --- | --- | --- |'
-row 'push of all four, sparse, loopback' "$(seconds git push -q origin main)" ''
+echo '| | seconds | processor, client | processor, server | bytes received |'
+echo '| --- | --- | --- | --- | --- |'
+read -r took _ <<<"$(seconds git push -q origin main)"
+row 'push of all four, sparse, loopback' "$took"
 stored=$(du -s --block-size=1 --apparent-size "$lab/hub/org/family.git/sparse/packs" | cut -f1)
 git-sparse daemon stop >/dev/null
 
@@ -59,9 +64,15 @@ clone() { # HOME LABEL RUNNER…
     local name=$1 label=$2; shift 2
     home "$name"
     rm -rf "$GIT_SPARSE_DIR" "$lab/clone"
-    local before; before=$(received)
-    local took; took=$(seconds "$@" git clone -q http://10.73.0.1:8417/org/family.git "$lab/clone")
-    row "clone, $name, $label" "$took" "$(( $(received) - before ))"
+    local before server took client daemon
+    before=$(received) server=$(used "$hub")
+    read -r took client <<<"$(seconds "$@" git clone -q http://10.73.0.1:8417/org/family.git "$lab/clone")"
+    for daemon in $(pgrep -f "git-sparse daemon" || true); do
+        if grep -qz "^GIT_SPARSE_DIR=$GIT_SPARSE_DIR$" "/proc/$daemon/environ" 2>/dev/null; then
+            client=$(echo "$client + $(used "$daemon")" | bc)
+        fi
+    done
+    row "clone, $name, $label" "$took" "$client" "$(echo "$(used "$hub") - $server" | bc)" "$(( $(received) - before ))"
     for model in base tuned-1 tuned-2 tuned-3; do cmp "$lab/clone/$model.safetensors" "$lab/$model.safetensors"; done
     git-sparse daemon stop >/dev/null
 }
@@ -69,18 +80,20 @@ far() { ip netns exec gs-client "$@"; }
 shape 100mbit
 for turn in plain sparse; do clone $turn '100 Mbit/s' far; done
 tc qdisc del dev gs-hub root
-clone plain 'loopback, second time' env
-clone sparse 'loopback' env
+# The first plain one finds in the hub's cache what was rebuilt for the clone over the link.
+for round in 1 2 3; do
+    for turn in plain sparse; do clone $turn "loopback, $round" env; done
+done
 rm -rf "$lab"/server/.cache/git-sparse/hub/files/*
-row 'stored at the hub' '' "$stored"
+row 'stored at the hub' '' '' '' "$stored"
 
 oid=$(sha256sum "$lab/base.safetensors" | cut -d' ' -f1)
 url=http://127.0.0.1:8417/org/family.git/info/lfs
 curl -s -o /dev/null "$url/objects/$oid"
 rate=$(curl -s -o /dev/null -w '%{speed_download}' "$url/objects/$oid")
-row 'GET of a cached file, MB/s' "$(echo "$rate / 1000000" | bc)" ''
+row 'GET of a cached file, MB/s' "$(echo "$rate / 1000000" | bc)"
 
 many() { for _ in $(seq 200); do curl -s -o /dev/null -w '%{http_code}\n' "$url/objects/$oid" & done; wait $(jobs -p | grep -v "^$hub$"); }
 codes=$(many | sort | uniq -c | tr -s ' \n' ' ')
-row '200 clients at once: answers by status' "" "$codes"
-row 'peak memory of the server, KiB' '' "$(peak "$hub")"
+row '200 clients at once: answers by status' "$codes"
+row 'peak memory of the server, KiB' "$(peak "$hub")"

@@ -10,17 +10,18 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use git_sparse::backend::{Local, Privacy};
+use git_sparse::backend::{Local, Name, Privacy};
 use git_sparse::base::Hints;
 use git_sparse::codec::{self, Base, Codec, Effort};
-use git_sparse::format::Dtype;
+use git_sparse::format::{Dtype, Format};
 use git_sparse::id::{ObjectId, Oid, PackId};
 use git_sparse::index::Index;
 use git_sparse::ingest::ingest;
 use git_sparse::pack::{Bases, Record};
 use git_sparse::progress::unwatched;
+use git_sparse::recipe::{Part, Recipe};
 use git_sparse::reconstruct::reconstruct;
-use git_sparse::store::{BaseKey, Decoded, Make, Shelf, Store, StoreError};
+use git_sparse::store::{BaseKey, Decoded, Make, Shelf, Store, StoreError, check_config, record_for};
 
 const ROW: usize = 4096;
 /// Weights of one object in the codec's table: as large as an object gets.
@@ -41,6 +42,10 @@ fn main() {
     // `cargo bench --bench store -- family DIR` writes a base and three fine-tunes for benches/hub.sh.
     if let Some(at) = arguments.iter().position(|argument| argument == "family") {
         return write_family(Path::new(&arguments[at + 1]));
+    }
+    // `cargo bench --bench store -- million DIR` fills a store with a million files for benches/batch.sh.
+    if let Some(at) = arguments.iter().position(|argument| argument == "million") {
+        return write_million(Path::new(&arguments[at + 1]));
     }
     // `cargo bench --bench store -- codecs` prints that table alone.
     let tables: [(&str, fn()); 3] = [
@@ -298,6 +303,42 @@ fn safetensors(weights: &[u8]) -> Vec<u8> {
 }
 
 /// A million objects in sled.
+/// A store at `dir` with a million files of eight bytes each, and the list of them. Its recipes are written without the
+/// care of a real one: nobody waits for a million fsyncs.
+fn write_million(dir: &Path) {
+    const FILES: u64 = 1_000_000;
+    const PACK: u64 = 10_000;
+    let store = Store::over(Box::new(Local::new(dir, Privacy::Shared)), Index::in_memory());
+    check_config(store.backend()).expect("a store");
+    let mut list = String::new();
+    for pack in 0..FILES / PACK {
+        let mut writer = store.begin_pack().expect("a pack");
+        for number in pack * PACK..(pack + 1) * PACK {
+            let bytes = number.to_le_bytes();
+            let (object, oid) = (ObjectId::of(&bytes), Oid::of(&bytes));
+            let record = record_for(object, None, Codec::Raw, 8);
+            writer.add(record, &bytes).expect("an object");
+            let recipe = Recipe {
+                oid,
+                size: 8,
+                format: Format::Chunked,
+                base: None,
+                origin: Vec::new(),
+                layout: None,
+                sketch: Vec::new(),
+                tensors: Vec::new(),
+                parts: vec![Part { object, len: 8, tensor: None, slice: 0 }],
+            };
+            let path = dir.join(Name::Recipe(oid).to_string());
+            std::fs::create_dir_all(path.parent().expect("because it has a directory")).expect("a directory");
+            std::fs::write(&path, recipe.encode()).expect("a recipe");
+            list.push_str(&format!("{oid}\n"));
+        }
+        writer.finish().expect("a pack");
+    }
+    std::fs::write(dir.join("list"), list).expect("the list");
+}
+
 fn index() {
     const OBJECTS: u64 = 1_000_000;
     println!("| index of 1 000 000 objects (sled) | |\n| --- | --- |");
