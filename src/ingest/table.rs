@@ -133,7 +133,6 @@ impl Encoder<'_> {
         let others_cells: Vec<&Cells> =
             others.iter().filter_map(|other| Some(&runs[*other].as_ref()?.cells)).collect();
         let encoded = codec::pages::encode(run, &others_cells, place, self.effort);
-        codec::pages::gives(&encoded, run, &others_cells).then_some(())?;
         let others_of_chunk = others.iter().map(|other| cells[*other].as_ref());
         let used: Vec<&NewCells> =
             std::iter::once(Some(own)).chain(others_of_chunk).collect::<Option<_>>()?;
@@ -187,8 +186,6 @@ impl Encoder<'_> {
                 return Some(by_rows.clone());
             }
             let encoded = column::encode(&run.cells, self.effort);
-            let is_proven = codec::decode(encoded.codec, &encoded.payload, &[], bytes.len());
-            is_proven.is_ok_and(|decoded| decoded == bytes).then_some(())?;
             if let Some(by_rows) = by_rows.filter(|by_rows| by_rows.payload_bytes() < encoded.payload.len()) {
                 return Some(by_rows);
             }

@@ -3,7 +3,9 @@
 //! Payloads: docs/format.md, "Payloads".
 
 mod assembled;
+mod codes;
 mod compared;
+mod digits;
 mod rows;
 mod sources;
 mod streams;
@@ -17,6 +19,7 @@ use super::payload::{Reader, put_count};
 use super::{Codec, DecodeError, Effort, Encoded};
 use crate::format::{Dtype, Physical};
 use crate::table::{Cells, Items, Kind, MAX_ENTRIES, Values};
+use codes::{put_codes, take_codes};
 use streams::{put_numbers, put_values, take_numbers, take_values};
 
 /// Most bytes of one part of a column.
@@ -89,7 +92,7 @@ fn put_cells(out: &mut Vec<u8>, cells: &Cells, context: &[u8], effort: Effort) {
             put_values(out, values, dtype, context, effort);
         }
         Items::Coded { codes, dictionary } => {
-            put_codes(out, codes, dictionary.len(), effort);
+            put_codes(out, codes, 0, dictionary.len(), effort);
             put_count(out, dictionary.len());
             put_values(out, dictionary, dtype, context, effort);
         }
@@ -103,39 +106,6 @@ fn put_levels(out: &mut Vec<u8>, cells: &Cells, effort: Effort) {
             put_numbers(out, levels, Dtype::U8, effort);
         }
     }
-}
-
-/// Appends codes below `most`, their width and count before them.
-fn put_codes(out: &mut Vec<u8>, codes: &[u32], most: usize, effort: Effort) {
-    let (dtype, bytes): (_, Vec<u8>) = match most {
-        0..=0x100 => (Dtype::U8, codes.iter().map(|code| *code as u8).collect()),
-        0x101..=0x1_0000 => {
-            (Dtype::U16, codes.iter().flat_map(|code| (*code as u16).to_le_bytes()).collect())
-        }
-        _ => (Dtype::U32, codes.iter().flat_map(|code| code.to_le_bytes()).collect()),
-    };
-    out.push(dtype.width() as u8);
-    put_count(out, codes.len());
-    put_numbers(out, &bytes, dtype, effort);
-}
-
-fn take_codes(reader: &mut Reader<'_>, width: u8) -> Result<Vec<u32>, DecodeError> {
-    let count = count_of(reader, "codes")?;
-    Ok(match width {
-        1 => take_numbers(reader, count, Dtype::U8)?.into_iter().map(u32::from).collect(),
-        2 => {
-            let bytes = take_numbers(reader, count * 2, Dtype::U16)?;
-            bytes.chunks_exact(2).map(|code| u32::from(u16::from_le_bytes([code[0], code[1]]))).collect()
-        }
-        4 => {
-            let bytes = take_numbers(reader, count * 4, Dtype::U32)?;
-            bytes
-                .chunks_exact(4)
-                .map(|code| u32::from_le_bytes([code[0], code[1], code[2], code[3]]))
-                .collect()
-        }
-        _ => return Err(DecodeError::Invalid { what: "width of codes" }),
-    })
 }
 
 /// Levels of as many entries as come first.
@@ -160,7 +130,7 @@ fn take_cells(reader: &mut Reader<'_>, kind: Kind, context: &[u8]) -> Result<Cel
             Items::Plain(take_values(reader, none, count, dtype, context)?)
         }
         width => {
-            let codes = take_codes(reader, width)?;
+            let codes = take_codes(reader, width, 0)?;
             let count = count_of(reader, "values")?;
             Items::Coded { codes, dictionary: take_values(reader, none, count, dtype, context)? }
         }

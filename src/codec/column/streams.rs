@@ -1,56 +1,146 @@
-//! The parts of a column as streams: numbers and bytes, each as the smallest of what can be tried.
+//! The parts of a column as streams: numbers and bytes, each as the smallest of what is tried.
+//!
+//! A push decides on a piece of a long stream what is tried with all of it.
+
+use std::borrow::Cow;
 
 use super::super::payload::{Reader, put_stream};
-use super::super::{Codec, DecodeError, Effort, Encoded, zstd};
+use super::super::{Codec, DecodeError, Effort, Encoded, planes, zstd};
+use super::digits;
 use crate::format::Dtype;
 use crate::table::Values;
 
-/// On the number of the codec: what is encoded are differences to the number before.
+/// On the number of the codec: what is encoded are differences to the number before,
 const DIFFERENCES: u8 = 0x80;
-/// Above this, a slow zstd takes longer than anybody waits.
-const SLOW_BYTES: usize = 1 << 20;
+/// codes by how far they lie behind the next value (see `codes`),
+pub(super) const BEHIND: u8 = 0x40;
+/// or lengths of values that are packed digits (see `digits`).
+const DIGITS: u8 = 0x20;
+const CODECS: u8 = 0x1f;
+
+/// Longer streams are judged by a piece of this many bytes.
+const PIECE_BYTES: usize = 64 << 10;
+/// A slow zstd takes this share of what a fast one takes, at best.
+const SLOW: f64 = 0.9;
+
+/// Numbers in one of the forms in which they may get small.
+pub(super) struct Form<'a> {
+    pub flags: u8,
+    pub bytes: Cow<'a, [u8]>,
+}
 
 /// Appends numbers of `dtype`, without their count.
 pub fn put_numbers(out: &mut Vec<u8>, bytes: &[u8], dtype: Dtype, effort: Effort) {
-    let mut best = super::super::encode(bytes, dtype, 0, &[], effort);
-    let mut tag = best.codec as u8;
-    let mut offer = |found: Encoded, flags: u8| {
-        if found.payload.len() < best.payload.len() {
-            tag = found.codec as u8 | flags;
-            best = found;
-        }
-    };
-    // Codes and levels repeat each other, which codecs of numbers don't see.
-    let slow = zstd::compress(bytes, level(bytes.len(), effort));
-    offer(Encoded { codec: Codec::Zstd, payload: slow }, 0);
+    put_forms(out, vec![Form { flags: 0, bytes: bytes.into() }], dtype, effort);
+}
+
+/// The same for numbers that may have other forms, the first of which is as they are.
+pub(super) fn put_forms(out: &mut Vec<u8>, mut forms: Vec<Form<'_>>, dtype: Dtype, effort: Effort) {
+    let Form { flags, bytes } = &forms[0];
     if matches!(dtype, Dtype::U32 | Dtype::I32 | Dtype::I64 | Dtype::U64) && bytes.len() > dtype.width() {
         let differences = differences(bytes, dtype.width());
-        offer(super::super::encode(&differences, dtype, 0, &[], effort), DIFFERENCES);
+        forms.push(Form { flags: flags | DIFFERENCES, bytes: differences.into() });
     }
-    out.push(tag);
+    let mut ways = Ways::ALL;
+    if effort == Effort::Push && forms[0].bytes.len() > PIECE_BYTES {
+        let likely = forms.into_iter().map(|form| (Likely::of(&form.bytes, dtype), form));
+        let likely = likely.min_by_key(|(likely, _)| likely.planes.min(likely.zstd));
+        let (likely, form) = likely.expect("because there is one form at least");
+        ways = likely.ways();
+        forms = vec![form];
+    }
+    let encoded = forms.iter().map(|form| (form.flags, smallest(&form.bytes, dtype, ways, effort)));
+    let best = encoded.min_by_key(|(_, encoded)| encoded.payload.len());
+    let (flags, best) = best.expect("because there is one form at least");
+    out.push(best.codec as u8 | flags);
     put_stream(out, &best.payload);
 }
 
+/// A piece from the middle; aligned to the widest type.
+fn piece(bytes: &[u8]) -> &[u8] {
+    let start = bytes.len().saturating_sub(PIECE_BYTES) / 2 / 8 * 8;
+    &bytes[start..bytes.len().min(start + PIECE_BYTES)]
+}
+
+/// What a piece of some numbers takes.
+struct Likely {
+    planes: usize,
+    zstd: usize,
+}
+
+impl Likely {
+    fn of(numbers: &[u8], dtype: Dtype) -> Likely {
+        let piece = piece(numbers);
+        let fast = zstd::compress(piece, FAST).len() as f64;
+        Likely { planes: planes::encode(piece, dtype).len(), zstd: (fast * SLOW) as usize }
+    }
+
+    fn ways(&self) -> Ways {
+        // Pieces lie: what looks better by far is tried alone.
+        Ways { planes: self.planes < self.zstd * 2, zstd: self.zstd < self.planes }
+    }
+}
+
+/// What is tried.
+#[derive(Clone, Copy)]
+struct Ways {
+    planes: bool,
+    zstd: bool,
+}
+
+impl Ways {
+    /// Codes and levels repeat each other, which planes don't see.
+    const ALL: Ways = Ways { planes: true, zstd: true };
+}
+
+fn smallest(bytes: &[u8], dtype: Dtype, ways: Ways, effort: Effort) -> Encoded {
+    let planes = ways.planes.then(|| (Codec::Planes, planes::encode(bytes, dtype)));
+    let level = level(bytes.len(), effort).max(LONG);
+    let zstd = ways.zstd.then(|| (Codec::Zstd, zstd::compress(bytes, level)));
+    let best = planes.into_iter().chain(zstd).min_by_key(|(_, payload)| payload.len());
+    match best.filter(|(_, payload)| payload.len() < bytes.len()) {
+        Some((codec, payload)) => Encoded { codec, payload },
+        None => Encoded { codec: Codec::Raw, payload: bytes.to_vec() },
+    }
+}
+
+/// Levels of zstd: of what is long, and of what is only to be judged by it,
+const FAST: i32 = 3;
+/// and of numbers that are long.
+const LONG: i32 = 6;
+
 /// How long zstd may take for so many bytes.
 fn level(len: usize, effort: Effort) -> i32 {
-    match effort {
-        Effort::Repack => 19,
-        Effort::Push if len <= SLOW_BYTES => 12,
-        Effort::Push => 6,
+    match (effort, len) {
+        (Effort::Repack, _) | (_, ..=0x1000) => 19,
+        (_, ..=0x4000) => 12,
+        (_, ..=0x2_0000) => LONG,
+        _ => FAST,
     }
 }
 
 /// Takes what `put_numbers` wrote of `len` bytes.
 pub fn take_numbers(reader: &mut Reader<'_>, len: usize, dtype: Dtype) -> Result<Vec<u8>, DecodeError> {
+    Ok(take_forms(reader, len, dtype, 0)?.0)
+}
+
+/// The same for numbers that may have one of these forms, and which it is.
+pub(super) fn take_forms(
+    reader: &mut Reader<'_>,
+    len: usize,
+    dtype: Dtype,
+    known: u8,
+) -> Result<(Vec<u8>, u8), DecodeError> {
     let tag = reader.byte("codec of numbers")?;
-    let codec = Codec::from_tag(tag & !DIFFERENCES).filter(|codec| !codec.needs_base());
+    let flags = tag & !CODECS & !DIFFERENCES;
+    let codec = Codec::from_tag(tag & CODECS).filter(|codec| !codec.needs_base() && flags & !known == 0);
     let codec = codec.filter(|codec| *codec != Codec::Column);
     let codec = codec.ok_or(DecodeError::Invalid { what: "codec of numbers" })?;
     let mut bytes = super::super::decode(codec, reader.stream("numbers")?, &[], len)?;
     if tag & DIFFERENCES != 0 {
         sum_up(&mut bytes, dtype.width());
     }
-    Ok(bytes)
+    Ok((bytes, flags))
 }
 
 fn differences(bytes: &[u8], width: usize) -> Vec<u8> {
@@ -79,7 +169,13 @@ fn wide(number: &[u8]) -> u64 {
 
 /// Appends bytes that resemble `context`, without their length.
 pub fn put_bytes(out: &mut Vec<u8>, bytes: &[u8], context: &[u8], effort: Effort) {
-    put_stream(out, &zstd::patch_at(bytes, context, level(bytes.len(), effort)));
+    let mut level = level(bytes.len(), effort);
+    if level == FAST && context.is_empty() {
+        // What has no matches is told by how often each byte comes, and a search that finds some does harm.
+        let [faster, fast] = [1, FAST].map(|level| zstd::compress(piece(bytes), level).len());
+        level = if faster <= fast { 1 } else { FAST };
+    }
+    put_stream(out, &zstd::patch_at(bytes, context, level));
 }
 
 pub fn take_bytes(reader: &mut Reader<'_>, len: usize, context: &[u8]) -> Result<Vec<u8>, DecodeError> {
@@ -96,10 +192,20 @@ pub fn put_values(out: &mut Vec<u8>, values: &Values, dtype: Dtype, context: &[u
                 .iter()
                 .flat_map(|end| (end - std::mem::replace(&mut last, *end)).to_le_bytes())
                 .collect();
-            put_numbers(out, &lens, Dtype::U32, effort);
-            put_bytes(out, bytes, context, effort);
+            let digits = digits::pack_values(values);
+            let flags = u8::from(digits.is_some()) * DIGITS;
+            put_forms(out, vec![Form { flags, bytes: lens.into() }], Dtype::U32, effort);
+            match digits {
+                Some(digits) => put_bytes(out, &digits, &context_of_digits(context), effort),
+                None => put_bytes(out, bytes, context, effort),
+            }
         }
     }
+}
+
+/// What digits resemble: old values, if these are digits, too.
+fn context_of_digits(context: &[u8]) -> Vec<u8> {
+    digits::pack(context).unwrap_or_default()
 }
 
 /// Takes `count` values of the layout of `none`.
@@ -119,7 +225,7 @@ pub fn take_values(
             Values::Fixed { width, bytes: take_numbers(reader, len, dtype)? }
         }
         Values::Variable { .. } => {
-            let lens = take_numbers(reader, limit(count.checked_mul(4))?, Dtype::U32)?;
+            let (lens, flags) = take_forms(reader, limit(count.checked_mul(4))?, Dtype::U32, DIGITS)?;
             let mut end = 0u64;
             let ends: Option<Vec<u32>> = lens
                 .chunks_exact(4)
@@ -129,7 +235,14 @@ pub fn take_values(
                 })
                 .collect();
             let ends = ends.ok_or(DecodeError::Invalid { what: "lengths of values" })?;
-            let bytes = take_bytes(reader, limit(Some(end as usize))?, context)?;
+            let len = limit(Some(end as usize))?;
+            let bytes = match flags & DIGITS {
+                0 => take_bytes(reader, len, context)?,
+                _ if len % 2 == 0 => {
+                    digits::unpack(&take_bytes(reader, len / 2, &context_of_digits(context))?)
+                }
+                _ => return Err(DecodeError::Invalid { what: "lengths of values" }),
+            };
             Values::Variable { ends, bytes }
         }
     })

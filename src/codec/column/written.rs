@@ -2,9 +2,10 @@
 
 use super::super::payload::{Reader, put_count};
 use super::super::{DecodeError, Effort};
+use super::codes::{put_codes, take_codes};
 use super::sources::Sources;
 use super::streams::{put_values, take_values};
-use super::{count_of, dtype_of, put_codes, put_levels, take_codes, take_levels};
+use super::{count_of, dtype_of, put_levels, take_levels};
 use crate::table::{Cells, Dictionary, Items, Kind, Rows, Values};
 
 /// Rows that are written, and the values that their codes are numbers of: the old ones, then new ones.
@@ -47,7 +48,7 @@ pub(super) fn put_written(
                     numbers[code]
                 })
                 .collect();
-            put_codes(payload, &codes, dictionary.values().len(), effort);
+            put_codes(payload, &codes, old, dictionary.values().len(), effort);
             let mut new = values.none_like();
             new.extend(dictionary.values(), old..dictionary.values().len());
             put_count(payload, new.len());
@@ -74,10 +75,10 @@ pub(super) fn take_written(
     let (none, dtype) = (Values::none(physical), dtype_of(physical));
     let (items, dictionary) = if is_coded {
         let width = reader.byte("width of codes")?;
-        let codes = take_codes(reader, width)?;
+        let mut dictionary = sources.dictionary(none.clone()).into_values();
+        let codes = take_codes(reader, width, dictionary.len())?;
         let count = count_of(reader, "values")?;
         let more = take_values(reader, none.clone(), count, dtype, context)?;
-        let mut dictionary = sources.dictionary(none.clone()).into_values();
         dictionary.extend(&more, 0..more.len());
         if codes.iter().any(|code| *code as usize >= dictionary.len()) {
             return Err(DecodeError::Invalid { what: "codes" });
