@@ -6,6 +6,7 @@
 //! to `array` as filler.
 //! Source: `parquet.thrift` and the specification of Apache Parquet 2.12.
 
+mod follows;
 mod footer;
 mod page;
 mod thrift;
@@ -13,6 +14,7 @@ mod thrift;
 use std::collections::HashMap;
 use std::ops::Range;
 
+pub use follows::Follows;
 pub use footer::{Column, Physical};
 pub use page::{PageKind, PageParts, header, is_coded, pages};
 

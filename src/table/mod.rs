@@ -21,7 +21,7 @@ pub use cells::{Cells, Items, MAX_ENTRIES};
 pub use dictionary::Dictionary;
 pub use hashes::add_hashes;
 pub use hybrid::{NumberRun, Shape};
-pub use order::{Direction, Ranks, extremes, sorted};
+pub use order::{Direction, Ranks, extremes, extremes_in, sorted};
 pub use page::{Kind, Layout, Stretch, write};
 pub use row_map::{MAX_ROWS, RowMap, RowRun};
 pub use rows::Rows;

@@ -1,6 +1,7 @@
 //! Rows in the order of some of their columns: what sorting gives, and which columns a table is sorted by.
 
 use std::cmp::Ordering;
+use std::ops::Range;
 
 use crate::format::Physical;
 
@@ -98,8 +99,30 @@ impl Ranks {
 /// The least and the greatest value; none where there is no value.
 pub fn extremes(cells: &Cells) -> Option<[&[u8]; 2]> {
     let (Items::Plain(values) | Items::Coded { dictionary: values, .. }) = &cells.items;
-    let compare = |a: &&[u8], b: &&[u8]| compare(a, b, cells.physical);
-    Some([values.iter().min_by(compare)?, values.iter().max_by(compare)?])
+    extremes_of(values.iter(), cells.physical)
+}
+
+/// The same of the values at some places, which must be there.
+pub fn extremes_in(cells: &Cells, places: Range<usize>) -> Option<[&[u8]; 2]> {
+    match &cells.items {
+        Items::Plain(all) => extremes_of(places.map(|at| all.get(at)), cells.physical),
+        Items::Coded { codes, dictionary } => {
+            // Each different value is compared once.
+            let mut is_used = vec![false; dictionary.len()];
+            codes[places].iter().for_each(|code| is_used[*code as usize] = true);
+            let used = is_used.iter().enumerate().filter(|(_, is_used)| **is_used);
+            extremes_of(used.map(|(code, _)| dictionary.get(code)), cells.physical)
+        }
+    }
+}
+
+fn extremes_of<'a>(mut values: impl Iterator<Item = &'a [u8]>, physical: Physical) -> Option<[&'a [u8]; 2]> {
+    let first = values.next()?;
+    Some(values.fold([first; 2], |[least, most], value| {
+        let is_less = compare(value, least, physical) == Ordering::Less;
+        let is_more = compare(value, most, physical) != Ordering::Less;
+        [if is_less { value } else { least }, if is_more { value } else { most }]
+    }))
 }
 
 /// The ranks of different values; those that compare as equal have the same.
@@ -201,5 +224,7 @@ mod tests {
         assert_eq!(tied, [true, false, false]);
         let found = cells(&[Some(3), None, Some(-2), Some(300)]);
         assert_eq!(extremes(&found).unwrap(), [&(-2i32).to_le_bytes()[..], &300i32.to_le_bytes()]);
+        assert_eq!(extremes_in(&found, 0..2).unwrap(), [&(-2i32).to_le_bytes()[..], &3i32.to_le_bytes()]);
+        assert_eq!(extremes_in(&found, 1..1), None);
     }
 }

@@ -5,19 +5,22 @@
 //!
 //! Where pages are written in a way that is not known here, their bodies stand for the cells, one value each.
 //!
-//! Payload (docs/format.md, "Payloads"): the length of the plan, and the plan as a zstd frame that continues the least
-//! and the greatest value of the cells: the place of the run among those with its dictionary, the headers of the pages, and for each page how it follows from the cells.
+//! Payload (docs/format.md, "Payloads"): a plan as a zstd frame that continues a typical one: the place of the run among
+//! those with its dictionary, the headers of the pages without what follows from the pages, and for each page how it
+//! follows from the cells.
 
 mod chunk;
 mod plan;
+mod typical;
 
 use super::payload::{Reader, put_count, put_stream};
 use super::{Codec, DecodeError, Effort, Encoded, zstd};
-use crate::format::{PageKind, PageParts, header};
+use crate::format::{Follows, PageKind, PageParts, header};
 use crate::packing::Packer;
-use crate::table::{Cells, Run, Stretch, extremes};
+use crate::table::{Cells, Run, Stretch, extremes, extremes_in};
 use chunk::Chunk;
 use plan::{put_layout, put_left_over, take_layout, take_left_over};
+use typical::TYPICAL;
 
 /// Longest plan, and most bytes of all bodies: what may be unpacked at all.
 const MAX_PLAIN_BYTES: usize = 32 << 20;
@@ -33,53 +36,73 @@ const AS_IS: u8 = 0;
 /// Encodes a run that is number `place` of the runs with its dictionary; `others` are the cells of the others, in order.
 pub fn encode(run: &Run<'_>, others: &[&Cells], place: usize, effort: Effort) -> Encoded {
     let chunk = Chunk::of(&run.cells, others, place);
-    let mut plan = vec![u8::from(!run.is_understood) * BODIES];
-    put_count(&mut plan, place);
-    put_count(&mut plan, run.pages.len());
-    let headers: Vec<u8> = run.pages.iter().flat_map(|page| page.parts.header).copied().collect();
-    put_stream(&mut plan, &headers);
+    let (mut form, mut headers, mut left_out, mut bodies) = (0, Vec::new(), Vec::new(), Vec::new());
     let mut numbers = chunk.numbers();
     let mut at = Stretch { entries: 0..0, values: 0..0 };
     let mut last: Option<&Packer> = None;
     for (number, page) in run.pages.iter().enumerate() {
         match &page.packer {
-            None => plan.push(NOT_PACKED),
-            Some(packer) if last == Some(packer) => plan.push(PACKED_AS_BEFORE),
+            None => bodies.push(NOT_PACKED),
+            Some(packer) if last == Some(packer) => bodies.push(PACKED_AS_BEFORE),
             Some(packer) => {
-                plan.push(PACKED);
-                put_stream(&mut plan, &packer.encode());
+                bodies.push(PACKED);
+                put_stream(&mut bodies, &packer.encode());
                 last = Some(packer);
             }
         }
         if let Some(layout) = &page.layout {
-            put_layout(&mut plan, layout);
+            put_layout(&mut bodies, layout);
         }
         let made = match run.is_understood {
             true => chunk.body(&page.parts, page.layout.as_ref(), &mut at, &numbers),
             false => chunk.whole(number),
         };
         if made.as_ref() == Some(&page.body) {
-            plan.push(AS_IS);
+            bodies.push(AS_IS);
         } else {
-            plan[0] |= LEFT_OVER;
-            put_left_over(&mut plan, &page.body, &made.unwrap_or_default(), effort);
+            form |= LEFT_OVER;
+            put_left_over(&mut bodies, &page.body, &made.unwrap_or_default(), effort);
         }
+        let packed = page.parts.plain.len() + page.parts.packed.len();
+        let has_values = page.parts.kind == PageKind::Values && run.is_understood;
+        let stretch = has_values.then_some(&at);
+        let (rest, fields) =
+            follows(&run.cells, stretch, page.body.len(), packed).leave_out(page.parts.header);
+        headers.extend(rest);
+        left_out.push(fields);
         if page.layout.is_none() && run.is_understood {
             numbers = chunk.numbers_of(&page.parts, &page.body);
         }
     }
+    let mut plan = vec![form | u8::from(!run.is_understood) * BODIES];
+    put_count(&mut plan, place);
+    put_count(&mut plan, run.pages.len());
+    put_stream(&mut plan, &left_out);
+    put_stream(&mut plan, &headers);
+    plan.extend(bodies);
     let mut payload = Vec::new();
+    put_count(&mut payload, SHORT);
     put_count(&mut payload, plan.len());
-    payload.extend(zstd::patch_at(&plan, &context(&run.cells), LEVEL));
+    payload.extend(zstd::patch_at(&plan, TYPICAL, LEVEL));
     Encoded { codec: Codec::Pages, payload }
 }
 
+/// In place of the length of a plan: headers are without what follows from their pages.
+const SHORT: usize = 0;
 /// Plans are short and all alike.
 const LEVEL: i32 = 19;
 /// Longest value that headers may tell as the least or the greatest.
 const MAX_EXTREME_BYTES: usize = 4 << 10;
 
-/// What is found in headers: the least and the greatest value, as statistics.
+/// What follows from a page of these cells, whose body has so many bytes unpacked and packed.
+fn follows<'a>(own: &'a Cells, stretch: Option<&Stretch>, unpacked: usize, packed: usize) -> Follows<'a> {
+    let missing = stretch.map_or(0, |at| at.entries.len() - at.values.len());
+    let extremes = stretch.and_then(|at| extremes_in(own, at.values.clone()));
+    let extremes = extremes.filter(|both| both.iter().all(|value| value.len() <= MAX_EXTREME_BYTES));
+    Follows { unpacked, packed, missing, extremes }
+}
+
+/// What plans of whole headers continue: the least and the greatest value, which these tell.
 fn context(own: &Cells) -> Vec<u8> {
     extremes(own)
         .into_iter()
@@ -93,76 +116,84 @@ fn context(own: &Cells) -> Vec<u8> {
 /// Whether some page is written in a way that does not follow from its cells, which are the first base.
 pub fn leaves_something(payload: &[u8], own: &[u8]) -> Result<bool, DecodeError> {
     let cells = Cells::decode(own).ok_or(DecodeError::Invalid { what: "cells" })?;
-    Ok(plan_of(payload, &cells)?.first().is_some_and(|form| form & LEFT_OVER != 0))
+    Ok(plan_of(payload, &cells)?.0.first().is_some_and(|form| form & LEFT_OVER != 0))
 }
 
-fn plan_of(payload: &[u8], own: &Cells) -> Result<Vec<u8>, DecodeError> {
+/// A plan, and whether its headers are without what follows from their pages.
+fn plan_of(payload: &[u8], own: &Cells) -> Result<(Vec<u8>, bool), DecodeError> {
     let mut reader = Reader::new(payload);
-    let len = reader.count("length of the plan")?;
+    let mut len = reader.count("length of the plan")?;
+    let is_short = len == SHORT;
+    if is_short {
+        len = reader.count("length of the plan")?;
+    }
     if len > MAX_PLAIN_BYTES {
         return Err(DecodeError::Invalid { what: "length of the plan" });
     }
-    zstd::decompress_patch(reader.take(reader.remaining(), "plan")?, &context(own), len)
-}
-
-/// Whether a payload gives the pages of a run back. What packs them was proven when it was found.
-pub fn gives(encoded: &Encoded, run: &Run<'_>, others: &[&Cells]) -> bool {
-    let mut pages = run.pages.iter();
-    let mut is_same = true;
-    let rebuilt = rebuild(&encoded.payload, &run.cells, others, |parts, packer, body| {
-        is_same &= pages.next().is_some_and(|page| {
-            (parts.header, packer, body) == (page.parts.header, page.packer.as_ref(), &page.body)
-        });
-        Ok(())
-    });
-    rebuilt.is_ok() && is_same && pages.next().is_none()
+    let frame = reader.take(reader.remaining(), "plan")?;
+    let plan = match is_short {
+        true => zstd::decompress_patch(frame, TYPICAL, len),
+        false => zstd::decompress_patch(frame, &context(own), len),
+    };
+    Ok((plan?, is_short))
 }
 
 /// Decodes to `decoded_len` bytes; takes some times as many more.
 pub(super) fn decode(payload: &[u8], bases: &[&[u8]], decoded_len: usize) -> Result<Vec<u8>, DecodeError> {
+    let invalid = |what| DecodeError::Invalid { what };
     let cells: Option<Vec<Cells>> = bases.iter().map(|base| Cells::decode(base)).collect();
-    let cells = cells.ok_or(DecodeError::Invalid { what: "cells" })?;
+    let cells = cells.ok_or(invalid("cells"))?;
     let (own, others) = cells.split_first().ok_or(DecodeError::NoBase)?;
     if others.iter().any(|cells| cells.physical != own.physical) {
-        return Err(DecodeError::Invalid { what: "cells of another kind" });
+        return Err(invalid("cells of another kind"));
     }
     let mut out = Vec::with_capacity(decoded_len);
     let of_length = |found: usize, is_right: bool| match is_right {
         true => Ok(()),
         false => Err(DecodeError::Length { what: "pages", expected: decoded_len, found }),
     };
-    rebuild(payload, own, &others.iter().collect::<Vec<_>>(), |parts, packer, body| {
-        out.extend_from_slice(parts.header);
-        let Some(packer) = packer else {
-            out.extend_from_slice(body);
-            return of_length(out.len(), out.len() <= decoded_len);
-        };
+    rebuild(payload, own, &others.iter().collect::<Vec<_>>(), |page| {
         // What stands before the packed part is known by its length alone.
-        let plain =
-            parts.levels.map_or(0, |[repetitions, definitions]| repetitions.saturating_add(definitions));
-        let (plain, rest) =
-            body.split_at_checked(plain).ok_or(DecodeError::Invalid { what: "levels of a page" })?;
-        out.extend_from_slice(plain);
-        out.extend(packer.pack(rest));
+        let levels = page.parts.levels.unwrap_or_default();
+        let plain = if page.packer.is_some() { levels[0].saturating_add(levels[1]) } else { page.body.len() };
+        let (plain, rest) = page.body.split_at_checked(plain).ok_or(invalid("levels of a page"))?;
+        let packed = page.packer.map(|packer| packer.pack(rest)).unwrap_or_default();
+        let follows = follows(own, page.stretch, page.body.len(), plain.len() + packed.len());
+        let header = follows.fill_in(page.parts.header, page.left_out).ok_or(invalid("header of a page"))?;
+        for part in [&header, plain, &packed] {
+            out.extend_from_slice(part);
+        }
         of_length(out.len(), out.len() <= decoded_len)
     })?;
     of_length(out.len(), out.len() == decoded_len)?;
     Ok(out)
 }
 
-/// Gives `take` each page in order: what its header tells, what packs it, and its body.
+/// A page that is put together.
+struct Rebuilt<'a> {
+    /// What its header tells; this may be without some fields.
+    parts: &'a PageParts<'a>,
+    left_out: u8,
+    packer: Option<&'a Packer>,
+    body: &'a [u8],
+    /// Where its cells are, if it has some.
+    stretch: Option<&'a Stretch>,
+}
+
+/// Gives `take` each page in order.
 fn rebuild(
     payload: &[u8],
     own: &Cells,
     others: &[&Cells],
-    mut take: impl FnMut(&PageParts<'_>, Option<&Packer>, &Vec<u8>) -> Result<(), DecodeError>,
+    mut take: impl FnMut(Rebuilt<'_>) -> Result<(), DecodeError>,
 ) -> Result<(), DecodeError> {
     let invalid = |what| DecodeError::Invalid { what };
-    let plan = plan_of(payload, own)?;
+    let (plan, is_short) = plan_of(payload, own)?;
     let mut reader = Reader::new(&plan);
     let is_understood = reader.byte("form")? & BODIES == 0;
     let place = reader.count("place in the chunk")?;
     let pages = reader.count("pages")?;
+    let left_out = if is_short { reader.stream("fields of headers")? } else { &[] };
     let mut headers = reader.stream("headers of pages")?;
     let chunk = Chunk::of(own, others, place.min(others.len()));
     let mut numbers = chunk.numbers();
@@ -195,7 +226,13 @@ fn rebuild(
             mode => take_left_over(&mut reader, mode, made.unwrap_or_default())?,
         };
         left = left.checked_sub(body.len().max(made_len)).ok_or(invalid("length of the pages"))?;
-        take(&parts, last.as_ref().filter(|_| is_packed), &body)?;
+        take(Rebuilt {
+            parts: &parts,
+            left_out: left_out.get(number).copied().unwrap_or(0),
+            packer: last.as_ref().filter(|_| is_packed),
+            body: &body,
+            stretch: layout.as_ref().map(|_| &at),
+        })?;
         if layout.is_none() && is_understood {
             numbers = chunk.numbers_of(&parts, &body);
         }
