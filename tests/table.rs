@@ -1,5 +1,6 @@
 //! Tables: the next version is compared with the one before, row by row.
 
+mod filtered;
 mod generated;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -12,6 +12,7 @@ mod context;
 pub mod copies;
 mod deltas;
 pub mod derived;
+pub mod filtered;
 mod fit;
 mod lanes;
 pub mod lossy;
@@ -81,6 +82,8 @@ pub enum Codec {
     Copies = 16,
     /// What another program compressed as a whole, by what it holds (see `stream`).
     Stream = 17,
+    /// A map of the rows that are left of a table (see `filtered`).
+    Filtered = 18,
 }
 
 /// An encoded object.
@@ -160,6 +163,7 @@ impl Codec {
             14 => Codec::Unpacked,
             16 => Codec::Copies,
             17 => Codec::Stream,
+            18 => Codec::Filtered,
             _ => return None,
         })
     }
@@ -185,6 +189,7 @@ impl Codec {
             | Codec::Pages
             | Codec::ColumnRows
             | Codec::Sorted
+            | Codec::Filtered
             | Codec::Unpacked => 1,
             Codec::Copies | Codec::Stream => 1,
         }
@@ -285,6 +290,7 @@ pub fn decode(
         Codec::Column => column::decode(payload, decoded_len),
         Codec::ColumnRows => column::decode_rows(payload, bases, decoded_len),
         Codec::Sorted => sorted::decode(payload, bases, decoded_len),
+        Codec::Filtered => filtered::decode(payload, bases, decoded_len),
         Codec::Stream => stream::decode(payload, bases, decoded_len),
         Codec::Copies => copies::decode(payload, bases, decoded_len),
         Codec::Unpacked => unpacked::decode(payload, bases, decoded_len),

@@ -4,6 +4,7 @@
 //! before the recipe is published everything is read back from the store and hashed.
 
 mod encoder;
+mod filtering;
 mod packs;
 mod resembling;
 mod rows;

@@ -78,7 +78,7 @@ pub(super) struct MapObject {
     pub object: ObjectId,
     pub len: u32,
     pub encoded: Encoded,
-    /// The cells that it follows from, where rows were sorted.
+    /// The cells that it follows from, where rows were sorted or filtered.
     pub bases: Vec<ObjectId>,
 }
 
@@ -109,7 +109,10 @@ impl Rows {
         let tables = Both { store, source, kinds };
         let compared = pairs(&columns, &former).into_par_iter().filter_map(|pair| tables.compare(&pair));
         let rows = compared.reduce_with(Tables::join)?;
-        rows.compare(|map, hashes, formers| tables.sorting(&columns, map, hashes, formers))
+        rows.compare(|map, hashes, formers| {
+            let filtered = tables.filtering(&columns, map, hashes, formers);
+            filtered.or_else(|| tables.sorting(&columns, map, hashes, formers))
+        })
     }
 
     /// Where the rows of a run of pages come from.
@@ -379,17 +382,17 @@ impl Tables {
         self
     }
 
-    /// Finds the rows of one in the other. `sorted` is asked where they went everywhere.
+    /// Finds the rows of one in the other. `rule` is asked whether the map follows from some columns.
     fn compare(
         self,
-        sorted: impl FnOnce(&RowMap, [&[u64]; 2], &Formers) -> Option<(RowMap, MapObject)>,
+        rule: impl FnOnce(&RowMap, [&[u64]; 2], &Formers) -> Option<(RowMap, MapObject)>,
     ) -> Option<Rows> {
         let Tables { old, new, is_compared, places, chunks, columns } = self;
         let is_in_place = old.len() == new.len() && (!is_compared || half_is_in_place(&old, &new));
         (is_in_place || is_compared).then_some(())?;
         let runs = if is_in_place { in_place(&old, &new) } else { align(&old, &new, Uses::Any) };
         let map = RowMap::of(&runs, old.len());
-        let found = sorted(&map, [&old, &new], &columns).map(|(map, object)| {
+        let found = rule(&map, [&old, &new], &columns).map(|(map, object)| {
             let rows = map.rows();
             BTreeMap::from([(0, Map { map, rows, object })])
         });

@@ -86,7 +86,7 @@ impl Both<'_> {
         (!keys.is_empty()).then_some(keys)
     }
 
-    fn former_ranks(&self, formers: &[FormerRun]) -> Option<Ranks> {
+    pub fn former_ranks(&self, formers: &[FormerRun]) -> Option<Ranks> {
         let cells = |former: &FormerRun| Cells::decode(&self.store.get(&former.object).ok()?);
         Ranks::of(&formers.iter().map(cells).collect::<Option<Vec<_>>>()?)
     }

@@ -77,6 +77,16 @@ impl Ranks {
         self.0.is_empty()
     }
 
+    /// The rank of each row's cell; none where it has no value.
+    pub fn iter(&self) -> impl Iterator<Item = Option<u32>> {
+        self.0.iter().copied()
+    }
+
+    /// How many ranks there are.
+    pub fn count(&self) -> usize {
+        self.0.iter().flatten().max().map_or(0, |most| *most as usize + 1)
+    }
+
     /// How many of the pairs of neighbours that are tied this puts in order; none where one is in the wrong order.
     pub fn orders(&self, direction: Direction, tied: &[bool]) -> Option<usize> {
         let mut ordered = 0;
