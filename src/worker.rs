@@ -67,7 +67,7 @@ impl Worker {
         line.push(b'\n');
         let Some(questions) = &mut self.questions else { return Err(self.died()) };
         match questions.write_all(&line).and_then(|()| questions.flush()) {
-            Ok(()) => self.next(),
+            Ok(()) => self.answer(),
             Err(_) => Err(self.died()),
         }
     }
@@ -76,7 +76,7 @@ impl Worker {
     ///
     /// # Errors
     /// Those of `call`.
-    pub fn next<A: DeserializeOwned>(&mut self) -> Result<A, WorkerError> {
+    pub fn answer<A: DeserializeOwned>(&mut self) -> Result<A, WorkerError> {
         let mut line = Vec::new();
         let read = self.answers.by_ref().take(self.max_answer_bytes).read_until(b'\n', &mut line);
         match read {

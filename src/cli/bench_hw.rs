@@ -15,7 +15,7 @@ const BYTES: usize = 512 << 20;
 /// The quickest of so many is what the machine can do.
 const ROUNDS: usize = 5;
 
-/// Print a row for the price file: who this machine is, how fast it reads memory, and how fast it reckons
+/// Print a row for the price file: this machine, its memory and its arithmetic
 #[derive(Debug, Args)]
 pub struct BenchHw {
     /// What it is called in the price file

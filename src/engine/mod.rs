@@ -173,7 +173,7 @@ impl Engine {
                 Reply::Importance { tensors } if tensors > 0 => return Ok(()),
                 _ => return Err(EngineError::Answer.into()),
             }
-            reply = accepted(self.worker.next().map_err(EngineError::from)?)?;
+            reply = accepted(self.worker.answer().map_err(EngineError::from)?)?;
         }
     }
 
@@ -190,7 +190,7 @@ impl Engine {
                 Reply::Generated(generated) => return Ok(generated),
                 _ => return Err(EngineError::Answer),
             }
-            reply = accepted(self.worker.next()?)?;
+            reply = accepted(self.worker.answer()?)?;
         }
     }
 

@@ -26,7 +26,7 @@ pub fn tool(home: &Home, name: &str, files: &[&str]) -> Option<PathBuf> {
         "vendor/hash/libvendor-hash.a",
         "vendor/cpp-httplib/libcpp-httplib.a",
     ];
-    let target = home.path(&format!("llama-{name}"));
+    let target = home.path(format!("llama-{name}"));
     // It is built with TLS where OpenSSL's headers were.
     let compiled = [&["-lssl", "-lcrypto"][..], &[]].into_iter().any(|tls| {
         let mut command = Command::new("g++");

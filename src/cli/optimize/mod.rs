@@ -139,6 +139,12 @@ struct Ready {
     hardware: Hardware,
 }
 
+/// The winner's file, as it was written.
+struct Applied {
+    path: PathBuf,
+    hash: Oid,
+}
+
 fn protocol(text: &str) -> Result<Protocol, String> {
     text.parse().map_err(|error: crate::eval::UnknownProtocol| error.to_string())
 }
@@ -276,7 +282,6 @@ impl Optimize {
         let scratch = Staging::begin(&std::env::temp_dir().join("git-sparse-optimize"))
             .map_err(|error| Failure::new(Kind::Fatal, error.to_string()))?;
         let tools = tools::prepare(backends, scratch.path(), subject.checkpoint(), self.search_text.clone())?;
-        let applied: RefCell<Option<(PathBuf, Oid)>> = RefCell::new(None);
         // What the engine or the source said of itself, with its fix.
         let told: RefCell<Option<Failure>> = RefCell::new(None);
         let gguf = || {
@@ -305,7 +310,7 @@ impl Optimize {
                 false => Ok(()),
             },
         };
-        let mut go = || -> Result<(Report, Outcome), RunError> {
+        let mut go = || -> Result<(Report, Outcome, Option<Applied>), RunError> {
             let works = match committed {
                 Some(committed) => {
                     committed.adopt(&mut lab, self.dir())?;
@@ -315,18 +320,18 @@ impl Optimize {
             };
             let mut outcome =
                 run::run(&mut lab, &ready.wish, &ready.text, works, &tools, ready.hourly, &around)?;
-            let report = report_of(&mut lab, ready, subject, &outcome)?;
-            self.settle(&mut lab, &report, &mut outcome, subject, committed, &applied, &around)?;
-            Ok((report_of(&mut lab, ready, subject, &outcome)?, outcome))
+            let applied = self.settle(&mut lab, &mut outcome, subject, committed, &around)?;
+            Ok((report_of(&mut lab, ready, subject, &outcome)?, outcome, applied))
         };
         let done = go();
         bar.clear();
-        let found = done.map_err(|error| told.take().unwrap_or_else(|| failed(&error)))?;
-        if let Some((path, hash)) = applied.take() {
+        let (report, outcome, applied) =
+            done.map_err(|error| told.take().unwrap_or_else(|| failed(&error)))?;
+        if let Some(Applied { path, hash }) = applied {
             let stored = apply::store(&path, hash, subject)?;
             report::note(&format!("{}: stored in {}", path.display(), report::bytes(stored)));
         }
-        Ok(found)
+        Ok((report, outcome))
     }
 
     /// The candidates, as work to be done.
@@ -377,31 +382,28 @@ impl Optimize {
     fn settle(
         &self,
         lab: &mut Lab<'_>,
-        report: &Report,
         outcome: &mut Outcome,
         subject: &Subject,
         committed: Option<&check::Committed>,
-        applied: &RefCell<Option<(PathBuf, Oid)>>,
         around: &Around<'_>,
-    ) -> Result<(), RunError> {
-        let Choice::Chosen(at) = outcome.choice else { return Ok(()) };
-        let Some(recipe) = outcome.recipes[at].clone() else { return Ok(()) };
+    ) -> Result<Option<Applied>, RunError> {
+        let Choice::Chosen(at) = outcome.choice else { return Ok(None) };
+        let Some(recipe) = outcome.recipes[at].clone() else { return Ok(None) };
         if !self.apply && committed.is_none() {
-            return Ok(());
+            return Ok(None);
         }
         lab.learn(&recipe, around)?;
         let made = lab.make(&recipe)?;
         let hash = machine::hash(&made)?;
         outcome.candidates[at].file = Some(hash);
         match committed {
-            Some(committed) => committed.compare(hash),
+            Some(committed) => committed.compare(hash).map(|()| None),
             None => {
-                let path = apply::write(self.dir(), &made, subject, &report.candidates[at].name)?;
+                let path = apply::write(self.dir(), &made, subject, &outcome.candidates[at].name)?;
                 if let Some(calibration) = recipe.calibration {
                     apply::write_matrix(self.dir(), &lab.matrix(calibration))?;
                 }
-                applied.replace(Some((path, hash)));
-                Ok(())
+                Ok(Some(Applied { path, hash }))
             }
         }
     }

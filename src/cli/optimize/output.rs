@@ -119,7 +119,7 @@ fn estimates(report: &Report) {
              no limit on time is decided by them:",
             estimate.machine
         ));
-        printed::table(&markdown::ESTIMATE_HEAD, rows.into_iter());
+        printed::table(&markdown::ESTIMATE_HEAD, rows);
     }
 }
 

@@ -26,7 +26,7 @@ pub(super) fn pack_values(values: &Values) -> Option<Vec<u8>> {
 
 /// Two digits a byte; none where some byte is no digit.
 pub(super) fn pack(digits: &[u8]) -> Option<Vec<u8>> {
-    (digits.len() % 2 == 0).then_some(())?;
+    digits.len().is_multiple_of(2).then_some(())?;
     let mut packed = Vec::with_capacity(digits.len() / 2);
     // Most text is found out by its first bytes.
     for piece in digits.chunks(1 << 10) {

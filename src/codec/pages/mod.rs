@@ -74,7 +74,7 @@ pub fn encode(run: &Run<'_>, others: &[&Cells], place: usize, effort: Effort) ->
             numbers = chunk.numbers_of(&page.parts, &page.body);
         }
     }
-    let mut plan = vec![form | u8::from(!run.is_understood) * BODIES];
+    let mut plan = vec![form | (u8::from(!run.is_understood) * BODIES)];
     put_count(&mut plan, place);
     put_count(&mut plan, run.pages.len());
     put_stream(&mut plan, &left_out);
