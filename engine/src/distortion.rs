@@ -86,7 +86,8 @@ impl<'a> Sample<'a> {
         let weights = weights.and_then(|weights| {
             // A tensor of experts has as many parts, one after another.
             let parts = (weights.len() / columns) as u64;
-            let is_fit = parts > 0 && weights.len() % columns == 0 && place.rows % parts == 0;
+            let is_fit =
+                parts > 0 && weights.len().is_multiple_of(columns) && place.rows.is_multiple_of(parts);
             let part = |number: &u64| {
                 let at = (number / (place.rows / parts)) as usize * columns;
                 &weights[at..at + columns]
