@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A table of ten million rows, and a second version with 1 % of its rows updated: seconds of the CPU and the peak of memory
 # (ru_maxrss of the process) of what is done with them. Prints a table.
-# Needs: cargo, GNU time, python3 with venv, a package index for pip, 2 GB of disk. large.sh [ROWS]
+# Needs: cargo, GNU time, python3 with venv, a package index for pip, 2 GB of disk. tables_large.sh [ROWS]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 rows=${1:-10000000}

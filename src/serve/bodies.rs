@@ -35,31 +35,35 @@ const PIECE_BYTES: usize = 128 << 10;
 struct Pace {
     silence: Duration,
     least_per_second: u64,
-    start: Instant,
+    /// Waited for the client since its pace was last looked at, and bytes that came meanwhile.
+    waited: Duration,
     came: u64,
 }
 
 impl Pace {
     fn new(silence: Duration, least_per_second: u64) -> Pace {
-        Pace { silence, least_per_second, start: Instant::now(), came: 0 }
+        Pace { silence, least_per_second, waited: Duration::ZERO, came: 0 }
     }
 
-    /// The next piece of a body; none at its end.
+    /// The next piece of a body; none at its end. The pace is looked at anew each time that the client was waited for
+    /// long enough: a fast beginning buys no slow end, and what the hub itself takes is not the client's.
     async fn next(&mut self, body: &mut Incoming) -> io::Result<Option<Bytes>> {
         let late = |words: &str| io::Error::new(io::ErrorKind::TimedOut, words.to_owned());
         loop {
+            let asked = Instant::now();
             let frame = timeout(self.silence, body.frame()).await;
+            self.waited += asked.elapsed();
             let Some(frame) = frame.map_err(|_| late("the client sent nothing for a minute"))? else {
                 return Ok(None);
             };
             let frame = frame.map_err(|error| io::Error::new(io::ErrorKind::ConnectionReset, error))?;
             if let Ok(bytes) = frame.into_data() {
                 self.came += bytes.len() as u64;
-                let took = self.start.elapsed();
-                if took > self.silence
-                    && (self.came as f64) < took.as_secs_f64() * self.least_per_second as f64
-                {
-                    return Err(late("the client sends too slowly"));
+                if self.waited > self.silence {
+                    if (self.came as f64) < self.waited.as_secs_f64() * self.least_per_second as f64 {
+                        return Err(late("the client sends too slowly"));
+                    }
+                    (self.waited, self.came) = (Duration::ZERO, 0);
                 }
                 return Ok(Some(bytes));
             }

@@ -66,8 +66,9 @@ fn bodies_share_a_budget() {
 fn who_drips_is_cut() {
     let server = Server::start(&["--anonymous", "write", "--silence", "3"]);
     make_repo(&server, "a");
-    let drip = |path: &str, piece: &[u8], pieces: usize| {
-        let mut stream = begin(&server, path, piece.len() * pieces);
+    let drip = |path: &str, first: &[u8], piece: &[u8], pieces: usize| {
+        let mut stream = begin(&server, path, first.len() + piece.len() * pieces);
+        stream.write_all(first).expect("sent");
         let start = Instant::now();
         for _ in 0..pieces {
             if stream.write_all(piece).is_err() || start.elapsed() > Duration::from_secs(20) {
@@ -84,16 +85,18 @@ fn who_drips_is_cut() {
         (answer(stream), start.elapsed())
     };
     thread::scope(|scope| {
-        for (path, piece, words) in [(HAS, &[7; 320][..], "slowly"), (TAKE, &[7; 32][..], "slowly")] {
+        // A fast beginning buys no slow end.
+        let slow = [(HAS, 0, &[7; 320][..]), (TAKE, 0, &[7; 32][..]), (HAS, 1 << 20, &[7; 320][..])];
+        for (path, first, piece) in slow {
             scope.spawn(move || {
-                let (told, took) = drip(path, piece, 1000);
-                assert!(told.status == 400 && told.text().contains(words), "{path}: {}", told.text());
+                let (told, took) = drip(path, &vec![7; first], piece, 1000);
+                assert!(told.status == 400 && told.text().contains("slowly"), "{path}: {}", told.text());
                 assert!(took < Duration::from_secs(15), "{path}: cut after {took:?}");
             });
         }
         // One that is slow and not too slow is served.
         scope.spawn(move || {
-            let (told, took) = drip(HAS, &[7; 32 << 10], 20);
+            let (told, took) = drip(HAS, &[], &[7; 32 << 10], 20);
             assert_eq!(told.status, 200, "{}", told.text());
             assert!(took > Duration::from_secs(4), "it was not slow");
         });
