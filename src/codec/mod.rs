@@ -10,6 +10,7 @@ mod cells;
 pub mod column;
 mod context;
 pub mod copies;
+mod decayed;
 mod deltas;
 pub mod derived;
 pub mod filtered;
@@ -84,6 +85,8 @@ pub enum Codec {
     Stream = 17,
     /// A map of the rows that are left of a table (see `filtered`).
     Filtered = 18,
+    /// As `Ulp`, to a base of which some rows decayed first (see `decayed`).
+    Decayed = 19,
 }
 
 /// An encoded object.
@@ -164,6 +167,7 @@ impl Codec {
             16 => Codec::Copies,
             17 => Codec::Stream,
             18 => Codec::Filtered,
+            19 => Codec::Decayed,
             _ => return None,
         })
     }
@@ -175,14 +179,14 @@ impl Codec {
 
     /// Whether a payload tells how far each number went from its base.
     pub const fn is_step(self) -> bool {
-        matches!(self, Codec::Ulp | Codec::UlpChain)
+        matches!(self, Codec::Ulp | Codec::UlpChain | Codec::Decayed)
     }
 
     /// How many bases a payload decodes with, at least: the base, and its own base; the sources of a rule.
     pub const fn bases(self) -> usize {
         match self {
             Codec::Raw | Codec::Zstd | Codec::Planes | Codec::Column => 0,
-            Codec::Ulp | Codec::ZstdPatch | Codec::Quantised | Codec::LowRank => 1,
+            Codec::Ulp | Codec::Decayed | Codec::ZstdPatch | Codec::Quantised | Codec::LowRank => 1,
             Codec::UlpChain => 2,
             Codec::Derived
             | Codec::Packed
@@ -239,7 +243,10 @@ fn candidates(
     }
     let all = bytes.len() as f64;
     let [base, previous] = [0, 1].map(|place| bases.get(place).map(|base| base.or_of(dtype)));
-    let delta = base.and_then(|base| ulp::encode(bytes, dtype, row_len, base, previous));
+    let delta = base.and_then(|base| {
+        decayed::encode(bytes, dtype, row_len, base)
+            .or_else(|| ulp::encode(bytes, dtype, row_len, base, previous))
+    });
     let delta = delta.map(|Encoded { codec, payload }| offer(codec, payload));
     let clear = |size| size < DOUBTFUL * all || size < CLEAR * planes::estimate(bytes, dtype);
     if effort == Effort::Push && delta.is_some_and(clear) {
@@ -282,6 +289,7 @@ pub fn decode(
         Codec::Planes => planes::decode(payload, decoded_len),
         Codec::Ulp => ulp::decode(payload, base(0)?, None, decoded_len),
         Codec::UlpChain => ulp::decode(payload, base(0)?, Some(base(1)?), decoded_len),
+        Codec::Decayed => decayed::decode(payload, base(0)?, decoded_len),
         Codec::LowRank => lowrank::decode(payload, base(0)?, decoded_len),
         Codec::Quantised => quantised::decode(payload, base(0)?, decoded_len),
         Codec::Derived => derived::decode(payload, bases, decoded_len),
