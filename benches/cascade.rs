@@ -1,4 +1,4 @@
-//! A cascade of two models here: does the margin of the first tell when to ask the second, and what is saved?
+//! A cascade of two models here: does it show in the first one's words when to ask the second, and what is saved?
 //!
 //! `cascade ENGINE WEAK.gguf STRONG.gguf TEXT SAVED [PROMPTS]`: both models say the next word of places in a
 //! text. What they said is kept in SAVED, a line a prompt, so that a run goes on where it was stopped. The
@@ -8,7 +8,7 @@ use std::io::Write;
 use std::path::Path;
 
 use git_sparse::engine::{Engine, Generate, Generated, ModelId, Prompt};
-use git_sparse::route::cascade::Margins;
+use git_sparse::route::cascade::Calibration;
 use git_sparse::statistics::Random;
 
 /// Words that are read before the one that is asked for.
@@ -25,9 +25,9 @@ struct Said {
     prompt_bytes: usize,
     weak_right: bool,
     strong_right: bool,
-    /// Means over the tokens of the weak model's word.
-    margin: f64,
-    ln_p: f64,
+    /// Of the weak model's word: ln p of each token, and by how much the likeliest led before the second.
+    ln_p: Vec<f64>,
+    margins: Vec<f64>,
     weak_ms: f64,
     strong_ms: f64,
 }
@@ -51,15 +51,15 @@ fn main() {
         let (weak, strong) = (load(weak), load(strong));
         let mut file = std::fs::OpenOptions::new().append(true).create(true).open(saved).expect("a file");
         for (at, (prompt, word)) in places.iter().enumerate().skip(said.len()) {
-            let (first, weak_word, margin, ln_p) = spoken(&mut engine, weak, prompt);
+            let (first, weak_word, ln_p, margins) = spoken(&mut engine, weak, prompt);
             let (second, strong_word, ..) = spoken(&mut engine, strong, prompt);
             let it = Said {
                 at,
                 prompt_bytes: prompt.len(),
                 weak_right: weak_word == *word,
                 strong_right: strong_word == *word,
-                margin,
                 ln_p,
+                margins,
                 weak_ms: first.total_ms,
                 strong_ms: second.total_ms,
             };
@@ -91,8 +91,8 @@ fn places(text: &str, count: usize) -> Vec<(String, String)> {
     places
 }
 
-/// The word that a model says, and the mean margin and ln p of its tokens.
-fn spoken(engine: &mut Engine, model: ModelId, prompt: &str) -> (Generated, String, f64, f64) {
+/// The word that a model says, and ln p and margin of each of its tokens.
+fn spoken(engine: &mut Engine, model: ModelId, prompt: &str) -> (Generated, String, Vec<f64>, Vec<f64>) {
     let order = Generate {
         model,
         prompt: Prompt::Text(prompt.into()),
@@ -114,10 +114,24 @@ fn spoken(engine: &mut Engine, model: ModelId, prompt: &str) -> (Generated, Stri
         !is_over
     });
     let tokens = tokens.count().clamp(1, generated.margins.len().max(1));
-    let mean =
-        |values: &[f32]| values.iter().take(tokens).map(|it| f64::from(*it)).sum::<f64>() / tokens as f64;
-    let (margin, ln_p) = (mean(&generated.margins), mean(&generated.ln_p));
-    (generated, word, margin, ln_p)
+    let of = |values: &[f32]| values.iter().take(tokens).map(|it| f64::from(*it)).collect();
+    let (ln_p, margins) = (of(&generated.ln_p), of(&generated.margins));
+    (generated, word, ln_p, margins)
+}
+
+impl Said {
+    /// What the router goes by: the probability of the least likely token.
+    fn confidence(&self) -> f64 {
+        least(&self.ln_p).exp()
+    }
+}
+
+fn least(values: &[f64]) -> f64 {
+    values.iter().copied().fold(f64::INFINITY, f64::min)
+}
+
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
 }
 
 /// How often a wrong answer has a lower number than a right one.
@@ -141,8 +155,8 @@ fn auroc(said: &[Said], number: impl Fn(&Said) -> f64) -> f64 {
 fn told(said: &[Said]) {
     let share =
         |is: &dyn Fn(&Said) -> bool| said.iter().filter(|it| is(it)).count() as f64 / said.len() as f64;
-    let mean = |of: &dyn Fn(&Said) -> f64| said.iter().map(of).sum::<f64>() / said.len() as f64;
-    let (weak_ms, strong_ms) = (mean(&|it| it.weak_ms), mean(&|it| it.strong_ms));
+    let of_all = |of: fn(&Said) -> f64| mean(&said.iter().map(of).collect::<Vec<_>>());
+    let (weak_ms, strong_ms) = (of_all(|it| it.weak_ms), of_all(|it| it.strong_ms));
     println!(
         "{} prompts; right: weak {:.3}, strong {:.3}",
         said.len(),
@@ -154,20 +168,22 @@ fn told(said: &[Said]) {
     let mut drawn: Vec<f64> = (0..BOOTSTRAPS)
         .map(|_| {
             let again: Vec<Said> = said.iter().map(|_| said[random.below(said.len())].clone()).collect();
-            auroc(&again, |it| it.margin)
+            auroc(&again, Said::confidence)
         })
         .collect();
     drawn.sort_by(f64::total_cmp);
     let [low, high] = [0.025, 0.975].map(|share| drawn[(share * (BOOTSTRAPS - 1) as f64) as usize]);
-    println!("AUROC, weak is wrong: margin {:.3} [{low:.3}, {high:.3}]", auroc(said, |it| it.margin));
+    println!("AUROC, weak is wrong: least p {:.3} [{low:.3}, {high:.3}]", auroc(said, Said::confidence));
     println!(
-        "  mean ln p {:.3}, prompt length {:.3}",
-        auroc(said, |it| it.ln_p),
+        "  mean ln p {:.3}, least margin {:.3}, mean margin {:.3}, prompt length {:.3}",
+        auroc(said, |it| mean(&it.ln_p)),
+        auroc(said, |it| least(&it.margins)),
+        auroc(said, |it| mean(&it.margins)),
         auroc(said, |it| -(it.prompt_bytes as f64))
     );
     let (learn, test) = said.split_at(said.len() / 2);
-    let point = |it: &Said| (it.margin, f64::from(u8::from(it.weak_right >= it.strong_right)));
-    let margins = Margins::fit(learn.iter().map(point).collect()).expect("enough prompts");
+    let point = |it: &Said| (it.confidence(), f64::from(u8::from(it.weak_right >= it.strong_right)));
+    let calibration = Calibration::fit(learn.iter().map(point).collect()).expect("enough prompts");
     println!(
         "held out ({} learnt, {} tested), against always asking the strong model:",
         learn.len(),
@@ -175,16 +191,16 @@ fn told(said: &[Said]) {
     );
     let strong_right = test.iter().filter(|it| it.strong_right).count() as f64;
     for quality in [0.95, 0.96, 0.97, 0.98, 0.99] {
-        let threshold = margins.threshold(quality);
-        let passed: Vec<bool> = test.iter().map(|it| it.margin < threshold.margin).collect();
+        let threshold = calibration.threshold(quality);
+        let passed: Vec<bool> = test.iter().map(|it| it.confidence() < threshold.confidence).collect();
         let passed_on = passed.iter().filter(|it| **it).count() as f64 / test.len() as f64;
         let answers = || test.iter().zip(&passed);
         let right =
             answers().filter(|(it, passed)| if **passed { it.strong_right } else { it.weak_right }).count();
         let no_worse = answers().filter(|(it, passed)| **passed || it.weak_right >= it.strong_right).count();
         println!(
-            "  asked {quality}: margin {:.3}, {:.1} % passed on, no worse {:.3}, right {:.3} of the strong model's, cost {:.2} of its",
-            threshold.margin,
+            "  asked {quality}: least p {:.3}, {:.1} % passed on, no worse {:.3}, right {:.3} of the strong model's, cost {:.2} of its",
+            threshold.confidence,
             100.0 * passed_on,
             no_worse as f64 / test.len() as f64,
             right as f64 / strong_right,

@@ -52,7 +52,7 @@ fn main() {
 fn outcome(line: &Line) -> Outcome {
     let score = |right: bool| if right { 1.0 } else { 0.0 };
     let scores = [(WEAK.to_owned(), score(line.weak_right)), (STRONG.to_owned(), score(line.strong_right))];
-    Outcome { features: Features::of(&line.prompt), scores: scores.into(), margins: BTreeMap::new() }
+    Outcome { features: Features::of(&line.prompt), scores: scores.into(), confidences: BTreeMap::new() }
 }
 
 /// What halves are made of.

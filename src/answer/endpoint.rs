@@ -144,8 +144,13 @@ impl Endpoint {
     /// Reads the events of an answer.
     fn heard(&self, body: impl Read, ask: &Ask, take: &mut Take) -> Result<Answer, AnswerError> {
         let mut lines = BufReader::new(body.take(MAX_ANSWER_BYTES));
-        let mut answer =
-            Answer { text: String::new(), input_tokens: 0, output_tokens: 0, margin: None, is_whole: false };
+        let mut answer = Answer {
+            text: String::new(),
+            input_tokens: 0,
+            output_tokens: 0,
+            confidence: None,
+            is_whole: false,
+        };
         let (mut pieces, mut counted, mut line) = (0, false, String::new());
         loop {
             line.clear();

@@ -75,13 +75,12 @@ impl Local {
             // The engine can't be interrupted: the rest is written for nobody.
             heard = heard && take(piece);
         })?;
-        let margins = &generated.margins;
-        let sum: f64 = margins.iter().map(|margin| f64::from(*margin)).sum();
+        let least = generated.ln_p.iter().copied().reduce(f32::min);
         Ok(Answer {
             text,
             input_tokens: u64::from(generated.prompt_tokens),
             output_tokens: u64::from(generated.output_tokens),
-            margin: (!margins.is_empty()).then(|| sum / margins.len() as f64),
+            confidence: least.map(|ln_p| f64::from(ln_p).exp()),
             is_whole: generated.ended == Ended::Stop,
         })
     }

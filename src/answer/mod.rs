@@ -32,8 +32,8 @@ pub struct Answer {
     pub text: String,
     pub input_tokens: u64,
     pub output_tokens: u64,
-    /// How sure it was: the mean margin of its tokens, where that is known.
-    pub margin: Option<f64>,
+    /// How sure it was: the probability of its least likely token, where that is known.
+    pub confidence: Option<f64>,
     /// Whether it ended because it had said all, or as it was long enough.
     pub is_whole: bool,
 }
@@ -81,7 +81,7 @@ pub fn follow(
     };
     // Nobody sees it before it is known whether it counts.
     let answer = ask(&first, &mut |_| true)?;
-    if answer.margin.is_some_and(|margin| margin >= then.threshold.margin) {
+    if answer.confidence.is_some_and(|confidence| confidence >= then.threshold.confidence) {
         begin(&first);
         return match take(&answer.text) {
             true => Ok(Answered { model: first, answer, wasted: None }),
@@ -101,7 +101,7 @@ mod tests {
     use crate::route::choice::Then;
 
     fn choice(cascade: bool) -> Choice {
-        let threshold = Threshold { margin: 0.5, passed_on: 0.3, quality: 0.9 };
+        let threshold = Threshold { confidence: 0.5, passed_on: 0.3, quality: 0.9 };
         Choice {
             chosen: Some("weak".into()),
             then: cascade.then(|| Then { model: "strong".into(), threshold }),
@@ -112,12 +112,12 @@ mod tests {
         }
     }
 
-    fn followed(choice: &Choice, margin: f64) -> (Answered, String) {
+    fn followed(choice: &Choice, confidence: f64) -> (Answered, String) {
         let mut said = String::new();
         let mut ask = |name: &str, take: &mut Take| {
             assert!(take(name));
-            let margin = (name == "weak").then_some(margin);
-            Ok(Answer { text: name.into(), input_tokens: 1, output_tokens: 1, margin, is_whole: true })
+            let confidence = (name == "weak").then_some(confidence);
+            Ok(Answer { text: name.into(), input_tokens: 1, output_tokens: 1, confidence, is_whole: true })
         };
         let mut begun = Vec::new();
         let answered = follow(choice, &mut ask, &mut |name| begun.push(name.to_owned()), &mut |text| {

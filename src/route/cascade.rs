@@ -1,8 +1,9 @@
 //! A cheap model first, and another where it was not sure: what that costs, and what it is worth.
 //!
-//! The margin of a model's tokens (the probability of the likeliest less that of the second) tells best
-//! whether its answer is right (UCCI, arXiv 2605.18796). A rising curve over the log turns margins into
-//! probabilities, and the threshold is the lowest that keeps the quality that was asked for. A prompt
+//! How sure a model was is the probability of the least likely token of its answer: a quantile, which no length
+//! shifts as it does sums, and no run of certain tokens hides, as in a mean (Gupta et al. 2024, arXiv 2404.10136; beside
+//! margins in docs/benchmarks.md). A rising curve over the log turns that into probabilities that the answer will do (UCCI,
+//! arXiv 2605.18796), and the threshold is the lowest that keeps the quality that was asked for. A prompt
 //! that is passed on has paid for the first answer, too.
 
 use serde::{Deserialize, Serialize};
@@ -11,55 +12,55 @@ use super::evidence::{LEAST_OUTCOMES, lower_bound};
 use super::outcome::Outcome;
 use crate::statistics::isotonic::Isotonic;
 
-/// A margin that no answer has.
+/// A confidence that no answer has.
 const ABOVE_ALL: f64 = 2.0;
 
-/// What margins say of a model's answers against a reference's.
+/// What confidences say of a model's answers against a reference's.
 #[derive(Debug, Clone)]
-pub struct Margins {
+pub struct Calibration {
     curve: Isotonic,
     /// Calibrated odds of the log's answers, ascending.
     odds: Vec<f64>,
-    /// The margins that they follow from, ascending as well.
-    margins: Vec<f64>,
+    /// The confidences that they follow from, ascending as well.
+    confidences: Vec<f64>,
 }
 
 /// Whom to ask first, and when to ask again.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Threshold {
-    /// Answers with a lower mean margin are passed on; 0 passes on none.
-    pub margin: f64,
+    /// Answers that are less sure are passed on; 0 passes on none.
+    pub confidence: f64,
     /// The share of the log that would have been passed on.
     pub passed_on: f64,
     /// How likely an answer is no worse than the reference's, at least and over all prompts.
     pub quality: f64,
 }
 
-impl Margins {
-    /// What a log says; none where it has too few answers of both with a margin.
-    pub fn of(log: &[Outcome], model: &str, reference: &str) -> Option<Margins> {
+impl Calibration {
+    /// What a log says; none where it has too few answers of both with a confidence.
+    pub fn of(log: &[Outcome], model: &str, reference: &str) -> Option<Calibration> {
         let point = |outcome: &Outcome| {
             let no_worse = outcome.scores.get(model)? >= outcome.scores.get(reference)?;
-            Some((f64::from(*outcome.margins.get(model)?), f64::from(u8::from(no_worse))))
+            Some((f64::from(*outcome.confidences.get(model)?), f64::from(u8::from(no_worse))))
         };
-        Margins::fit(log.iter().filter_map(point).collect())
+        Calibration::fit(log.iter().filter_map(point).collect())
     }
 
-    /// The same of margins and of what came of them, 1 for an answer that was no worse and 0 for one that was.
-    pub fn fit(points: Vec<(f64, f64)>) -> Option<Margins> {
+    /// The same of confidences and of what came of them, 1 for an answer that was no worse and 0 for one that was.
+    pub fn fit(points: Vec<(f64, f64)>) -> Option<Calibration> {
         if points.len() < LEAST_OUTCOMES {
             return None;
         }
-        let mut margins: Vec<f64> = points.iter().map(|(margin, _)| *margin).collect();
+        let mut confidences: Vec<f64> = points.iter().map(|(confidence, _)| *confidence).collect();
         let curve = Isotonic::fit(points)?;
-        margins.sort_by(f64::total_cmp);
-        let odds = margins.iter().map(|margin| curve.at(*margin)).collect();
-        Some(Margins { curve, odds, margins })
+        confidences.sort_by(f64::total_cmp);
+        let odds = confidences.iter().map(|confidence| curve.at(*confidence)).collect();
+        Some(Calibration { curve, odds, confidences })
     }
 
-    /// How likely an answer of this margin is no worse.
-    pub fn no_worse(&self, margin: f64) -> f64 {
-        self.curve.at(margin)
+    /// How likely an answer of this confidence is no worse.
+    pub fn no_worse(&self, confidence: f64) -> f64 {
+        self.curve.at(confidence)
     }
 
     /// The threshold that passes on the fewest prompts and still keeps `quality`, by its lower bound.
@@ -72,16 +73,16 @@ impl Margins {
             let share = (kept + passed_on as f64) / count as f64;
             let low = lower_bound(share.clamp(0.0, 1.0), count as f64);
             if low >= quality || passed_on == count {
-                let margin = match passed_on {
+                let confidence = match passed_on {
                     0 => 0.0,
                     all if all == count => ABOVE_ALL,
-                    some => self.margins[some],
+                    some => self.confidences[some],
                 };
-                return Threshold { margin, passed_on: passed_on as f64 / count as f64, quality: low };
+                return Threshold { confidence, passed_on: passed_on as f64 / count as f64, quality: low };
             }
-            // All answers of one margin go together.
-            let margin = self.margins[passed_on];
-            while passed_on < count && self.margins[passed_on] == margin {
+            // All answers of one confidence go together.
+            let confidence = self.confidences[passed_on];
+            while passed_on < count && self.confidences[passed_on] == confidence {
                 kept -= self.odds[passed_on];
                 passed_on += 1;
             }
@@ -101,11 +102,11 @@ mod tests {
     use super::*;
 
     fn log(count: usize) -> Vec<(f64, f64)> {
-        // Right where the margin is above one half, but for each tenth.
+        // Right where the confidence is above one half, but for each tenth.
         (0..count)
             .map(|at| {
-                let margin = at as f64 / count as f64;
-                (margin, f64::from(u8::from((margin > 0.5) != (at % 10 == 0))))
+                let confidence = at as f64 / count as f64;
+                (confidence, f64::from(u8::from((confidence > 0.5) != (at % 10 == 0))))
             })
             .collect()
     }
@@ -113,15 +114,15 @@ mod tests {
     /// The threshold decides what is paid twice: more quality passes on more, and what is kept is kept.
     #[test]
     fn more_quality_passes_on_more() {
-        let margins = Margins::fit(log(1000)).expect("points");
-        let [lax, strict, all] = [0.3, 0.9, 0.9999].map(|quality| margins.threshold(quality));
-        assert_eq!((lax.margin, lax.passed_on), (0.0, 0.0));
+        let calibration = Calibration::fit(log(1000)).expect("points");
+        let [lax, strict, all] = [0.3, 0.9, 0.9999].map(|quality| calibration.threshold(quality));
+        assert_eq!((lax.confidence, lax.passed_on), (0.0, 0.0));
         assert!(strict.passed_on > 0.35 && strict.passed_on < 0.55 && strict.quality >= 0.9, "{strict:?}");
-        assert!((strict.margin - strict.passed_on).abs() < 1e-9);
+        assert!((strict.confidence - strict.passed_on).abs() < 1e-9);
         assert_eq!(all.passed_on, 1.0);
-        assert!(all.margin > 1.0);
-        assert!(margins.no_worse(0.2) < 0.2 && margins.no_worse(0.8) > 0.8);
+        assert!(all.confidence > 1.0);
+        assert!(calibration.no_worse(0.2) < 0.2 && calibration.no_worse(0.8) > 0.8);
         assert!((strict.expected_usd(1.0, 10.0) - (1.0 + 10.0 * strict.passed_on)).abs() < 1e-12);
-        assert!(Margins::fit(log(10)).is_none());
+        assert!(Calibration::fit(log(10)).is_none());
     }
 }

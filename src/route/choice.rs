@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::cascade::{Margins, Threshold};
+use super::cascade::{Calibration, Threshold};
 use super::evidence::{self, Basis, Estimate, Evidence};
 use super::features::Features;
 use super::offer::{Kind, Offer};
@@ -32,7 +32,7 @@ pub struct Request {
 pub struct Learnt {
     evidence: Evidence,
     /// By model, of those that are cheap enough to be asked first.
-    margins: Vec<(String, Margins)>,
+    calibrations: Vec<(String, Calibration)>,
 }
 
 /// Who answers, why, and why nobody else.
@@ -101,11 +101,14 @@ impl Learnt {
     pub fn of(log: &[Outcome], offers: &[Offer], model: &str) -> Learnt {
         let others = || offers.iter().filter(|offer| offer.name != model);
         let pairs: Vec<_> = others().map(|offer| (offer.name.clone(), model.to_owned())).collect();
-        // Only here is a margin seen before the answer is given.
-        let margins = others().filter(|offer| offer.kind == Kind::Variant);
-        let margins =
-            margins.filter_map(|offer| Some((offer.name.clone(), Margins::of(log, &offer.name, model)?)));
-        Learnt { evidence: Evidence::of(log, &pairs), margins: margins.collect() }
+        // Only here is a confidence seen before the answer is given.
+        let variants = others().filter(|offer| offer.kind == Kind::Variant);
+        let calibrated =
+            |offer: &Offer| Some((offer.name.clone(), Calibration::of(log, &offer.name, model)?));
+        Learnt {
+            evidence: Evidence::of(log, &pairs),
+            calibrations: variants.filter_map(calibrated).collect(),
+        }
     }
 
     /// Decides one request.
@@ -151,9 +154,9 @@ impl Learnt {
         if !own.fails.is_empty() {
             return None;
         }
-        let planned = self.margins.iter().filter_map(|(name, margins)| {
+        let planned = self.calibrations.iter().filter_map(|(name, calibration)| {
             let first = options.iter().find(|option| option.name == *name)?;
-            let threshold = margins.threshold(request.quality_threshold);
+            let threshold = calibration.threshold(request.quality_threshold);
             let fits_latency = request.max_latency_p99_ms.is_none_or(|limit| {
                 let both = first.latency_p99_ms.zip(own.latency_p99_ms);
                 both.is_some_and(|(first, own)| first + own <= limit)
@@ -234,8 +237,8 @@ fn reason(request: &Request, options: &[Weighed], chosen: Option<&str>, then: Op
     if let Some(then) = then {
         let share = 100.0 * then.threshold.passed_on;
         return format!(
-            "cascade: {chosen} first, {model} where its margin is below {:.3} ({share:.0} % of the log); no worse with a probability of at least {:.3}",
-            then.threshold.margin, then.threshold.quality
+            "cascade: {chosen} first, {model} where its confidence is below {:.3} ({share:.0} % of the log); no worse with a probability of at least {:.3}",
+            then.threshold.confidence, then.threshold.quality
         );
     }
     let others = options.iter().filter(|option| option.name != *model);

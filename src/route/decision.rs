@@ -206,10 +206,10 @@ mod tests {
         }
     }
 
-    fn line(prompt: &str, weak: f32, margin: f32) -> Outcome {
+    fn line(prompt: &str, weak: f32, confidence: f32) -> Outcome {
         let scores = BTreeMap::from([("weak".to_owned(), weak), ("strong".to_owned(), 1.0)]);
-        let margins = BTreeMap::from([("weak".to_owned(), margin)]);
-        Outcome { features: Features::of(prompt), scores, margins }
+        let confidences = BTreeMap::from([("weak".to_owned(), confidence)]);
+        Outcome { features: Features::of(prompt), scores, confidences }
     }
 
     fn log(outcomes: Vec<Outcome>) -> Journal<Outcome> {
@@ -217,7 +217,7 @@ mod tests {
         Journal { entries: outcomes, digests }
     }
 
-    /// Translations are easy, proofs are not; margins tell within what is not known.
+    /// Translations are easy, proofs are not; confidences tell within what is not known.
     fn experience() -> Journal<Outcome> {
         let pair = |at: usize| {
             let proved = f32::from(u8::from(at.is_multiple_of(4)));
@@ -236,7 +236,7 @@ mod tests {
     const EASY: &str = "translate the sentence above into french";
     const HARD: &str = "prove the theorem above about groups";
 
-    /// The whole point: the cheap model where it will do, a cascade where only its margin can tell, and the
+    /// The whole point: the cheap model where it will do, a cascade where only its confidence can tell, and the
     /// reference where nothing is known.
     #[test]
     fn the_prompt_and_the_log_decide() {
@@ -249,7 +249,7 @@ mod tests {
         let hard = decide(&experience(), offers(), HARD, request()).choice;
         let then = hard.then.expect("a cascade");
         assert_eq!((hard.chosen.as_deref(), then.model.as_str()), (Some("weak"), "strong"));
-        assert!(then.threshold.margin > 0.2 && then.threshold.quality >= 0.85, "{then:?}");
+        assert!(then.threshold.confidence > 0.2 && then.threshold.quality >= 0.85, "{then:?}");
         // The first answer is paid whatever comes of it.
         let tokens = (Features::of(HARD).tokens() + 100) as f64;
         let expected = tokens * (1.0 + 10.0 * then.threshold.passed_on) / 1e6;

@@ -180,7 +180,7 @@ mod tests {
 
     fn outcome(prompt: &str, weak: f32, strong: f32) -> Outcome {
         let scores = BTreeMap::from([("weak".to_owned(), weak), ("strong".to_owned(), strong)]);
-        Outcome { features: Features::of(prompt), scores, margins: BTreeMap::new() }
+        Outcome { features: Features::of(prompt), scores, confidences: BTreeMap::new() }
     }
 
     /// Fields where the weak model is as good, and where it is not: the prompt must matter.

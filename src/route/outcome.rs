@@ -16,8 +16,8 @@ pub struct Outcome {
     pub features: Features,
     /// By model, from 0 (wrong) to 1 (right).
     pub scores: BTreeMap<String, f32>,
-    /// By model, how sure it was of its tokens: the mean of their margins, from 0 to 1.
-    pub margins: BTreeMap<String, f32>,
+    /// By model, how sure it was: the probability of its answer's least likely token.
+    pub confidences: BTreeMap<String, f32>,
 }
 
 /// A line of the log. It has the prompt, or only its features where the text is nobody's business.
@@ -29,7 +29,7 @@ pub struct Line {
     pub features: Option<Features>,
     pub scores: BTreeMap<String, Score>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub margins: BTreeMap<String, f32>,
+    pub confidences: BTreeMap<String, f32>,
     /// The decision that it is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decision: Option<String>,
@@ -57,12 +57,12 @@ impl Outcome {
             (None, Some(_)) => return Err("features that no prompt has".into()),
             (None, None) => return Err("neither a prompt nor its features".into()),
         };
-        if line.scores.is_empty() || line.scores.len() > MOST_MODELS || line.margins.len() > MOST_MODELS {
+        if line.scores.is_empty() || line.scores.len() > MOST_MODELS || line.confidences.len() > MOST_MODELS {
             return Err(format!("scores of {} models, expected 1 to {MOST_MODELS}", line.scores.len()));
         }
         let scores: BTreeMap<String, f32> =
             line.scores.into_iter().map(|(model, score)| (model, score.number())).collect();
-        for (model, number) in scores.iter().chain(&line.margins) {
+        for (model, number) in scores.iter().chain(&line.confidences) {
             if model.is_empty() || model.len() > LONGEST_NAME {
                 return Err(format!("a model's name of {} bytes, expected 1 to {LONGEST_NAME}", model.len()));
             }
@@ -70,7 +70,7 @@ impl Outcome {
                 return Err(format!("{model}: {number} does not lie between 0 and 1"));
             }
         }
-        Ok(Outcome { features, scores, margins: line.margins })
+        Ok(Outcome { features, scores, confidences: line.confidences })
     }
 }
 
@@ -90,9 +90,9 @@ mod tests {
     /// What is learnt decides what is asked: lines without sense are refused, and not taken for a zero.
     #[test]
     fn lines_without_sense_are_refused() {
-        let good = r#"{"prompt": "hi", "scores": {"a": true, "b": 0.5}, "margins": {"a": 0.25}}"#;
+        let good = r#"{"prompt": "hi", "scores": {"a": true, "b": 0.5}, "confidences": {"a": 0.25}}"#;
         let outcome = Outcome::parse(good).expect("an outcome");
-        assert_eq!((outcome.scores["a"], outcome.scores["b"], outcome.margins["a"]), (1.0, 0.5, 0.25));
+        assert_eq!((outcome.scores["a"], outcome.scores["b"], outcome.confidences["a"]), (1.0, 0.5, 0.25));
         for bad in [
             "",
             "[]",
@@ -101,7 +101,7 @@ mod tests {
             r#"{"prompt": "hi", "scores": {"a": 1.5}}"#,
             r#"{"prompt": "hi", "scores": {"a": "yes"}}"#,
             r#"{"prompt": "hi", "scores": {"": true}}"#,
-            r#"{"prompt": "hi", "scores": {"a": true}, "margins": {"a": -1}}"#,
+            r#"{"prompt": "hi", "scores": {"a": true}, "confidences": {"a": -1}}"#,
             r#"{"features": {"terms": [[2, 1.0], [1, 1.0]], "shape": [0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0]}, "scores": {"a": true}}"#,
             r#"{"features": {"terms": [], "shape": [1e30,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0]}, "scores": {"a": true}}"#,
         ] {

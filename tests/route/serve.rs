@@ -198,12 +198,12 @@ fn endpoints_are_asked_over_http() {
 fn a_cascade_asks_twice_where_it_must() {
     let Some(engine) = engine("a_cascade_asks_twice_where_it_must") else { return };
     let home = home();
-    // Right where the margin is above one half; nothing else tells the prompts apart.
+    // Right where it was a little surer; nothing else tells the prompts apart.
     let line = |at: u32| {
         let sure = at.is_multiple_of(2);
-        let margin = if sure { 0.99 } else { 0.98 };
+        let confidence = if sure { 0.99 } else { 0.98 };
         json!({ "prompt": "fn main() { let z = 1", "scores": { "tiny-base": sure, "tiny-sft": true },
-                "margins": { "tiny-base": margin } })
+                "confidences": { "tiny-base": confidence } })
     };
     write(&home, "outcomes.jsonl", &(0..400).map(|at| format!("{}\n", line(at))).collect::<String>());
     let mut command = home.command("git-sparse", &home.path(""));

@@ -50,8 +50,8 @@ pub fn answers(route: &Route, decisions: &[Decision], answers: &[Result<Option<A
                     report::say(&format!("prompt {}, {}:\n{}\n", at + 1, answer.model, answer.answer.text));
                 }
                 let passed_on = answer.wasted.as_ref().map(|(first, wasted)| {
-                    let margin = wasted.margin.unwrap_or_default();
-                    format!(" (after {first}, whose margin of {margin:.3} was too low)")
+                    let confidence = wasted.confidence.unwrap_or_default();
+                    format!(" (after {first}, whose confidence of {confidence:.3} was too low)")
                 });
                 let why = &decision.choice.reason;
                 report::note(&format!("{}{}: {why}", answer.model, passed_on.unwrap_or_default()));
