@@ -203,7 +203,7 @@ fn errors_name_what_is_wrong() {
         rewrite(files, |tensors| drop(tensors.remove(name).unwrap()));
     }
     type Case = (&'static str, fn(&mut Files), &'static [&'static str]);
-    let cases: [Case; 19] = [
+    let cases: [Case; 20] = [
         (
             "qwen2",
             |files| config(files, "architectures", json!(["MambaForCausalLM"])),
@@ -282,6 +282,11 @@ fn errors_name_what_is_wrong() {
             &["no model-00002-of-00002.safetensors"],
         ),
         ("llama", |files| drop(files.remove("model.safetensors.index.json")), &["index.json", "2 shards"]),
+        (
+            "qwen2",
+            |files| files.get_mut("model.safetensors").unwrap().truncate(20_000),
+            &["model.safetensors: it was cut short: expected"],
+        ),
     ];
     for (family, change, said) in cases {
         let mut files = files(family);

@@ -166,7 +166,7 @@ fn bad_input_gets_a_clear_error() {
     let latin = &file("latin.txt", b"caf\xe9");
     let other = &format!("{}/tests/data/convert/qwen3", env!("CARGO_MANIFEST_DIR"));
     let torn = &file("torn.gguf", b"GGUF\x03\0\0\0lies");
-    let cases: [(&[&str], i32, &str); 14] = [
+    let cases: [(&[&str], i32, &str); 15] = [
         (&[base, "--text", empty], 2, "the text is empty"),
         (&[base, "--text", text], 2, "the model was trained to read 256"),
         (&[base, "--text", short, "--max-length", "256"], 2, "512 are needed for a window of 256"),
@@ -177,6 +177,7 @@ fn bad_input_gets_a_clear_error() {
         (&[base, "--text", text, "--protocol", "bpc"], 2, "there are llama.cpp-512"),
         (&[base, "--text", text, "--confidence", "1"], 2, "0.95"),
         (&[base, "--text", text, "--baseline", other], 6, "other vocabularies"),
+        (&[base, "--text", text, "--threads", "0"], 2, "expected a number of threads, 1 to 1024"),
         (&[base, "--dataset", "c4"], 2, "no text is known"),
         (&[base], 3, "wiki.test.raw"),
         (&[torn, "--text", text], 6, "torn.gguf"),

@@ -6,7 +6,7 @@ mod faults;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -79,6 +79,11 @@ fn the_cheapest_that_passes_is_found_written_and_checked() {
 
     let (code, _, err) = optimize(&home, &engine, &[&wish[..], &["--apply"]].concat());
     assert_eq!(code, 0, "{err}");
+    // The same choice again is no change, for git neither.
+    let report = fs::read(&files[0]).unwrap();
+    std::thread::sleep(Duration::from_millis(1100));
+    assert_eq!(optimize(&home, &engine, &[&wish[..], &["--apply"]].concat()).0, 0);
+    assert!(fs::read(&files[0]).unwrap() == report, "the report of an equal choice is another one");
     let (code, checked, err) = optimize(&home, &engine, &[&wish[..], &["--check"]].concat());
     assert_eq!(code, 0, "{checked}{err}");
     // What was committed is looked at, too: a pointer to it will do, another byte will not, nor nothing.
@@ -97,6 +102,10 @@ fn the_cheapest_that_passes_is_found_written_and_checked() {
     fs::remove_file(variant).unwrap();
     let (code, _, err) = check();
     assert!(code == 3 && err.contains("is not there"), "{code}: {err}");
+    fs::remove_file(&files[0]).unwrap();
+    let (code, _, err) = check();
+    assert!(code == 3 && err.contains("there is no report to check"), "{code}: {err}");
+    fs::write(&files[0], report).unwrap();
 
     let other = model("tiny-base");
     let (code, _, err) = optimize(&home, &engine, &[&[other.as_str()], &wish[1..], &["--check"]].concat());

@@ -1,4 +1,4 @@
-//! Answers of endpoints that speak OpenAI's chat protocol, as a stream of events.
+//! Answers of endpoints that speak OpenAI's chat protocol, as a stream of events, or whole where one does not stream.
 //!
 //! What they say is bounded, and nothing of it is believed but text and counts. No redirect is followed:
 //! the key is for the server that the catalogue names.
@@ -62,6 +62,19 @@ struct Event {
 #[derive(Deserialize)]
 struct Part {
     delta: Delta,
+    finish_reason: Option<String>,
+}
+
+/// An answer that was asked for as a stream, and came whole.
+#[derive(Deserialize)]
+struct Whole {
+    choices: Vec<Said>,
+    usage: Option<Usage>,
+}
+
+#[derive(Deserialize)]
+struct Said {
+    message: Delta,
     finish_reason: Option<String>,
 }
 
@@ -141,17 +154,41 @@ impl Endpoint {
         self.heard(body, ask, take)
     }
 
-    /// Reads the events of an answer.
+    /// Reads an answer.
     fn heard(&self, body: impl Read, ask: &Ask, take: &mut Take) -> Result<Answer, AnswerError> {
-        let mut lines = BufReader::new(body.take(MAX_ANSWER_BYTES));
-        let mut answer = Answer {
-            text: String::new(),
-            input_tokens: 0,
-            output_tokens: 0,
-            confidence: None,
-            is_whole: false,
+        let mut body = BufReader::new(body.take(MAX_ANSWER_BYTES));
+        let start = body.fill_buf().map_err(|error| self.wrong(error))?;
+        let (answer, pieces, usage) = match start.trim_ascii_start().first() {
+            Some(b'{') => self.whole(body, take)?,
+            _ => self.events(body, take)?,
         };
-        let (mut pieces, mut counted, mut line) = (0, false, String::new());
+        // A server that does not count: a piece is a token, mostly.
+        let bytes: usize = ask.turns.iter().map(|turn| turn.content.len()).sum();
+        let guessed = Usage { prompt_tokens: bytes.div_ceil(4) as u64, completion_tokens: pieces };
+        let usage = usage.unwrap_or(guessed);
+        Ok(Answer { input_tokens: usage.prompt_tokens, output_tokens: usage.completion_tokens, ..answer })
+    }
+
+    /// One document, its text as one piece.
+    fn whole(&self, body: impl Read, take: &mut Take) -> Result<(Answer, u64, Option<Usage>), AnswerError> {
+        let whole: Whole = serde_json::from_reader(body)
+            .map_err(|error| self.wrong(format!("no answer of a chat, or one that is too long: {error}")))?;
+        let said = whole.choices.into_iter().next().ok_or_else(|| self.wrong("it answered nothing"))?;
+        let text = said.message.content.unwrap_or_default();
+        if !text.is_empty() && !take(&text) {
+            return Err(AnswerError::Gone);
+        }
+        let tokens = text.len().div_ceil(4) as u64;
+        Ok((Answer { text, is_whole: is_end(said.finish_reason), ..silence() }, tokens, whole.usage))
+    }
+
+    /// Events, a piece of the text each.
+    fn events(
+        &self,
+        mut lines: impl BufRead,
+        take: &mut Take,
+    ) -> Result<(Answer, u64, Option<Usage>), AnswerError> {
+        let (mut answer, mut pieces, mut usage, mut line) = (silence(), 0, None, String::new());
         loop {
             line.clear();
             if lines.read_line(&mut line).map_err(|error| self.wrong(error))? == 0 {
@@ -159,14 +196,11 @@ impl Endpoint {
             }
             let Some(data) = line.trim().strip_prefix("data:").map(str::trim) else { continue };
             if data == "[DONE]" {
-                break;
+                return Ok((answer, pieces, usage));
             }
             let event: Event = serde_json::from_str(data)
                 .map_err(|error| self.wrong(format!("no event of a chat: {error}")))?;
-            if let Some(usage) = event.usage {
-                (answer.input_tokens, answer.output_tokens) = (usage.prompt_tokens, usage.completion_tokens);
-                counted = true;
-            }
+            usage = event.usage.or(usage);
             let Some(part) = event.choices.into_iter().next() else { continue };
             if let Some(text) = part.delta.content.filter(|text| !text.is_empty()) {
                 pieces += 1;
@@ -175,19 +209,23 @@ impl Endpoint {
                     return Err(AnswerError::Gone);
                 }
             }
-            answer.is_whole |= part.finish_reason.as_deref() == Some("stop");
+            answer.is_whole |= is_end(part.finish_reason);
         }
-        if !counted {
-            // A server that does not count: a piece is a token, mostly.
-            let bytes: usize = ask.turns.iter().map(|turn| turn.content.len()).sum();
-            (answer.input_tokens, answer.output_tokens) = (bytes.div_ceil(4) as u64, pieces);
-        }
-        Ok(answer)
     }
 
     fn wrong(&self, why: impl std::fmt::Display) -> AnswerError {
         AnswerError::Endpoint { url: self.url.clone(), why: why.to_string() }
     }
+}
+
+/// An answer before its first word.
+fn silence() -> Answer {
+    Answer { text: String::new(), input_tokens: 0, output_tokens: 0, confidence: None, is_whole: false }
+}
+
+/// Whether an answer ended because it had said all.
+fn is_end(reason: Option<String>) -> bool {
+    reason.as_deref() == Some("stop")
 }
 
 #[cfg(test)]
@@ -200,6 +238,21 @@ mod tests {
         endpoint.heard(body.as_bytes(), &ask, &mut |_| true)
     }
 
+    /// Some servers do not stream, whatever they were asked; what they say counts all the same.
+    #[test]
+    fn an_answer_may_come_whole() {
+        let said = |usage: &str| {
+            let body = format!(
+                r#" {{"choices":[{{"message":{{"role":"assistant","content":"abab"}},"finish_reason":"stop"}}]{usage}}}"#
+            );
+            heard(&body).expect("an answer")
+        };
+        let counted = said(r#","usage":{"prompt_tokens":3,"completion_tokens":2}"#);
+        assert_eq!((counted.text.as_str(), counted.input_tokens, counted.output_tokens), ("abab", 3, 2));
+        assert!(counted.is_whole);
+        assert_eq!(said("").output_tokens, 1);
+    }
+
     /// Servers lie and break off: a part of an answer must not pass for the whole.
     #[test]
     fn answers_that_break_off_are_no_answers() {
@@ -210,7 +263,9 @@ mod tests {
             heard(&format!(": hello\n\n{piece}{piece}{end}{usage}data: [DONE]\n\n")).expect("an answer");
         assert_eq!((whole.text.as_str(), whole.input_tokens, whole.output_tokens), ("abab", 3, 2));
         assert!(whole.is_whole);
-        for bad in ["", piece, "data: {]\n\n", "data: {\"choices\": 3}\n\n", "<html>"] {
+        for bad in
+            ["", piece, "{", "{\"choices\":[]}", "data: {]\n\n", "data: {\"choices\": 3}\n\n", "<html>"]
+        {
             assert!(heard(bad).is_err(), "{bad}");
         }
         for key in ["", "a b", "a\nb"] {

@@ -9,6 +9,9 @@ use crate::engine::{Engine, EngineError, Loaded};
 const VARIABLE: &str = "GIT_SPARSE_ENGINE";
 const PROGRAM: &str = "git-sparse-engine";
 
+/// More than any machine has; the engine refuses more.
+const MAX_THREADS: u32 = 1024;
+
 /// Starts the engine.
 pub fn start() -> Result<Engine, Failure> {
     Engine::start(&program()?).map_err(|error| failed(&error))
@@ -45,6 +48,12 @@ pub fn load(engine: &mut Engine, subject: &super::subject::Subject, threads: u32
 /// Threads that are used unless a user says otherwise: as many as there are processors.
 pub fn threads(wanted: Option<u32>) -> u32 {
     wanted.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |count| count.get() as u32))
+}
+
+/// A number of threads as people give it.
+pub fn thread_count(text: &str) -> Result<u32, String> {
+    let count = text.parse().ok().filter(|count| (1..=MAX_THREADS).contains(count));
+    count.ok_or_else(|| format!("expected a number of threads, 1 to {MAX_THREADS}"))
 }
 
 /// An engine's error in words.

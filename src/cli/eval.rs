@@ -52,7 +52,7 @@ pub struct Eval {
     #[arg(long, default_value_t = 0.95, value_parser = confidence)]
     confidence: f64,
     /// Threads of the engine [default: as many as there are processors]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = engine::thread_count)]
     threads: Option<u32>,
     /// Print one JSON document (schema git-sparse/eval/1)
     #[arg(long)]
@@ -208,7 +208,8 @@ pub fn read(path: &Path) -> Result<Text, Failure> {
             .fix("convert it: iconv -t UTF-8")
     })?;
     if content.trim().is_empty() {
-        return Err(Failure::new(Kind::Usage, format!("{}: the text is empty", path.display())));
+        return Err(Failure::new(Kind::Usage, format!("{}: the text is empty", path.display()))
+            .fix("name a file with some pages of plain text: --text FILE"));
     }
     Ok(Text::new(content))
 }

@@ -121,6 +121,9 @@ fn unconverted(name: &str, error: &ConvertError) -> Failure {
             .fix("free some space below the directory for temporary files, or set TMPDIR to another"),
         ConvertError::NoFile { .. } => Failure::new(Kind::NotFound, message)
             .fix("name the whole checkpoint: config.json, tokenizer.json and the weights"),
+        ConvertError::Malformed { .. } => {
+            Failure::new(Kind::Corrupt, message).fix("fetch the file again, or name another checkpoint")
+        }
         _ => Failure::new(Kind::Refused, message)
             .fix("convert it with llama.cpp's convert_hf_to_gguf.py, and name the GGUF file"),
     }

@@ -163,6 +163,10 @@ fn tensors_of(name: &str, source: &dyn Source) -> Result<Vec<(String, Stored)>, 
     if cut.format() != Format::Safetensors {
         return Err(malformed(name, "expected safetensors, its header is not of that kind".into()));
     }
+    if let Some(promised) = promised_len(source).filter(|promised| *promised > source.len()) {
+        let why = format!("it was cut short: expected {promised} bytes, found {}", source.len());
+        return Err(malformed(name, why));
+    }
     let mut tensors: Vec<(String, Stored)> = Vec::new();
     for segment in cut.segments().iter().filter(|segment| !segment.name.is_empty()) {
         let last = tensors.last_mut().filter(|(name, _)| *name == segment.name);
@@ -183,4 +187,21 @@ fn tensors_of(name: &str, source: &dyn Source) -> Result<Vec<(String, Stored)>, 
         stored.dtype == Dtype::Bytes || bytes == Some(stored.range.end - stored.range.start)
     });
     Ok(tensors)
+}
+
+/// How long the header of a safetensors file says that it is.
+fn promised_len(source: &dyn Source) -> Option<u64> {
+    #[derive(Deserialize)]
+    struct Place {
+        data_offsets: [u64; 2],
+    }
+    let mut len = [0; 8];
+    source.read_at(&mut len, 0).ok()?;
+    let len = u64::from_le_bytes(len);
+    let start = len.checked_add(8).filter(|start| len <= MAX_TOKENIZER_BYTES && *start <= source.len())?;
+    let mut header = vec![0; len as usize];
+    source.read_at(&mut header, 8).ok()?;
+    let header: BTreeMap<String, serde_json::Value> = serde_json::from_slice(&header).ok()?;
+    let ends = header.into_values().filter_map(|tensor| Place::deserialize(tensor).ok());
+    start.checked_add(ends.map(|place| place.data_offsets[1]).max()?)
 }

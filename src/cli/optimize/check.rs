@@ -27,6 +27,10 @@ pub struct Committed {
 /// Reads the choice in a directory's report, which must be of this source.
 pub fn read(dir: &Path, subject: &Subject) -> Result<Committed, Failure> {
     let path = dir.join(REPORT);
+    if !path.exists() {
+        return Err(Failure::new(Kind::NotFound, format!("{}: there is no report to check", path.display()))
+            .fix("choose first, with the same -o DIR and without --check"));
+    }
     let text = machine::small_file(&path)?;
     let wrong = |what: String| Failure::new(Kind::Corrupt, format!("{}: {what}", path.display()));
     let report: Report = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;

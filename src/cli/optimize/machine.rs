@@ -1,12 +1,14 @@
 //! What a run needs to know of the machine: who it is, what else it does, and what time it is.
 
+use std::cell::Cell;
 use std::fs;
 use std::io::{self, IsTerminal};
 use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::cli::report;
 use crate::daemon::message::{Failure, Kind};
 use crate::daemon::words;
 use crate::id::Oid;
@@ -74,28 +76,45 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     number.checked_mul(seconds).filter(|seconds| *seconds > 0).map(Duration::from_secs).ok_or_else(expected)
 }
 
-/// What is being done, on a terminal.
-pub struct Bar(ProgressBar);
+/// Where there is no terminal, as in CI, a line is written no more often than this.
+const LINES_EVERY: Duration = Duration::from_secs(30);
+
+/// What is being done: in place on a terminal, else as a line now and then.
+pub struct Bar {
+    bar: Option<ProgressBar>,
+    start: Instant,
+    last: Cell<Instant>,
+}
 
 impl Bar {
     pub fn new() -> Bar {
-        if !io::stderr().is_terminal() {
-            return Bar(ProgressBar::hidden());
+        let bar = io::stderr().is_terminal().then(ProgressBar::new_spinner);
+        if let Some(bar) = &bar {
+            bar.set_style(
+                ProgressStyle::with_template("{elapsed_precise} {msg}")
+                    .expect("because the template is fixed"),
+            );
         }
-        let bar = ProgressBar::new_spinner();
-        bar.set_style(
-            ProgressStyle::with_template("{elapsed_precise} {msg}").expect("because the template is fixed"),
-        );
-        Bar(bar)
+        let start = Instant::now();
+        Bar { bar, start, last: Cell::new(start) }
     }
 
     pub fn tell(&self, what: &str) {
-        self.0.set_message(what.to_owned());
-        self.0.tick();
+        let Some(bar) = &self.bar else {
+            if self.last.get().elapsed() >= LINES_EVERY {
+                self.last.set(Instant::now());
+                report::note(&format!("after {} s: {what}", self.start.elapsed().as_secs()));
+            }
+            return;
+        };
+        bar.set_message(what.to_owned());
+        bar.tick();
     }
 
     pub fn clear(&self) {
-        self.0.finish_and_clear();
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
     }
 }
 

@@ -108,7 +108,7 @@ pub struct Optimize {
     #[arg(long, value_name = "N")]
     benchmark_samples: Option<usize>,
     /// Threads of the engine [default: as many as there are processors]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = engine::thread_count)]
     threads: Option<u32>,
     /// Stop measuring after so long, as 90s, 20m or 2h, and decide by what there is
     #[arg(long, value_name = "TIME", value_parser = machine::duration)]

@@ -123,11 +123,13 @@ fn estimates(report: &Report) {
     }
 }
 
-/// Writes the report in its three forms.
+/// Writes the report in its three forms; one that is there and says the same stays as it is.
 pub fn write(dir: &Path, report: &Report, choice: &Choice, limits: &Limits) -> Result<(), Failure> {
-    let document = serde_json::to_string_pretty(report).expect("because its keys are strings");
+    if is_there(dir, report) {
+        return Ok(());
+    }
     let files = [
-        (REPORT, document + "\n"),
+        (REPORT, document(report)),
         (MARKDOWN, markdown::markdown(report, choice)),
         (PICTURE, picture::picture(report, limits)),
     ];
@@ -137,6 +139,18 @@ pub fn write(dir: &Path, report: &Report, choice: &Choice, limits: &Limits) -> R
         replace(&path, text.as_bytes()).map_err(|error| words::file(&path, &error))?;
     }
     Ok(())
+}
+
+/// Whether a directory has this report, but for when it was written, so that git sees no change where there is none.
+fn is_there(dir: &Path, report: &Report) -> bool {
+    let before = fs::read_to_string(dir.join(REPORT)).unwrap_or_default();
+    let Ok(Report { measured_at, .. }) = serde_json::from_str(&before) else { return false };
+    let same = document(&Report { measured_at, ..report.clone() }) == before;
+    same && [MARKDOWN, PICTURE].iter().all(|name| dir.join(name).exists())
+}
+
+fn document(report: &Report) -> String {
+    serde_json::to_string_pretty(report).expect("because its keys are strings") + "\n"
 }
 
 /// Writes a file beside its name first, so that the old one or the new one is there, whole.

@@ -87,7 +87,7 @@ pub struct Route {
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8418", requires = "serve")]
     listen: std::net::SocketAddr,
     /// Threads of the engine [default: as many as there are processors]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = super::engine::thread_count)]
     threads: Option<u32>,
     /// Print one JSON document (schema git-sparse/route/1)
     #[arg(long)]
