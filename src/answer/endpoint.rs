@@ -25,6 +25,8 @@ pub struct Endpoint {
     model: String,
     key: Option<String>,
     agent: Agent,
+    /// Whether it is asked how likely each token was.
+    pub logprobs: bool,
 }
 
 #[derive(Serialize)]
@@ -37,6 +39,8 @@ struct Question<'a> {
     seed: u32,
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     stop: &'a [String],
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    logprobs: bool,
     stream: bool,
     stream_options: Options,
 }
@@ -63,6 +67,7 @@ struct Event {
 struct Part {
     delta: Delta,
     finish_reason: Option<String>,
+    logprobs: Option<Logprobs>,
 }
 
 /// An answer that was asked for as a stream, and came whole.
@@ -76,6 +81,18 @@ struct Whole {
 struct Said {
     message: Delta,
     finish_reason: Option<String>,
+    logprobs: Option<Logprobs>,
+}
+
+/// How likely tokens were.
+#[derive(Deserialize)]
+struct Logprobs {
+    content: Option<Vec<Likely>>,
+}
+
+#[derive(Deserialize)]
+struct Likely {
+    logprob: f64,
 }
 
 #[derive(Deserialize)]
@@ -117,7 +134,7 @@ impl Endpoint {
             .timeout_connect(Some(CONNECT))
             .timeout_recv_response(Some(SILENCE))
             .timeout_per_read(Some(SILENCE));
-        Ok(Endpoint { model: model.into(), key, agent: config.build().into(), url })
+        Ok(Endpoint { model: model.into(), key, agent: config.build().into(), url, logprobs: false })
     }
 
     /// Asks it.
@@ -134,6 +151,7 @@ impl Endpoint {
             top_p: ask.top_p,
             seed: ask.seed,
             stop: &ask.stop,
+            logprobs: self.logprobs,
             stream: true,
             stream_options: Options { include_usage: true },
         };
@@ -179,7 +197,8 @@ impl Endpoint {
             return Err(AnswerError::Gone);
         }
         let tokens = text.len().div_ceil(4) as u64;
-        Ok((Answer { text, is_whole: is_end(said.finish_reason), ..silence() }, tokens, whole.usage))
+        let (is_whole, confidence) = (is_end(said.finish_reason), least(said.logprobs, None));
+        Ok((Answer { text, is_whole, confidence, ..silence() }, tokens, whole.usage))
     }
 
     /// Events, a piece of the text each.
@@ -202,6 +221,7 @@ impl Endpoint {
                 .map_err(|error| self.wrong(format!("no event of a chat: {error}")))?;
             usage = event.usage.or(usage);
             let Some(part) = event.choices.into_iter().next() else { continue };
+            answer.confidence = least(part.logprobs, answer.confidence);
             if let Some(text) = part.delta.content.filter(|text| !text.is_empty()) {
                 pieces += 1;
                 answer.text.push_str(&text);
@@ -223,6 +243,13 @@ fn silence() -> Answer {
     Answer { text: String::new(), input_tokens: 0, output_tokens: 0, confidence: None, is_whole: false }
 }
 
+/// The probability of the least likely token, of these and of those before.
+fn least(logprobs: Option<Logprobs>, before: Option<f64>) -> Option<f64> {
+    let tokens = logprobs.and_then(|logprobs| logprobs.content).unwrap_or_default();
+    let known = tokens.iter().map(|token| token.logprob.exp()).filter(|p| (0.0..=1.0).contains(p));
+    known.chain(before).reduce(f64::min)
+}
+
 /// Whether an answer ended because it had said all.
 fn is_end(reason: Option<String>) -> bool {
     reason.as_deref() == Some("stop")
@@ -236,6 +263,29 @@ mod tests {
         let endpoint = Endpoint::new("http://localhost/v1", "m", None, None).expect("an endpoint");
         let ask = Ask { turns: vec![], max_tokens: 9, temperature: 0.0, top_p: 1.0, seed: 0, stop: vec![] };
         endpoint.heard(body.as_bytes(), &ask, &mut |_| true)
+    }
+
+    /// A cascade goes by the least likely token of all; what is no probability is none.
+    #[test]
+    fn the_least_likely_token_counts() {
+        let piece = |logprob: &str| {
+            let likely = format!(r#"{{"content":[{{"token":"a","logprob":{logprob}}}]}}"#);
+            format!("data: {{\"choices\":[{{\"delta\":{{\"content\":\"a\"}},\"logprobs\":{likely}}}]}}\n\n")
+        };
+        let said = |pieces: &[&str]| {
+            let pieces: String = pieces.iter().map(|logprob| piece(logprob)).collect();
+            heard(&format!("{pieces}data: [DONE]\n\n")).expect("an answer").confidence
+        };
+        assert_eq!(said(&["-0.5", "-2", "0"]), Some((-2f64).exp()));
+        assert_eq!(said(&["3", "-1"]), Some((-1f64).exp()));
+        assert_eq!(said(&["3"]), None);
+        assert_eq!(said(&[]), None);
+        let whole = heard(
+            r#"{"choices":[{"message":{"content":"a"},"logprobs":{"content":[{"logprob":-1},{"logprob":-3}]}}]}"#,
+        );
+        assert_eq!(whole.expect("an answer").confidence, Some((-3f64).exp()));
+        let none = heard(r#"{"choices":[{"message":{"content":"a"},"logprobs":null}]}"#);
+        assert_eq!(none.expect("an answer").confidence, None);
     }
 
     /// Some servers do not stream, whatever they were asked; what they say counts all the same.

@@ -16,6 +16,7 @@
 //! key_env = "EXAMPLE_API_KEY"      # the variable that holds the key
 //! first_token_p99_ms = 900.0       # as you measured it
 //! token_p99_ms = 25.0
+//! logprobs = true                  # it gives them: it may be the first of a cascade
 //! ```
 
 use std::collections::BTreeMap;
@@ -62,6 +63,9 @@ pub struct Endpoint {
     pub key_env: Option<String>,
     first_token_p99_ms: Option<f64>,
     token_p99_ms: Option<f64>,
+    /// Whether it is asked for the probabilities of tokens; not every server takes that.
+    #[serde(default)]
+    pub logprobs: bool,
 }
 
 /// Why a catalogue can't be used.
@@ -180,7 +184,8 @@ impl Variant {
             Some(candidate) => candidate.file,
             None => Some(read.source.weights),
         };
-        Ok(Offer { name: name.into(), kind: Kind::Variant, rates, latency, weights, agreement })
+        let (name, kind) = (name.into(), Kind::Variant);
+        Ok(Offer { name, kind, rates, latency, weights, agreement, logprobs: false })
     }
 }
 
@@ -205,7 +210,8 @@ impl Endpoint {
             .map(|(first_token_p99_ms, token_p99_ms)| Latency { first_token_p99_ms, token_p99_ms })
             .ok_or_else(|| "the catalogue declares no first_token_p99_ms and token_p99_ms".to_owned());
         let rates = prices.endpoint(name, today).map_err(|error| error.to_string());
-        Offer { name: name.into(), kind: Kind::Endpoint, rates, latency, weights: None, agreement: None }
+        let (name, kind, logprobs) = (name.into(), Kind::Endpoint, self.logprobs);
+        Offer { name, kind, rates, latency, weights: None, agreement: None, logprobs }
     }
 }
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::cascade::{Calibration, Threshold};
 use super::evidence::{self, Basis, Estimate, Evidence};
 use super::features::Features;
-use super::offer::{Kind, Offer};
+use super::offer::Offer;
 use super::outcome::Outcome;
 
 /// What is asked of the answer.
@@ -101,14 +101,10 @@ impl Learnt {
     pub fn of(log: &[Outcome], offers: &[Offer], model: &str) -> Learnt {
         let others = || offers.iter().filter(|offer| offer.name != model);
         let pairs: Vec<_> = others().map(|offer| (offer.name.clone(), model.to_owned())).collect();
-        // Only here is a confidence seen before the answer is given.
-        let variants = others().filter(|offer| offer.kind == Kind::Variant);
+        let sure = others().filter(|offer| offer.tells_confidence());
         let calibrated =
             |offer: &Offer| Some((offer.name.clone(), Calibration::of(log, &offer.name, model)?));
-        Learnt {
-            evidence: Evidence::of(log, &pairs),
-            calibrations: variants.filter_map(calibrated).collect(),
-        }
+        Learnt { evidence: Evidence::of(log, &pairs), calibrations: sure.filter_map(calibrated).collect() }
     }
 
     /// Decides one request.

@@ -191,6 +191,7 @@ mod tests {
             latency: Ok(Latency { first_token_p99_ms: 10.0 * usd, token_p99_ms: usd }),
             weights: None,
             agreement: None,
+            logprobs: false,
         }
     }
 
@@ -262,6 +263,22 @@ mod tests {
             cold.options
                 .iter()
                 .any(|it| it.name == "weak" && it.quality == Quality::Unknown && it.fails.len() == 1)
+        );
+    }
+
+    /// A server goes first only where it tells how sure it was.
+    #[test]
+    fn endpoints_go_first_where_they_give_logprobs() {
+        let chosen = |logprobs: bool| {
+            let weak = Offer { kind: Kind::Endpoint, logprobs, ..offer("weak", 1.0) };
+            decide(&experience(), vec![weak, offer("strong", 10.0)], HARD, request()).choice
+        };
+        let (with, without) = (chosen(true), chosen(false));
+        assert_eq!((with.chosen.as_deref(), with.then.is_some()), (Some("weak"), true), "{with:?}");
+        assert_eq!(
+            (without.chosen.as_deref(), without.then.is_some()),
+            (Some("strong"), false),
+            "{without:?}"
         );
     }
 

@@ -17,6 +17,16 @@ pub struct Offer {
     /// SHA-256 of its weights, where they are at hand.
     pub weights: Option<Oid>,
     pub agreement: Option<Agreement>,
+    /// A server that tells how likely each token of an answer was; files that are run here always do.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub logprobs: bool,
+}
+
+impl Offer {
+    /// Whether it is seen how sure an answer is, before it is given.
+    pub fn tells_confidence(&self) -> bool {
+        self.kind == Kind::Variant || self.logprobs
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

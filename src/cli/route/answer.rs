@@ -123,7 +123,9 @@ impl Models {
             };
             let model = endpoint.model.as_deref().unwrap_or(&name);
             let opened = Endpoint::new(&endpoint.url, model, key, certificates.as_deref());
-            endpoints.insert(name.clone(), opened.map_err(|error| failed(&error))?);
+            let mut opened = opened.map_err(|error| failed(&error))?;
+            opened.logprobs = endpoint.logprobs;
+            endpoints.insert(name.clone(), opened);
         }
         Ok(Models { catalog: catalog.clone(), local, endpoints })
     }

@@ -239,6 +239,7 @@ fn alone(name: &str) -> Offer {
         latency: Err(nothing()),
         weights: None,
         agreement: None,
+        logprobs: false,
     }
 }
 
