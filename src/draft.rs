@@ -1,7 +1,7 @@
 //! A file that is being rebuilt, of which parts are there before the others.
 //!
 //! Whoever fetches objects decodes each to prove it: what was decoded is written at once to where the file has it, and
-//! need not be decoded again.
+//! need not be decoded again. Nor need it be for the files that have this one as their base: they read it here.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -29,7 +29,10 @@ pub struct Draft {
 struct Place {
     len: u32,
     starts: Vec<u64>,
+    /// At all of these.
     written: AtomicBool,
+    /// At the first of them.
+    begun: AtomicBool,
 }
 
 impl Draft {
@@ -42,7 +45,8 @@ impl Draft {
     pub fn begin(&mut self, recipe: &Recipe) {
         self.places.clear();
         for (range, part) in recipe.ranges() {
-            let place = || Place { len: part.len, starts: Vec::new(), written: AtomicBool::new(false) };
+            let not_yet = || AtomicBool::new(false);
+            let place = || Place { len: part.len, starts: Vec::new(), written: not_yet(), begun: not_yet() };
             self.places.entry(part.object).or_insert_with(place).starts.push(range.start);
         }
     }
@@ -53,13 +57,28 @@ impl Draft {
             return Ok(());
         };
         place.starts.iter().try_for_each(|start| self.file.write_all_at(bytes, *start))?;
+        place.begun.store(true, Ordering::Release);
         place.written.store(true, Ordering::Release);
         Ok(())
     }
 
+    /// How many different objects the file has.
+    pub fn objects(&self) -> usize {
+        self.places.len()
+    }
+
+    /// The bytes of an object, if the file has it by now. Whoever it was given to may have changed it: they must be
+    /// proven. From any thread.
+    pub fn get(&self, object: &ObjectId) -> Option<Vec<u8>> {
+        let place = self.places.get(object).filter(|place| place.begun.load(Ordering::Acquire))?;
+        let mut bytes = vec![0; place.len as usize];
+        self.file.read_exact_at(&mut bytes, *place.starts.first()?).ok()?;
+        Some(bytes)
+    }
+
     /// Writes the rest, and reads all of it: fails unless the file hashes to the recipe's oid.
     pub fn finish(
-        self,
+        &self,
         store: &Store,
         recipe: &Recipe,
         progress: &Progress<'_>,
@@ -86,6 +105,9 @@ impl Draft {
         }
         let bytes = decode(store, part)?;
         self.file.write_all_at(&bytes, start).map_err(ReconstructError::Write)?;
+        if let Some(place) = self.places.get(&part.object).filter(|place| place.starts[0] == start) {
+            place.begun.store(true, Ordering::Release);
+        }
         Ok(bytes)
     }
 }
@@ -147,6 +169,24 @@ mod tests {
         assert_eq!(bytes, PARTS.concat());
         let (done, _) = finish(&[(b"once ", b"once ")]);
         assert!(matches!(done, Err(ReconstructError::Store(_))), "a part is nowhere: {done:?}");
+    }
+
+    /// Others read what is there, and nothing before it is.
+    #[test]
+    fn what_is_written_can_be_read() {
+        let (store, recipe) = setting();
+        let mut draft = Draft::into(tempfile::tempfile().unwrap());
+        draft.begin(&recipe);
+        let get = |draft: &Draft, bytes: &[u8]| draft.get(&ObjectId::of(bytes));
+        assert_eq!(get(&draft, b"once "), None);
+        for bytes in [b"once ".as_slice(), b"twice "] {
+            draft.put(&ObjectId::of(bytes), bytes).unwrap();
+            assert_eq!(get(&draft, bytes).as_deref(), Some(bytes));
+        }
+        assert_eq!(get(&draft, b"stored"), None);
+        draft.finish(&store, &recipe, &unwatched).unwrap();
+        assert_eq!(get(&draft, b"stored").as_deref(), Some(b"stored".as_slice()));
+        assert_eq!((get(&draft, b"nowhere"), draft.objects()), (None, 3));
     }
 
     /// Whatever was put is proven by the file's hash all the same.

@@ -60,6 +60,11 @@ impl Decoded {
         Self { bytes, proven: AtomicBool::new(false) }
     }
 
+    /// The bytes of `object`, if that is what they are.
+    pub fn proven(bytes: Vec<u8>, object: &ObjectId) -> Option<Self> {
+        (ObjectId::of(&bytes) == *object).then_some(Self { bytes, proven: AtomicBool::new(true) })
+    }
+
     /// Whether these are the bytes of `object`; hashed once.
     fn is(&self, object: &ObjectId) -> bool {
         if !self.proven.load(Ordering::Acquire) && ObjectId::of(&self.bytes) != *object {

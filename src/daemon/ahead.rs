@@ -76,17 +76,21 @@ impl Ahead {
         }
     }
 
-    /// Forgets a connection; with the last one of a directory go the files that nobody took.
-    pub fn leave(&self, caller: &Caller) {
+    /// Forgets a connection; with the last one of a directory go the files that nobody took. Whether no connection is
+    /// left that downloads.
+    pub fn leave(&self, caller: &Caller) -> bool {
         caller.gone.store(true, Ordering::Relaxed);
-        let Some(target) = caller.target() else { return };
         let mut directories = self.lock();
-        let Some(revision) = directories.get_mut(&target.into) else { return };
-        revision.callers -= 1;
-        if revision.callers == 0 {
-            let revision = directories.remove(&target.into).unwrap_or_default();
-            revision.ready.into_values().for_each(discard);
+        if let Some(target) = caller.target()
+            && let Some(revision) = directories.get_mut(&target.into)
+        {
+            revision.callers -= 1;
+            if revision.callers == 0 {
+                let revision = directories.remove(&target.into).unwrap_or_default();
+                revision.ready.into_values().for_each(discard);
+            }
         }
+        directories.is_empty()
     }
 
     /// Notes that a file is wanted; the path at which it is ready, if it is, is the caller's from now on.
@@ -187,9 +191,9 @@ mod tests {
         assert_eq!(ahead.ask(dir.path(), b), Some(paths[0].clone()));
         assert_eq!(ahead.ask(dir.path(), b), None);
         assert!(ahead.is_asked(dir.path(), b) && !ahead.is_asked(dir.path(), c));
-        ahead.leave(&callers[0]);
+        assert!(!ahead.leave(&callers[0]));
         assert!(callers[0].is_gone() && paths[1].exists());
-        ahead.leave(&callers[1]);
+        assert!(ahead.leave(&callers[1]), "no connection is left");
         assert!(!paths[1].exists(), "a file that nobody took stayed");
         assert!(paths[0].exists(), "a file that was handed out went away");
         fs::write(&paths[1], "rebuilt too late").unwrap();

@@ -56,8 +56,8 @@ impl Far {
         }
     }
 
-    /// The objects of a file, into the store. `soon` are files that are wanted besides; what is decoded on the way is
-    /// written to `draft`.
+    /// The objects of a file, into the store. `soon` are files that are wanted besides; `draft` is begun, and what is
+    /// decoded on the way is written to it.
     pub fn fetch(
         &mut self,
         store: &Store,
@@ -68,7 +68,11 @@ impl Far {
     ) -> Result<Recipe, Failure> {
         let done = match self {
             Far::Store { remote, .. } => {
-                sync::fetch(store, remote, oid, progress).map_err(|error| words::sync(&error))
+                let fetched = sync::fetch(store, remote, oid, progress).map_err(|error| words::sync(&error));
+                if let (Ok((recipe, _)), Some(draft)) = (&fetched, draft) {
+                    draft.begin(recipe);
+                }
+                fetched
             }
             Far::Hub { line, .. } => {
                 let done = peer::fetch(store, line, oid, &soon(), draft, progress);

@@ -37,6 +37,7 @@ const STALE: Duration = Duration::from_secs(3600);
 /// The store, locked, and what is known of remotes.
 pub struct Handler {
     store: Store,
+    shelf: Arc<Recent>,
     cache: Cache,
     remotes: Flights<String, Mutex<Option<Far>>>,
     files: Flights<Oid, Mutex<()>>,
@@ -57,11 +58,13 @@ impl Handler {
         let lock = lock::acquire(&place.store, role, patience)?;
         // What a dead process left in tmp/ is in nobody's way; a failure to sweep is no reason to stop.
         let _ = Local::new(&place.store, Privacy::Private).sweep(STALE);
-        let store = Store::open(&place.store, &place::boot_id(), Box::new(Recent::default()))
+        let shelf = Arc::<Recent>::default();
+        let store = Store::open(&place.store, &place::boot_id(), Box::new(shelf.clone()))
             .map_err(|error| words::store(&error))?;
         let limit = Git::at("/").config(CACHE_KEY).and_then(|text| text.parse().ok());
         Ok(Handler {
             store,
+            shelf,
             cache: Cache::new(&place.cache, limit.unwrap_or(cache::DEFAULT_LIMIT)),
             remotes: Flights::default(),
             files: Flights::default(),
@@ -84,7 +87,9 @@ impl Handler {
     }
 
     pub fn leave(&self, caller: &Caller) {
-        self.ahead.leave(caller);
+        if self.ahead.leave(caller) {
+            self.shelf.let_go();
+        }
     }
 
     /// Takes away what no connection came for; the daemon goes.

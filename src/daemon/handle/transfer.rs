@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Handler;
 use super::before::{Before, hints};
@@ -17,7 +17,6 @@ use crate::id::Oid;
 use crate::ingest::ingest;
 use crate::progress::Progress;
 use crate::recipe::Recipe;
-use crate::reconstruct::reconstruct;
 
 impl Handler {
     pub(super) fn upload(
@@ -139,9 +138,13 @@ impl Handler {
         let mut draft = Draft::into(new_file(path)?);
         let soon = || repo.and_then(|repo| self.revision_of(oid, repo)).into_iter().flatten().collect();
         let fetched = self.with_remote(remote, |far| {
-            far.fetch(&self.store, oid, &soon, Some(&mut draft), &|_| progress(0))
+            let recipe = far.fetch(&self.store, oid, &soon, Some(&mut draft), &|_| progress(0))?;
+            // Before the next file comes that has this one as its base.
+            let draft = Arc::new(draft);
+            self.shelf.note(draft.clone());
+            Ok((recipe, draft))
         });
-        let rebuilt = fetched.and_then(|recipe| {
+        let rebuilt = fetched.and_then(|(recipe, draft)| {
             let done = draft.finish(&self.store, &recipe, progress);
             done.map(|()| recipe).map_err(|error| words::reconstruct(oid, &error))
         });
@@ -174,8 +177,11 @@ impl Handler {
     }
 
     fn write_new(&self, recipe: &Recipe, path: &Path, progress: &Progress<'_>) -> Result<(), Failure> {
-        let mut file = new_file(path)?;
-        reconstruct(&self.store, recipe, &mut file, progress).map_err(|error| {
+        let mut draft = Draft::into(new_file(path)?);
+        draft.begin(recipe);
+        let draft = Arc::new(draft);
+        self.shelf.note(draft.clone());
+        draft.finish(&self.store, recipe, progress).map_err(|error| {
             let _ = fs::remove_file(path);
             words::reconstruct(recipe.oid, &error)
         })
