@@ -78,6 +78,9 @@ pub struct Serve {
     /// MiB of requests' lists and recipes that are held in memory at a time
     #[arg(long, value_name = "MIB", hide = true, default_value_t = Limits::default().held_bytes >> 20)]
     held: usize,
+    /// MiB that everything which decodes or encodes may take
+    #[arg(long, value_name = "MIB", hide = true, default_value_t = Limits::default().decode_bytes >> 20)]
+    decode: u64,
     /// Serve the one repository at PATH over standard input and output (what ssh starts)
     #[arg(long, value_name = "PATH", conflicts_with_all = ["listen", "access", "anonymous", "tls_cert"])]
     stdio: Option<PathBuf>,
@@ -163,6 +166,7 @@ impl Serve {
                 link_life: Duration::from_secs(self.link_life),
                 silence: Duration::from_secs(self.silence),
                 held_bytes: self.held.saturating_mul(1 << 20),
+                decode_bytes: self.decode.saturating_mul(1 << 20),
                 ..Limits::default()
             },
         })

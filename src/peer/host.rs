@@ -115,11 +115,25 @@ fn write_records(
     Ok(())
 }
 
-/// Sends objects, in the order of the wants.
-pub fn give(store: &Store, wants: &[Want], out: &mut dyn Write) -> Result<(), HostError> {
+/// Does work that may hold so many bytes meanwhile, when there is room for them.
+pub type Within<'a> = dyn Fn(u64, &mut dyn FnMut()) + 'a;
+
+/// What an object needs that is encoded anew: it, its base, and what both are made from or into.
+const WHOLE_COPIES: u64 = 4;
+
+/// Sends objects, in the order of the wants; what must be encoded for that is `within` bounds.
+pub fn give(
+    store: &Store,
+    wants: &[Want],
+    within: &Within<'_>,
+    out: &mut dyn Write,
+) -> Result<(), HostError> {
     for want in wants {
         if want.whole_below > 0 {
-            match whole(store, want)? {
+            let bytes = u64::from(store.find(&want.object)?.record.logical_len) * WHOLE_COPIES;
+            let mut made = Ok(None);
+            within(bytes, &mut || made = whole(store, want));
+            match made? {
                 Some((record, payload)) => write_frame(out, &record, Some(&payload)),
                 None => write_unmade(out, &want.object),
             }

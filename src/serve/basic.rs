@@ -10,6 +10,7 @@ use hyper::{Method, StatusCode};
 
 use super::access::May;
 use super::bodies::{Pieces, pipe};
+use super::memory::REBUILD_BYTES;
 use super::rebuilt::{Progress, Reading};
 use super::replies::{Refusal, Reply, empty, stream};
 use super::repos::Repo;
@@ -90,7 +91,7 @@ impl Hub {
     ) -> Result<super::bodies::Sent, Refusal> {
         let hub = self.clone();
         let make = Box::new(move |out: &mut (dyn std::io::Write + Send)| {
-            let _turn = tokio::runtime::Handle::current().block_on(hub.worker());
+            let _share = tokio::runtime::Handle::current().block_on(hub.memory.share(REBUILD_BYTES));
             hub.metrics.rebuilds.fetch_add(1, Ordering::Relaxed);
             let recipe = repo.store.recipe(&oid).map_err(|error| error.to_string())?;
             let recipe = recipe.ok_or_else(|| "its recipe is gone".to_owned())?;

@@ -50,7 +50,7 @@ pub struct Limits {
     pub rate: u32,
     /// Largest file that is taken.
     pub file_bytes: u64,
-    /// Requests at a time that read or write a store.
+    /// Answers at a time that read a store.
     pub workers: usize,
     /// How long links are good.
     pub link_life: Duration,
@@ -58,6 +58,8 @@ pub struct Limits {
     pub silence: Duration,
     /// Bytes of requests' bodies that are held in memory at a time, and of what is made of them.
     pub held_bytes: usize,
+    /// Bytes that everything which decodes or encodes may take.
+    pub decode_bytes: u64,
 }
 
 impl Default for Limits {
@@ -69,7 +71,9 @@ impl Default for Limits {
             workers: 16,
             link_life: Duration::from_secs(3600),
             silence: SILENCE,
-            held_bytes: 384 << 20,
+            // With what 200 clients have under way and with bases that are kept, within 1 GiB.
+            held_bytes: 256 << 20,
+            decode_bytes: 384 << 20,
         }
     }
 }

@@ -52,7 +52,8 @@ impl Metrics {
         self.duration_us.fetch_add(took.as_micros() as u64, Ordering::Relaxed);
     }
 
-    pub fn text(&self) -> String {
+    /// All of it; `decoding_peak` is what others count.
+    pub fn text(&self, decoding_peak: u64) -> String {
         let mut out = String::new();
         let mut put = |name: &str, kind: &str, help: &str, value: f64| {
             let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}");
@@ -76,6 +77,8 @@ impl Metrics {
         let received = count(&self.received_bytes);
         put("git_sparse_received_bytes_total", "counter", "Bytes of files and objects received.", received);
         put("git_sparse_sent_bytes_total", "counter", "Bytes of answers' bodies.", count(&self.sent_bytes));
+        let help = "Most bytes that were shared out to what decodes and encodes.";
+        put("git_sparse_decoding_peak_bytes", "gauge", help, decoding_peak as f64);
         self.put_answers(&mut out);
         out
     }

@@ -14,6 +14,7 @@ mod git;
 mod listen;
 mod locks;
 mod login;
+mod memory;
 mod metrics;
 mod rate;
 mod rebuilt;

@@ -16,6 +16,7 @@ use super::access::{AccessError, Caller, Gate, May};
 use super::bodies::{BodyReader, Budget, CollectError, Held, collect};
 use super::config::{Config, Limits};
 use super::login;
+use super::memory::{JOB_BYTES, Memory, Share};
 use super::metrics::{Counted, Metrics};
 use super::rate::Rate;
 use super::rebuilt::Rebuilt;
@@ -37,8 +38,10 @@ pub struct Hub {
     /// Where uploads lie until they are stored.
     pub uploads: std::path::PathBuf,
     rate: Rate,
-    /// How many threads may read or write stores.
+    /// How many threads may read stores.
     pub workers: Arc<Semaphore>,
+    /// What bounds those that decode or encode.
+    pub memory: Memory,
     held: Budget,
     /// The one repository of a hub that speaks to one client, whatever name is asked for.
     only: Option<Arc<Repo>>,
@@ -90,6 +93,7 @@ impl Hub {
             uploads,
             rate: Rate::new(config.limits.rate),
             workers: Arc::new(Semaphore::new(config.limits.workers)),
+            memory: Memory::of(config.limits.decode_bytes),
             held: Budget::of(config.limits.held_bytes),
             limits: config.limits,
             only: None,
@@ -148,7 +152,9 @@ impl Hub {
             None => Refusal::not_found().reply(),
             Some(Route::Front) => text(StatusCode::OK, self.front()),
             Some(Route::Health) => text(StatusCode::OK, "ok\n"),
-            Some(Route::Metrics) if may == Some(May::Admin) => text(StatusCode::OK, self.metrics.text()),
+            Some(Route::Metrics) if may == Some(May::Admin) => {
+                text(StatusCode::OK, self.metrics.text(self.memory.peak_bytes()))
+            }
             Some(Route::Metrics) => Refusal::unauthorized().reply(),
             Some(Route::Of(_, endpoint)) if !endpoint.allows(request.method()) => {
                 empty(StatusCode::METHOD_NOT_ALLOWED)
@@ -191,9 +197,15 @@ impl Hub {
         }
     }
 
-    /// Waits until a thread may read or write a store.
+    /// Waits until a thread may read a store.
     pub async fn worker(&self) -> SemaphorePermit<'_> {
         self.workers.acquire().await.expect("because it is never closed")
+    }
+
+    /// Waits until a thread may decode or encode a whole file, or what came of one. It needs no turn beside that: who
+    /// has one may wait for memory.
+    pub async fn job(&self) -> Share {
+        self.memory.share(JOB_BYTES).await
     }
 }
 

@@ -95,9 +95,14 @@ impl Asked {
     async fn give(mut self, repo: Arc<Repo>) -> Result<Reply, Refusal> {
         let list = self.list().await?;
         let wants = Want::read_all(&list).map_err(|error| malformed(&error))?;
+        let (memory, runtime) = (self.hub.memory.clone(), tokio::runtime::Handle::current());
         Ok(self.streams(move |out| {
             let _held = list;
-            peer::give(&repo.store, &wants, out)
+            let within = |bytes, work: &mut dyn FnMut()| {
+                let _share = runtime.block_on(memory.share(bytes));
+                work();
+            };
+            peer::give(&repo.store, &wants, &within, out)
         }))
     }
 
@@ -122,8 +127,13 @@ impl Asked {
         // All of it before a turn is taken: a few slow clients must not hold up all the others.
         let received = run(move || hub.receive_all(body)).await??;
         let hub = self.hub.clone();
-        let _turn = hub.worker().await;
-        let stored = run(move || peer::take(&repo.store, received.read()?, &|_| Ok(()))).await?;
+        let share = hub.job().await;
+        let stored = run(move || {
+            // Also where its client is gone meanwhile.
+            let _share = share;
+            peer::take(&repo.store, received.read()?, &|_| Ok(()))
+        });
+        let stored = stored.await?;
         let stored = stored.map_err(|error| refused(&error))?;
         self.hub.metrics.received_bytes.fetch_add(stored, Ordering::Relaxed);
         Ok(json(StatusCode::OK, &serde_json::json!({ "stored": stored })))
@@ -136,7 +146,7 @@ impl Asked {
         let recipe = self.whole_body(most, "the recipe is too long", busy).await?;
         let hub = self.hub.clone();
         let mut job = tokio::task::spawn_blocking(move || {
-            let _turn = tokio::runtime::Handle::current().block_on(hub.worker());
+            let _share = tokio::runtime::Handle::current().block_on(hub.job());
             peer::accept(&repo.store, oid, &recipe, hub.limits.file_bytes, &|_| Ok(()))
         });
         let (pieces, sent) = pipe(self.hub.limits.silence);

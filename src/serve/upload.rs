@@ -161,7 +161,7 @@ impl Hub {
 
     /// Stores a received file as deltas, durably.
     fn keep(&self, repo: &Arc<Repo>, received: &Received, oid: Oid) -> Result<(), Refusal> {
-        let _turn = tokio::runtime::Handle::current().block_on(self.worker());
+        let _share = tokio::runtime::Handle::current().block_on(self.job());
         store::check_config(repo.store.backend()).map_err(Refusal::internal)?;
         let source = OpenFile::open(&received.0).map_err(Refusal::internal)?;
         for _ in 0..ROUNDS {

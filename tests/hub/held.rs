@@ -132,6 +132,45 @@ fn slow_takers_cost_little_memory() {
     drop(slow);
 }
 
+/// However many push at once, what is decoded for them stays within one amount, and all are served.
+#[test]
+fn what_decodes_shares_an_amount_of_memory() {
+    let server = Server::start(&["--anonymous", "write", "--decode", "128"]);
+    let admin = server.token("admin", "admin", &["*"]);
+    make_repo(&server, "a");
+    let bodies: Vec<_> = (0..8)
+        .map(|seed| {
+            let mut random = Random::seeded(100 + seed);
+            let mut body = Vec::new();
+            for _ in 0..4 {
+                let mut bytes = vec![0; 16 << 20];
+                bytes
+                    .chunks_exact_mut(8)
+                    .for_each(|eight| eight.copy_from_slice(&random.number().to_le_bytes()));
+                let record = record_for(ObjectId::of(&bytes), None, Codec::Raw, bytes.len() as u32);
+                body.extend(object(record, &bytes));
+            }
+            [body, end()].concat()
+        })
+        .collect();
+    let before = peak_kib(server.id());
+    thread::scope(|scope| {
+        for body in bodies {
+            scope.spawn(|| {
+                let taken = server.ask(Asking::post(TAKE, body));
+                assert_eq!(taken.status, 200, "{}", taken.text());
+            });
+        }
+    });
+    let grown = peak_kib(server.id()).saturating_sub(before);
+    assert!(grown < 320 << 10, "{grown} KiB for eight that push at once");
+    let shared = server.metric("git_sparse_decoding_peak_bytes", &admin);
+    assert_eq!(shared, f64::from(128 << 20), "of the amount");
+    let bytes = model_bytes("tiny-base");
+    let link = upload(&server, "a", &bytes, None);
+    assert!(server.ask(Asking::get(&link)).body == bytes, "other bytes came");
+}
+
 /// Operators see what leaves, also where nobody knew before how long it would be.
 #[test]
 fn sent_bytes_are_those_that_left() {
