@@ -90,12 +90,16 @@ impl Table {
 
     /// The same table of CSV or TSV with every cell as it stands in the file: whoever writes such a table again
     /// must not write 7 for 007.
-    pub fn with_text_cells(mut self) -> Table {
-        if let Inner::Text(text) = &mut self.inner {
-            text.keep_cells();
-            self.schema = text.schema();
-        }
-        self
+    pub fn with_text_cells(self) -> Table {
+        self.as_written().unwrap_or(self)
+    }
+
+    /// A table of CSV or TSV whose cells are texts as they stand in the file; none of another kind.
+    pub fn as_written(&self) -> Option<Table> {
+        let Inner::Text(text) = &self.inner else { return None };
+        let text = text.with_texts()?;
+        let (name, file) = (self.name.clone(), self.file.clone());
+        Some(Table { name, file, kind: self.kind, schema: text.schema(), inner: Inner::Text(text) })
     }
 
     pub fn name(&self) -> &str {

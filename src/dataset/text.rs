@@ -38,12 +38,11 @@ impl Text {
         self.schema.clone()
     }
 
-    /// Takes cells of CSV and TSV for texts.
-    pub fn keep_cells(&mut self) {
-        if self.kind != Kind::JsonLines {
-            let text = |field: &Arc<Field>| Field::new(field.name(), DataType::Utf8, true);
-            self.schema = Arc::new(Schema::new(self.schema.fields().iter().map(text).collect::<Vec<_>>()));
-        }
+    /// The same with cells of CSV and TSV taken for texts; none of JSON.
+    pub fn with_texts(&self) -> Option<Text> {
+        let text = |field: &Arc<Field>| Field::new(field.name(), DataType::Utf8, true);
+        let schema = Arc::new(Schema::new(self.schema.fields().iter().map(text).collect::<Vec<_>>()));
+        (self.kind != Kind::JsonLines).then_some(Text { schema, ..*self })
     }
 
     pub fn rows(&self) -> u64 {

@@ -263,6 +263,63 @@ fn lines_are_merged_as_lines() {
     assert_eq!(fs::read_to_string(repo.path.join("out.csv")).unwrap(), "id,code\n1,006\n2,009\n");
 }
 
+/// With a key, text is merged cell by cell, and what did not change keeps its spelling.
+#[test]
+fn text_that_did_not_change_keeps_its_bytes() {
+    let home = Home::new(Mode::InProcess);
+    let repo = Repo::init(&home, "work");
+    let merged = |ending: &str, [base, ours, theirs]: [&str; 3]| {
+        let names = ["base", "ours", "theirs", "out"].map(|name| format!("{name}.{ending}"));
+        let files = names.iter().zip([base, ours, theirs]);
+        files.for_each(|(name, text)| fs::write(repo.path.join(name), text).unwrap());
+        let _ = fs::remove_file(repo.path.join(&names[3]));
+        let [base, ours, theirs, out] = names.each_ref().map(String::as_str);
+        let (code, said) = run(&repo, &["merge", base, ours, theirs, "-o", out, "--key", "id"]);
+        assert_eq!(code, 0, "{said}");
+        fs::read_to_string(repo.path.join(out)).unwrap()
+    };
+    // Quotes, line ends, a line that has none.
+    let base = "id,\"name\",n\r\n\"1\",\"a, b\",1.50\r\n2,x,\"2\"\r\n3,y,3\r\n4,z,04";
+    let ours = "id,\"name\",n\r\n\"1\",\"a, b\",1.50\r\n2,\"xx\",\"2\"\r\n3,y,3\r\n4,z,04";
+    let theirs = "id,name,n\n1,\"a, b\",1.50\n2,x,\"7,\"\n3,\"y\"\"\",3\n4,z,04\n\"5\",w,\"5\"\n";
+    let found = merged("csv", [base, ours, theirs]);
+    let lines = [
+        "id,\"name\",n",
+        "\"1\",\"a, b\",1.50",
+        "2,\"xx\",\"7,\"",
+        "3,\"y\"\"\",3",
+        "4,z,04",
+        "\"5\",w,\"5\"",
+    ];
+    assert_eq!(found, lines.join("\r\n"));
+    // A column that one side dropped, and one that the other added.
+    let found = merged("tsv", ["id\ta\tb\n1\t01\tx\n", "id\tb\n1\tx\n", "id\ta\tb\tc\n1\t01\ty\t\"\"\n"]);
+    assert_eq!(found, "id\tb\tc\n1\ty\t\"\"\n");
+    // Members in any order, and one that is missing.
+    let base = "{\"id\": 1, \"a\": 1.0, \"b\": [1]}\n\n{\"b\":[],\"id\":2}\n";
+    let ours = "{\"id\": 1, \"a\": 1.0, \"b\": [1, 2]}\n\n{\"b\":[],\"id\":2}\n";
+    let theirs = "{\"id\":1,\"a\":1.25,\"b\":[1]}\n{\"id\":2,\"b\":[],\"a\":2e0}\n{ \"id\": 3 }\n";
+    let found = merged("jsonl", [base, ours, theirs]);
+    let lines = ["{\"id\": 1, \"a\": 1.25, \"b\": [1, 2]}", "{\"id\":2,\"b\":[],\"a\":2e0}", "{ \"id\": 3 }"];
+    assert_eq!(found, format!("{}\n", lines.join("\n")));
+}
+
+/// A leading zero is a digit, and one word in a column of numbers changes one row.
+#[test]
+fn text_is_compared_as_it_is_written() {
+    let home = Home::new(Mode::InProcess);
+    let repo = Repo::init(&home, "work");
+    let file = |name: &str, text: &str| fs::write(repo.path.join(name), text).unwrap();
+    file("old.csv", "id,code,n\n1,007,1\n2,8,2\n3,9,3\n");
+    file("new.csv", "id,code,n\n1,7,1\n2,8,none\n3,9,3\n");
+    let told = json(&repo, &["diff", "--no-index", "old.csv", "new.csv", "--key", "id"]);
+    assert_eq!(told["rows"]["changed"], 2, "{told}");
+    let cell = |at: usize| &told["changes"][at]["cells"][0];
+    assert_eq!((&cell(0)["old"], &cell(0)["new"]), (&Value::from("007"), &Value::from(7)));
+    assert_eq!((&cell(1)["old"], &cell(1)["new"]), (&Value::from(2), &Value::from("none")));
+    assert_eq!(told["columns"][0]["kind"], "retyped");
+}
+
 /// Whoever names the wrong thing hears which one, and what to do.
 #[test]
 fn errors_say_what_to_do() {

@@ -217,8 +217,7 @@ fn merged(tables: [Table; 3], key: &[String], out: &Path) -> Result<Merged, Fail
     }
     let text = [Format::Csv, Format::Tsv, Format::JsonLines];
     let is_text = tables.iter().any(|table| text.contains(&table.kind()));
-    let is_json = tables.iter().any(|table| table.kind() == Format::JsonLines);
-    if is_json || (is_text && key.is_empty()) {
+    if is_text && key.is_empty() {
         return by_lines(&tables, out);
     }
     let [base, ours, theirs] = tables.map(Table::with_text_cells);

@@ -39,6 +39,13 @@ pub fn details(
     diff: &TableDiff,
     limit: usize,
 ) -> Result<Vec<Change>, CompareError> {
+    let both = [old, new].map(|typed| Side { typed, written: None });
+    let written = super::as_written(old, new);
+    let both = match &written {
+        Some([old, new]) => [Side { written: Some(old), ..both[0] }, Side { written: Some(new), ..both[1] }],
+        None => both,
+    };
+    let [old, new] = both;
     let changed = &diff.changed[..limit.min(diff.changed.len())];
     let mut found = changed_rows(old, new, diff, changed)?;
     let left = limit - found.len();
@@ -50,16 +57,30 @@ pub fn details(
     Ok(found)
 }
 
+/// A table, and where it is text, the same with its cells as they are written.
+#[derive(Clone, Copy)]
+struct Side<'a> {
+    typed: &'a Table,
+    written: Option<&'a Table>,
+}
+
+impl<'a> Side<'a> {
+    /// What tells whether cells differ.
+    fn compared(self) -> &'a Table {
+        self.written.unwrap_or(self.typed)
+    }
+}
+
 fn changed_rows(
-    old: &Table,
-    new: &Table,
+    old: Side<'_>,
+    new: Side<'_>,
     diff: &TableDiff,
     rows: &[(u32, u32)],
 ) -> Result<Vec<Change>, CompareError> {
     if rows.is_empty() {
         return Ok(Vec::new());
     }
-    let differ = cells::differing(old, new, diff, rows)?;
+    let differ = cells::differing(old.compared(), new.compared(), diff, rows)?;
     let (olds, news): (Vec<_>, Vec<_>) = rows.iter().copied().unzip();
     let (before, after) = (objects(old, &olds)?, objects(new, &news)?);
     let mut changes = Vec::with_capacity(rows.len());
@@ -67,8 +88,8 @@ fn changed_rows(
     {
         let differing = diff.pairs.iter().zip(&differ).filter(|(_, differ)| differ[at]);
         let cells = differing.map(|((before_column, column), _)| {
-            let name = new.schema().field(*column).name();
-            let old_name = old.schema().field(*before_column).name();
+            let name = new.typed.schema().field(*column).name();
+            let old_name = old.typed.schema().field(*before_column).name();
             Cell { column: name.clone(), old: before.get(old_name).cloned(), new: after.get(name).cloned() }
         });
         changes.push(Change {
@@ -83,7 +104,7 @@ fn changed_rows(
 }
 
 fn whole_rows(
-    table: &Table,
+    table: Side<'_>,
     diff: &TableDiff,
     rows: &[u32],
     is_old: bool,
@@ -100,7 +121,7 @@ fn whole_rows(
         old_row: is_old.then_some(*row),
         new_row: (!is_old).then_some(*row),
         key: diff.key.iter().map(|name| cell(name, &object)).collect(),
-        cells: table.schema().fields().iter().map(|field| cell(field.name(), &object)).collect(),
+        cells: table.typed.schema().fields().iter().map(|field| cell(field.name(), &object)).collect(),
     };
     Ok(rows.iter().zip(objects(table, rows)?).map(change).collect())
 }
@@ -111,9 +132,29 @@ fn new_cell(name: &str, object: &Object) -> Cell {
 
 type Object = serde_json::Map<String, Value>;
 
-fn objects(table: &Table, rows: &[u32]) -> Result<Vec<Object>, CompareError> {
-    let columns: Vec<_> = (0..table.schema().fields().len()).collect();
-    let failed =
-        |error: ArrowError| CompareError::Values { name: table.name().to_owned(), why: error.to_string() };
-    values::objects(&gather(table, rows, &columns)?).map_err(failed)
+/// Cells in the types that they fit, or as they are written, where that is another text: 7, but "007".
+fn objects(side: Side<'_>, rows: &[u32]) -> Result<Vec<Object>, CompareError> {
+    let of = |table: &Table| {
+        let columns: Vec<_> = (0..table.schema().fields().len()).collect();
+        let failed = |error: ArrowError| CompareError::Values {
+            name: table.name().to_owned(),
+            why: error.to_string(),
+        };
+        values::objects(&gather(table, rows, &columns)?).map_err(failed)
+    };
+    let mut typed = of(side.typed)?;
+    let Some(written) = side.written else { return Ok(typed) };
+    for (typed, written) in typed.iter_mut().zip(of(written)?) {
+        for (name, text) in written {
+            let is_same = typed.get(&name).is_some_and(|value| match (value, &text) {
+                (Value::String(value), Value::String(text)) => value == text,
+                (value, Value::String(text)) => value.to_string() == *text,
+                (_, text) => text.is_null(),
+            });
+            if !is_same {
+                typed.insert(name, text);
+            }
+        }
+    }
+    Ok(typed)
 }

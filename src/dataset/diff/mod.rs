@@ -68,6 +68,8 @@ pub fn diff(
 ) -> Result<TableDiff, CompareError> {
     let (old_schema, new_schema) = (old.with_distinct_names()?.schema(), new.with_distinct_names()?.schema());
     let mut pairs = schema::by_name(old_schema, new_schema);
+    let written = as_written(old, new);
+    let [old, new] = written.as_ref().map_or([old, new], |[old, new]| [old, new]);
     let keys = (old.columns(key)?, new.columns(key)?);
     let before = scan::scan(old, &salts(old, pairs.iter().map(|pair| pair.0), &keys.0), &keys.0, progress)?;
     let after = scan::scan(new, &salts(new, pairs.iter().map(|pair| pair.1), &keys.1), &keys.1, progress)?;
@@ -98,6 +100,12 @@ pub fn diff(
     drop((before, after));
     found.cells = cells::count(old, new, &found, progress)?;
     Ok(found)
+}
+
+/// Both tables with their cells as they are written, where both are CSV or TSV: 007 is not 7 there, and a column in which
+/// one cell is no number does not change as a whole. What their columns are is told by what their cells fit.
+fn as_written(old: &Table, new: &Table) -> Option<[Table; 2]> {
+    Some([old.as_written()?, new.as_written()?])
 }
 
 /// A salt for each column that both tables have and the key has not.

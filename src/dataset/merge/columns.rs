@@ -16,6 +16,9 @@ pub(super) struct Columns {
     /// Columns of the base that one side has no more, with their number on the other: by base and that side.
     pub dropped_by_ours: Pairs,
     pub dropped_by_theirs: Pairs,
+    /// What the columns are called on either side.
+    pub our_names: Vec<String>,
+    pub their_names: Vec<String>,
 }
 
 /// A column by its numbers in the three tables.
@@ -55,7 +58,10 @@ impl Columns {
         }
         let Merge { columns, fields, conflicts, .. } = merge;
         let schema = Arc::new(Schema::new(fields.clone()).with_metadata(metadata(sides, &fields)));
-        (Columns { schema, columns, dropped_by_ours, dropped_by_theirs }, conflicts)
+        let names =
+            |table: &Table| table.schema().fields().iter().map(|field| field.name().clone()).collect();
+        let (our_names, their_names) = (names(sides.ours), names(sides.theirs));
+        (Columns { schema, columns, dropped_by_ours, dropped_by_theirs, our_names, their_names }, conflicts)
     }
 
     /// Columns that both sides have: numbers in this list.

@@ -7,6 +7,8 @@
 mod columns;
 mod conflict;
 mod keyed;
+mod lines;
+mod members;
 mod sequence;
 mod write;
 

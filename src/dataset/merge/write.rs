@@ -18,7 +18,7 @@ use super::super::pairing::NONE;
 use super::super::scan::CompareError;
 use super::super::schema::shown;
 use super::super::table::Table;
-use super::{Choice, Plan, Row, Sides};
+use super::{Choice, Plan, Row, Sides, lines};
 use crate::progress::{Cancelled, Progress};
 
 /// Why a merged table can't be written.
@@ -32,7 +32,7 @@ pub enum WriteError {
     Parquet(#[from] parquet::errors::ParquetError),
     #[error("column {column} became {dtype} on one side, which does not hold a value of the other")]
     Lossy { column: String, dtype: String },
-    #[error("{0} tables are merged line by line, not cell by cell")]
+    #[error("a {0} table is merged with tables of its own kind only")]
     Lines(Kind),
     #[error("{0}")]
     Cancelled(#[from] Cancelled),
@@ -45,6 +45,9 @@ pub fn write(
     out: &mut (dyn Write + Send),
     progress: &Progress<'_>,
 ) -> Result<(), WriteError> {
+    if lines::may_write(sides) {
+        return lines::write(plan, sides, out, progress);
+    }
     let mut writer = Writer::like(sides.ours, plan.columns.schema.clone(), out)?;
     for rows in plan.rows.chunks(AT_ONCE) {
         let batch = plan.batch(sides, rows)?;
@@ -95,7 +98,7 @@ impl Plan {
         Ok(RecordBatch::try_new_with_options(self.columns.schema.clone(), columns, &count)?)
     }
 
-    fn is_theirs(&self, row: &Row, column: usize) -> bool {
+    pub(super) fn is_theirs(&self, row: &Row, column: usize) -> bool {
         match row.choice {
             Choice::Ours => false,
             Choice::Theirs => true,
