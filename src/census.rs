@@ -144,7 +144,8 @@ pub fn of_no_file<E>(
     record: &Record,
     mut find: impl FnMut(&ObjectId) -> Result<Record, E>,
 ) -> Result<Vec<Record>, E> {
-    let is_cells = |record: &Record| matches!(record.codec, Codec::Column | Codec::ColumnRows);
+    let is_cells =
+        |record: &Record| matches!(record.codec, Codec::Column | Codec::ColumnRows | Codec::ColumnBeside);
     let mut found = Vec::new();
     match record.codec {
         Codec::Packed => found.extend(record.bases.first().map(&mut find).transpose()?),

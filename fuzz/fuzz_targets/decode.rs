@@ -13,7 +13,7 @@ fuzz_target!(|input: &[u8]| {
     let Some((head, rest)) = input.split_first_chunk::<5>() else { return };
     let len = usize::from(u16::from_le_bytes([head[1], head[2]]));
     let (payload, base) = rest.split_at(usize::from(u16::from_le_bytes([head[3], head[4]])).min(rest.len()));
-    let Some(codec) = Codec::from_tag(head[0] % 20) else { return };
+    let Some(codec) = Codec::from_tag(head[0] % 21) else { return };
     for times in [1, 2, 4, 8] {
         for base_len in [len * times, len / times] {
             let base: Vec<u8> = base.iter().copied().cycle().take(base_len).collect();

@@ -87,6 +87,8 @@ pub enum Codec {
     Filtered = 18,
     /// As `Ulp`, to a base of which some rows decayed first (see `decayed`).
     Decayed = 19,
+    /// Cells by those of another column in the same rows.
+    ColumnBeside = 20,
 }
 
 /// An encoded object.
@@ -168,6 +170,7 @@ impl Codec {
             17 => Codec::Stream,
             18 => Codec::Filtered,
             19 => Codec::Decayed,
+            20 => Codec::ColumnBeside,
             _ => return None,
         })
     }
@@ -192,6 +195,7 @@ impl Codec {
             | Codec::Packed
             | Codec::Pages
             | Codec::ColumnRows
+            | Codec::ColumnBeside
             | Codec::Sorted
             | Codec::Filtered
             | Codec::Unpacked => 1,
@@ -297,6 +301,7 @@ pub fn decode(
         Codec::Pages => pages::decode(payload, bases, decoded_len),
         Codec::Column => column::decode(payload, decoded_len),
         Codec::ColumnRows => column::decode_rows(payload, bases, decoded_len),
+        Codec::ColumnBeside => column::decode_beside(payload, bases, decoded_len),
         Codec::Sorted => sorted::decode(payload, bases, decoded_len),
         Codec::Filtered => filtered::decode(payload, bases, decoded_len),
         Codec::Stream => stream::decode(payload, bases, decoded_len),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crossbeam_skiplist::SkipMap;
 
 use super::resembling::Resembling;
+use super::rows::Both;
 use super::stream::{LastPacker, Stream};
 use super::table::{Piece, Table, goes_on};
 use super::{AIM_DEPTH, IngestError, len_of};
@@ -45,6 +46,13 @@ pub(super) struct New {
     pub base: Option<(Bases, u8)>,
 }
 
+/// An object in the unfinished pack.
+pub(super) struct Pending {
+    pub depth: u8,
+    pub len: u32,
+    pub bases: Box<[ObjectId]>,
+}
+
 /// Encodes segments, many at a time.
 pub(super) struct Encoder<'a> {
     pub store: &'a Store,
@@ -53,8 +61,8 @@ pub(super) struct Encoder<'a> {
     pub origin: Option<Origin>,
     pub effort: Effort,
     pub lossy: Option<Tier>,
-    /// Objects in the unfinished pack, with their depths: the index doesn't know them yet.
-    pub pending: SkipMap<ObjectId, u8>,
+    /// Objects in the unfinished pack: the index doesn't know them yet.
+    pub pending: SkipMap<ObjectId, Pending>,
     /// None where the file is no table.
     pub table: Option<Table>,
     /// What may be like what has no counterpart.
@@ -65,16 +73,23 @@ pub(super) struct Encoder<'a> {
 }
 
 impl Encoder<'_> {
-    pub fn encode(&self, source: &dyn Source, segments: &[Segment]) -> Result<Stretch, IngestError> {
+    /// Reads segments without encoding them.
+    pub fn read(&self, source: &dyn Source, segments: &[Segment]) -> Result<Stretch, IngestError> {
         let start = segments.first().map_or(0, |segment| segment.range.start);
         let mut bytes = vec![0; len_of(segments) as usize];
         source.read_at(&mut bytes, start).map_err(IngestError::Read)?;
+        Ok(Stretch { bytes, outcomes: Vec::new() })
+    }
+
+    pub fn encode(&self, source: &dyn Source, segments: &[Segment]) -> Result<Stretch, IngestError> {
+        let start = segments.first().map_or(0, |segment| segment.range.start);
+        let Stretch { mut bytes, .. } = self.read(source, segments)?;
         let mut outcomes = Vec::with_capacity(segments.len());
         for chunk in segments.chunk_by(|before, next| self.table.is_some() && goes_on(source, before, next)) {
             let range = |segment: &Segment| {
                 (segment.range.start - start) as usize..(segment.range.end - start) as usize
             };
-            let mut found = self.chunk(chunk, |segment| &bytes[range(segment)]).into_iter();
+            let mut found = self.chunk(source, chunk, |segment| &bytes[range(segment)]).into_iter();
             for segment in chunk {
                 outcomes.push(match found.next().flatten() {
                     Some(outcome) => outcome,
@@ -86,7 +101,12 @@ impl Encoder<'_> {
     }
 
     /// What is found of runs of pages that share a dictionary; nothing where that takes no look at the others.
-    fn chunk<'a>(&self, chunk: &'a [Segment], bytes: impl Fn(&Segment) -> &'a [u8]) -> Vec<Option<Outcome>> {
+    fn chunk<'a>(
+        &self,
+        source: &dyn Source,
+        chunk: &'a [Segment],
+        bytes: impl Fn(&Segment) -> &'a [u8],
+    ) -> Vec<Option<Outcome>> {
         let Some(table) = self.table.as_ref().filter(|_| !chunk[0].name.is_empty()) else {
             return Vec::new();
         };
@@ -97,7 +117,10 @@ impl Encoder<'_> {
         let pieces: Vec<Piece> = chunk.iter().map(piece).collect();
         match pieces.iter().all(|piece| self.is_known(&piece.object)) {
             true => Vec::new(),
-            false => self.encode_chunk(table, &pieces),
+            false => {
+                let tables = Both { store: self.store, source, kinds: &table.kinds };
+                self.encode_chunk(table, &pieces, &table.beside.others(&tables, chunk))
+            }
         }
     }
 
@@ -154,7 +177,7 @@ impl Encoder<'_> {
     }
 
     pub(super) fn depth_of_known(&self, object: &ObjectId) -> Option<u8> {
-        let pending = self.pending.get(object).map(|entry| *entry.value());
+        let pending = self.pending.get(object).map(|entry| entry.value().depth);
         let stored = || Some(self.store.find(object).ok()?.record.depth);
         pending.or_else(|| self.store.holds_whole(object).then(stored).flatten())
     }

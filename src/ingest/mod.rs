@@ -3,6 +3,7 @@
 //! The file is cut, each new segment is encoded against its counterpart in the base or alone, and
 //! before the recipe is published everything is read back from the store and hashed.
 
+mod beside;
 mod encoder;
 mod filtering;
 mod packs;
@@ -13,6 +14,7 @@ mod stream;
 mod table;
 
 use std::io;
+use std::ops::Range;
 
 use crossbeam_skiplist::SkipMap;
 use sha2::{Digest, Sha256};
@@ -22,7 +24,7 @@ use crate::codec::Effort;
 use crate::codec::lossy::Tier;
 use crate::counterpart::Counterparts;
 use crate::format::{self, Cut, Format, Segment, Source};
-use crate::id::Oid;
+use crate::id::{ObjectId, Oid};
 use crate::origin::{self, Child, Origin};
 use crate::pack::MAX_BASES;
 use crate::pipeline::in_order;
@@ -31,10 +33,11 @@ use crate::recipe::{self, Layout, Reason, Recipe, RecipeError};
 use crate::reconstruct::{ReconstructError, rehash};
 use crate::sketch;
 use crate::store::{Store, StoreError};
-use encoder::{Encoder, Stretch};
+use beside::Beside;
+use encoder::{Encoder, Outcome, Stretch};
 use packs::Packs;
 use resembling::Resembling;
-use rows::Rows;
+use rows::{Both, Rows};
 use stream::{LastPacker, Stream};
 use table::{Last, Table, goes_on};
 
@@ -269,7 +272,8 @@ fn table_of(store: &Store, source: &dyn Source, cut: &Cut, base: Option<(Oid, Re
     let kinds = table::kinds(source)?;
     let base = base.and_then(|(oid, _)| store.recipe(&oid).ok().flatten());
     let rows = base.and_then(|base| Rows::find(store, source, cut, &kinds, &base));
-    Ok(Table { kinds, rows, last: Last::default() })
+    let beside = Beside::find(&Both { store, source, kinds: &kinds }, cut.segments(), rows.as_ref());
+    Ok(Table { kinds, rows, beside, last: Last::default() })
 }
 
 /// Reads, hashes, encodes and packs the whole file; returns its SHA-256.
@@ -281,27 +285,54 @@ fn run(
     progress: &Progress<'_>,
 ) -> Result<Oid, IngestError> {
     let mut hasher = Sha256::new();
+    let level = |segment: &Segment| encoder.table.as_ref().map_or(0, |table| table.beside.level(segment));
     let belong = |before: &Segment, next: &Segment| encoder.table.is_some() && goes_on(source, before, next);
-    let stretches = stretches(cut.segments(), belong);
-    let take = |_: &&[Segment], Stretch { bytes, outcomes }: Stretch| {
+    let stretches = stretches(cut.segments(), belong, level);
+    let level = |segments: &[Segment]| segments.first().map_or(0, level);
+    let work = |segments: &&[Segment]| match level(segments) {
+        0 => encoder.encode(source, segments),
+        _ => encoder.read(source, segments),
+    };
+    let take = |segments: &&[Segment], Stretch { bytes, outcomes }: Stretch| {
         hasher.update(&bytes);
+        if level(segments) > 0 {
+            let start = segments[0].range.start;
+            let part =
+                |range: &Range<u64>| &bytes[(range.start - start) as usize..(range.end - start) as usize];
+            packs.objects.extend(segments.iter().map(|segment| ObjectId::of(part(&segment.range))));
+            return Ok(());
+        }
         outcomes.into_iter().try_for_each(|outcome| packs.add(outcome))?;
         progress(bytes.len() as u64)?;
         Ok(())
     };
-    in_order(&stretches, |segments| len_of(segments), AHEAD_BYTES, |s| encoder.encode(source, s), take)?;
+    in_order(&stretches, |segments| len_of(segments), AHEAD_BYTES, work, take)?;
+    // Columns that are stored by others: each after those that it needs.
+    for own in 1..=encoder.table.as_ref().map_or(0, |table| table.beside.levels()) {
+        let stretches: Vec<_> = stretches.iter().copied().filter(|segments| level(segments) == own).collect();
+        let take = |_: &&[Segment], Stretch { bytes, outcomes }: Stretch| {
+            outcomes.into_iter().try_for_each(|outcome: Outcome| packs.put(outcome.new))?;
+            progress(bytes.len() as u64)?;
+            Ok(())
+        };
+        in_order(&stretches, |segments| len_of(segments), AHEAD_BYTES, |s| encoder.encode(source, s), take)?;
+    }
     Ok(Oid::from_bytes(hasher.finalize().into()))
 }
 
-/// Neighbouring segments that are worth a task: one, or some small ones, or some that belong together, of which there
-/// are no more than one object may have bases.
-fn stretches(segments: &[Segment], belong: impl Fn(&Segment, &Segment) -> bool) -> Vec<&[Segment]> {
+/// Neighbouring segments of one level that are worth a task: one, or some small ones, or some that belong together, of
+/// which there are no more than one object may have bases.
+fn stretches(
+    segments: &[Segment],
+    belong: impl Fn(&Segment, &Segment) -> bool,
+    level: impl Fn(&Segment) -> u8,
+) -> Vec<&[Segment]> {
     let mut start = segments.first().map_or(0, |segment| segment.range.start);
     let mut belonging = 0;
     let together = |before: &Segment, next: &Segment| {
         let belongs = belong(before, next) && belonging < MAX_BASES;
         belonging = if belongs { belonging + 1 } else { 0 };
-        let fits = next.range.end - start <= STRETCH_BYTES || belongs;
+        let fits = (next.range.end - start <= STRETCH_BYTES && level(before) == level(next)) || belongs;
         if !fits {
             start = next.range.start;
         }

@@ -1,6 +1,6 @@
 //! New objects → packs, one after the other.
 
-use super::encoder::{Encoder, New, Outcome};
+use super::encoder::{Encoder, New, Outcome, Pending};
 use super::{IngestError, PACK_BYTES};
 use crate::codec::Codec;
 use crate::id::ObjectId;
@@ -25,11 +25,16 @@ impl<'a> Packs<'a> {
         Packs { encoder, writer: None, objects, stored: 0, new_objects: 0, known_objects: 0, derived: 0 }
     }
 
-    /// Puts in what a segment needs.
+    /// Puts in what the next segment needs.
     pub fn add(&mut self, outcome: Outcome) -> Result<(), IngestError> {
         self.objects.push(outcome.object);
+        self.put(outcome.new)
+    }
+
+    /// Puts in what a segment needs whose object is known already.
+    pub fn put(&mut self, new: Vec<New>) -> Result<(), IngestError> {
         let before = self.new_objects;
-        outcome.new.into_iter().try_for_each(|new| self.add_one(new))?;
+        new.into_iter().try_for_each(|new| self.add_one(new))?;
         self.known_objects += u64::from(self.new_objects == before);
         Ok(())
     }
@@ -51,7 +56,8 @@ impl<'a> Packs<'a> {
         };
         let record = record_for(object, base, encoded.codec, len);
         writer.add(record, &encoded.payload)?;
-        self.encoder.pending.insert(object, record.depth);
+        let bases = record.bases.iter().copied().collect();
+        self.encoder.pending.insert(object, Pending { depth: record.depth, len, bases });
         self.stored += encoded.payload.len() as u64;
         self.new_objects += 1;
         self.derived += u64::from(encoded.codec == Codec::Derived);
@@ -60,7 +66,7 @@ impl<'a> Packs<'a> {
 
     /// The depth of the deepest of these, as they lie now.
     fn deepest(&self, bases: &[ObjectId]) -> u8 {
-        let pending = |base| Some(*self.encoder.pending.get(base)?.value());
+        let pending = |base| Some(self.encoder.pending.get(base)?.value().depth);
         let stored = |base| Some(self.encoder.store.probe(base)?.record.depth);
         bases.iter().filter_map(|base| pending(base).or_else(|| stored(base))).max().unwrap_or(0)
     }

@@ -115,6 +115,11 @@ impl Rows {
         })
     }
 
+    /// Whether a column is compared with one of the version before.
+    pub fn has(&self, column: &str) -> bool {
+        self.columns.contains_key(column)
+    }
+
     /// Where the rows of a run of pages come from.
     pub fn of(&self, segment: &Segment) -> Option<Found<'_>> {
         let rows = self.places.get(&segment.range.start)?;
@@ -139,7 +144,7 @@ impl Rows {
 }
 
 /// What belongs to each column, in order, and the columns in the order in which they come first.
-fn columns_of<'a, T>(all: impl Iterator<Item = (&'a str, T)>) -> Vec<(&'a str, Vec<T>)> {
+pub(super) fn columns_of<'a, T>(all: impl Iterator<Item = (&'a str, T)>) -> Vec<(&'a str, Vec<T>)> {
     let mut columns: Vec<(&str, Vec<T>)> = Vec::new();
     let mut places = HashMap::new();
     for (name, one) in all {
@@ -179,7 +184,7 @@ fn pairs<'a>(
 /// Both tables.
 pub(super) struct Both<'a> {
     pub store: &'a Store,
-    source: &'a dyn Source,
+    pub source: &'a dyn Source,
     pub kinds: &'a HashMap<String, Kind>,
 }
 
@@ -247,7 +252,7 @@ impl Both<'_> {
         Some(())
     }
 
-    fn read(&self, segment: &Segment) -> Option<Vec<u8>> {
+    pub fn read(&self, segment: &Segment) -> Option<Vec<u8>> {
         let mut bytes = vec![0; (segment.range.end - segment.range.start) as usize];
         self.source.read_at(&mut bytes, segment.range.start).ok()?;
         Some(bytes)

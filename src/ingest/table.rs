@@ -5,11 +5,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crossbeam_skiplist::SkipMap;
 
-use super::encoder::{Encoder, New, Outcome};
+use super::beside::{Beside, Found, OtherRun};
+use super::encoder::{Encoder, New, Outcome, Pending};
 use super::rows::{FormerRun, Rows, UnpackedObject};
 use crate::chain::{MAX_BYTES, MAX_LINKS};
 use crate::codec::column::{self, Former, MapAt};
-use crate::codec::{self, Base, Codec};
+use crate::codec::{self, Base, Codec, Effort};
 use crate::format::{self, Dtype, PageKind, Physical, Segment, Source, is_coded};
 use crate::id::ObjectId;
 use crate::pack::{Bases, MAX_BASES, MAX_DEPTH, MAX_OBJECT_BYTES, Record};
@@ -24,12 +25,16 @@ const AIM_DEPTH: u8 = 24;
 const HEADER_BYTES: u64 = 4 << 10;
 /// Cells above this share of the pages are compared with having no rows to copy.
 const DOUBTFUL: usize = 4;
+/// Cells by another column that take less than this share of what they seem to take alone are compared with nothing.
+const CLEAR: f64 = 0.8;
 
 /// What is known of a table while it is stored.
 pub(super) struct Table {
     pub kinds: HashMap<String, Kind>,
     /// The version before; none where there is none, or it has no rows in common.
     pub rows: Option<Rows>,
+    /// Columns that are stored by others.
+    pub beside: Beside,
     pub last: Last,
 }
 
@@ -87,7 +92,13 @@ pub(super) struct Piece<'a> {
 
 impl Encoder<'_> {
     /// Encodes runs that share a dictionary; none for one that is better off as it is.
-    pub fn encode_chunk(&self, table: &Table, pieces: &[Piece<'_>]) -> Vec<Option<Outcome>> {
+    /// `others` are the cells of the column that these are stored by, if there is one.
+    pub fn encode_chunk(
+        &self,
+        table: &Table,
+        pieces: &[Piece<'_>],
+        others: &[OtherRun],
+    ) -> Vec<Option<Outcome>> {
         let nothing = || pieces.iter().map(|_| None).collect();
         let Some(kind) = table.kinds.get(&pieces[0].segment.name).filter(|_| !table.last.has_given_up())
         else {
@@ -106,7 +117,7 @@ impl Encoder<'_> {
             table.last.failures.fetch_add(1, Ordering::Relaxed);
         }
         table.last.remember(packer);
-        let mut cells = self.cells_of(table, pieces, &runs);
+        let mut cells = self.cells_of(table, pieces, &runs, others);
         pieces.iter().enumerate().map(|(at, piece)| self.run_of(at, piece, &runs, &mut cells)).collect()
     }
 
@@ -161,6 +172,7 @@ impl Encoder<'_> {
         table: &Table,
         pieces: &[Piece<'_>],
         runs: &[Option<Run<'_>>],
+        others: &[OtherRun],
     ) -> Vec<Option<NewCells>> {
         let mut room = Room { links: MAX_LINKS / 2, bytes: MAX_BYTES / 2 };
         let cells = |(piece, run): (&Piece<'_>, &Option<Run<'_>>)| {
@@ -169,8 +181,7 @@ impl Encoder<'_> {
             (bytes.len() <= MAX_OBJECT_BYTES as usize).then_some(())?;
             let object = ObjectId::of(&bytes);
             if let Some(depth) = self.depth_of_known(&object) {
-                let mut links = Links::from([(object, bytes.len() as u64)]);
-                // One that is not in the index yet was counted when it was made.
+                let mut links = Links::new();
                 self.add_links(&object, &mut links);
                 return Some(NewCells { object, depth, new: Vec::new(), bytes: 0, links });
             }
@@ -185,7 +196,19 @@ impl Encoder<'_> {
             {
                 return Some(by_rows.clone());
             }
+            let beside = table.beside.of(piece.segment, others).and_then(|found| {
+                let cells = self.beside(&found, &run.cells, object, bytes.len())?;
+                let is_clear = (cells.payload_bytes() as f64) < found.alone * CLEAR;
+                Some((cells, is_clear && self.effort == Effort::Push))
+            });
+            if let Some((beside, true)) = beside {
+                return Some(beside);
+            }
             let encoded = column::encode(&run.cells, self.effort);
+            let smaller = |cells: &NewCells| cells.payload_bytes() < encoded.payload.len();
+            if let Some(beside) = beside.map(|(beside, _)| beside).filter(smaller) {
+                return Some(beside);
+            }
             if let Some(by_rows) = by_rows.filter(|by_rows| by_rows.payload_bytes() < encoded.payload.len()) {
                 return Some(by_rows);
             }
@@ -257,6 +280,21 @@ impl Encoder<'_> {
         Some(NewCells::of(cells, depth + 1, new, links))
     }
 
+    /// Cells by those of another column.
+    fn beside(&self, found: &Found<'_>, cells: &Cells, object: ObjectId, len: usize) -> Option<NewCells> {
+        let mut links = Links::from([(object, len as u64)]);
+        let mut depth = 0;
+        for other in &found.runs {
+            depth = depth.max(self.add_links(&other.object, &mut links)?);
+        }
+        (depth < AIM_DEPTH && fits(&links)).then_some(())?;
+        let runs: Vec<&Cells> = found.runs.iter().map(|other| &other.cells).collect();
+        let encoded = column::encode_beside(cells, &runs, found.first, self.effort)?;
+        let bases = Bases::of(found.runs.iter().map(|other| other.object))?;
+        let new = New { object, len: len as u32, encoded, base: Some((bases, depth)) };
+        Some(NewCells::of(new, depth + 1, Vec::new(), links))
+    }
+
     /// Bodies of pages, as a difference to those of the same run before.
     fn bodies_of(&self, segment: &Segment, object: ObjectId, bytes: &[u8]) -> NewCells {
         let base = self.counterpart(segment).and_then(|(found, _)| {
@@ -275,8 +313,15 @@ impl Encoder<'_> {
         NewCells::of(new, depth, Vec::new(), links)
     }
 
-    /// Adds what an object of the store is decoded with.
+    /// Adds what an object is decoded with that is in the store, or will be, itself among it; tells how deep it lies.
     fn add_links(&self, object: &ObjectId, links: &mut Links) -> Option<u8> {
+        if let Some(pending) = self.pending.get(object) {
+            let Pending { depth, len, bases } = pending.value();
+            if links.insert(*object, u64::from(*len)).is_none() {
+                bases.iter().try_for_each(|base| self.add_links(base, links).map(drop))?;
+            }
+            return Some(*depth);
+        }
         let chain = self.store.chain(object).ok()?;
         links.extend(
             chain.links().iter().map(|link| (link.record.object, u64::from(link.record.logical_len))),

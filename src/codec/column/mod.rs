@@ -1,8 +1,9 @@
-//! Cells of a table's column: alone, or by the rows of other cells that they are copied from.
+//! Cells of a table's column: alone, by the rows of other cells that they are copied from, or by another column.
 //!
 //! Payloads: docs/format.md, "Payloads".
 
 mod assembled;
+mod beside;
 mod codes;
 mod compared;
 mod digits;
@@ -13,6 +14,7 @@ mod streams;
 mod tests;
 mod written;
 
+pub use beside::{Symbols, encode_beside};
 pub use rows::{Former, MapAt, encode_rows, gives_by_rows};
 
 use super::payload::{Reader, put_count};
@@ -50,6 +52,14 @@ pub(super) fn decode_rows(
     decoded_len: usize,
 ) -> Result<Vec<u8>, DecodeError> {
     of_length(rows::decode(payload, bases)?.encode(), decoded_len)
+}
+
+pub(super) fn decode_beside(
+    payload: &[u8],
+    bases: &[&[u8]],
+    decoded_len: usize,
+) -> Result<Vec<u8>, DecodeError> {
+    of_length(beside::decode(payload, bases)?.encode(), decoded_len)
 }
 
 fn of_length(bytes: Vec<u8>, expected: usize) -> Result<Vec<u8>, DecodeError> {

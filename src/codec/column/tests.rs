@@ -121,6 +121,54 @@ proptest! {
         prop_assert_eq!(codec::decode(codec, &payload, bases, bytes.len()).unwrap(), bytes);
     }
 
+    /// Whatever the other column holds, and however it is divided and written, the cells come back.
+    #[test]
+    fn cells_come_back_from_another_column(
+        rows in proptest::collection::vec((row(false), row(false), any::<bool>()), 1..200),
+        [is_bytes, is_coded, first_is_coded, second_is_coded]: [bool; 4],
+        before in 0..20usize,
+        at in 0..200usize,
+    ) {
+        let physical = if is_bytes { Physical::Bytes } else { Physical::Int64 };
+        // Most follow from the other column.
+        let follows = |row: &Row| vec![row[0].map(|value| value % 5).filter(|value| *value > 0)];
+        let own: Vec<Row> = rows
+            .iter()
+            .skip(before.min(rows.len() - 1))
+            .map(|(other, own, is_free)| if *is_free { own.clone() } else { follows(other) })
+            .collect();
+        let other: Vec<Row> = rows.iter().map(|(other, ..)| other.clone()).collect();
+        let [first, second] = split(&other, at);
+        let own = cells(&own, physical, false, is_coded);
+        let first = cells(first, Physical::Bytes, false, first_is_coded);
+        let second = cells(second, Physical::Bytes, false, second_is_coded);
+        let before = rows.len() - own.entries;
+        let Encoded { codec, payload } = encode_beside(&own, &[&first, &second], before, Effort::Push).unwrap();
+        let (first, second, bytes) = (first.encode(), second.encode(), own.encode());
+        prop_assert_eq!(codec::decode(codec, &payload, &[&first, &second], bytes.len()).unwrap(), bytes);
+        prop_assert!(codec::decode(codec, &payload, &[&first], own.encode().len()).is_err() || at >= rows.len());
+    }
+
+    /// A payload may come from anywhere.
+    #[test]
+    fn no_damage_panics_beside(
+        rows in proptest::collection::vec((row(false), row(false)), 1..60),
+        [is_coded, is_bytes]: [bool; 2],
+        place: proptest::sample::Index,
+        bit in 0..8u8,
+    ) {
+        let physical = if is_bytes { Physical::Bytes } else { Physical::Int64 };
+        let (other, own): (Vec<Row>, Vec<Row>) = rows.into_iter().unzip();
+        let [other, own] = [other, own].map(|rows| cells(&rows, physical, false, is_coded));
+        let Encoded { codec, mut payload } = encode_beside(&own, &[&other], 0, Effort::Push).unwrap();
+        let (base, len) = (other.encode(), own.encode().len());
+        let at = place.index(payload.len());
+        payload[at] ^= 1 << bit;
+        let _ = codec::decode(codec, &payload, &[&base], len);
+        payload.truncate(at);
+        let _ = codec::decode(codec, &payload, &[&base], len);
+    }
+
     /// A payload may come from anywhere.
     #[test]
     fn no_damage_panics(
@@ -147,4 +195,20 @@ proptest! {
         let _ = Cells::decode(&damaged);
         let _ = Cells::decode(&damaged[..at]);
     }
+}
+
+/// A column that says nothing new takes next to nothing, whichever values come first.
+#[test]
+fn what_follows_from_another_column_takes_next_to_nothing() {
+    let number = |at: u64| {
+        let x = (at + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        (x ^ x >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 40
+    };
+    let other: Vec<Row> = (0..20_000).map(|at| vec![Some((number(at) % 40) as u8)]).collect();
+    let own: Vec<Row> =
+        other.iter().map(|row| vec![row[0].filter(|value| *value % 7 > 0).map(|value| value / 3)]).collect();
+    let [other, own] = [other, own].map(|rows| cells(&rows, Physical::Int64, false, true));
+    let alone = encode(&own, Effort::Push).payload.len();
+    let beside = encode_beside(&own, &[&other], 0, Effort::Push).unwrap().payload.len();
+    assert!(alone > 5_000 && beside < 300, "{alone} {beside}");
 }
