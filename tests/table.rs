@@ -3,6 +3,7 @@
 mod beside;
 mod filtered;
 mod generated;
+mod groups;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -67,7 +67,7 @@ fuzz_target!(|input: &[u8]| {
     if let Some(found) = column::encode_beside(&one, &[&two], 0, Effort::Push) {
         back(found, &[&c], &one);
     }
-    let formers = [Former { cells: &one, start: 0 }];
+    let formers = [Former { cells: &one, start: 0, is_cast: false }];
     let whole = cells(first, !is_coded);
     if let Some(found) = column::encode_rows(&whole, &map, MapAt::Here, &formers, Effort::Push) {
         back(found, &[&b], &whole);

@@ -7,6 +7,7 @@ mod beside;
 mod encoder;
 mod filtering;
 mod packs;
+mod plans;
 mod resembling;
 mod rows;
 mod sorting;

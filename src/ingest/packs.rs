@@ -1,6 +1,7 @@
 //! New objects → packs, one after the other.
 
 use super::encoder::{Encoder, New, Outcome, Pending};
+use super::plans::Plans;
 use super::{IngestError, PACK_BYTES};
 use crate::codec::Codec;
 use crate::id::ObjectId;
@@ -11,6 +12,7 @@ use crate::store::record_for;
 pub(super) struct Packs<'a> {
     encoder: &'a Encoder<'a>,
     writer: Option<PackWriter<'a>>,
+    plans: Plans,
     pub objects: Vec<ObjectId>,
     pub stored: u64,
     pub new_objects: u64,
@@ -22,7 +24,16 @@ pub(super) struct Packs<'a> {
 impl<'a> Packs<'a> {
     pub fn new(encoder: &'a Encoder<'a>) -> Packs<'a> {
         let objects = Vec::new();
-        Packs { encoder, writer: None, objects, stored: 0, new_objects: 0, known_objects: 0, derived: 0 }
+        Packs {
+            encoder,
+            writer: None,
+            plans: Plans::default(),
+            objects,
+            stored: 0,
+            new_objects: 0,
+            known_objects: 0,
+            derived: 0,
+        }
     }
 
     /// Puts in what the next segment needs.
@@ -34,20 +45,33 @@ impl<'a> Packs<'a> {
     /// Puts in what a segment needs whose object is known already.
     pub fn put(&mut self, new: Vec<New>) -> Result<(), IngestError> {
         let before = self.new_objects;
-        new.into_iter().try_for_each(|new| self.add_one(new))?;
+        new.into_iter().try_for_each(|new| self.add_new(new))?;
         self.known_objects += u64::from(self.new_objects == before);
         Ok(())
     }
 
-    fn add_one(&mut self, new: New) -> Result<(), IngestError> {
-        let New { object, len, encoded, base } = new;
+    fn add_new(&mut self, new: New) -> Result<(), IngestError> {
         // Another segment with the same bytes may have come first.
-        if self.encoder.pending.contains_key(&object) {
+        if self.encoder.pending.contains_key(&new.object) {
             return Ok(());
         }
         if self.writer.as_ref().is_some_and(|writer| writer.len() > PACK_BYTES) {
             self.finish_pack()?;
         }
+        let (object, len) = (new.object, new.len);
+        match self.plans.hold(new) {
+            Some(new) => self.write(new),
+            None => {
+                // Nothing is decoded with it: nobody needs its depth.
+                self.encoder.pending.insert(object, Pending { depth: 0, len, bases: Box::default() });
+                self.new_objects += 1;
+                Ok(())
+            }
+        }
+    }
+
+    fn write(&mut self, new: New) -> Result<(), IngestError> {
+        let New { object, len, encoded, base } = new;
         // The same for a base: it may lie deeper than the one that was not stored.
         let base = base.map(|(bases, depth)| (bases, self.deepest(&bases).max(depth)));
         let writer = match &mut self.writer {
@@ -57,9 +81,10 @@ impl<'a> Packs<'a> {
         let record = record_for(object, base, encoded.codec, len);
         writer.add(record, &encoded.payload)?;
         let bases = record.bases.iter().copied().collect();
+        let is_held = self.encoder.pending.contains_key(&object);
         self.encoder.pending.insert(object, Pending { depth: record.depth, len, bases });
+        self.new_objects += u64::from(!is_held);
         self.stored += encoded.payload.len() as u64;
-        self.new_objects += 1;
         self.derived += u64::from(encoded.codec == Codec::Derived);
         Ok(())
     }
@@ -73,6 +98,13 @@ impl<'a> Packs<'a> {
 
     /// Makes the objects so far durable, and known to the index.
     pub fn finish_pack(&mut self) -> Result<(), IngestError> {
+        let held = self.plans.take();
+        for new in held {
+            // Plans that are there already.
+            if new.encoded.codec != Codec::Zstd || self.encoder.depth_of_known(&new.object).is_none() {
+                self.write(new)?;
+            }
+        }
         if let Some(writer) = self.writer.take() {
             self.encoder.store.admit(writer)?;
             self.encoder.pending.clear();

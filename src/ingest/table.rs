@@ -7,6 +7,7 @@ use crossbeam_skiplist::SkipMap;
 
 use super::beside::{Beside, Found, OtherRun};
 use super::encoder::{Encoder, New, Outcome, Pending};
+use super::plans::MAX_PLANS_BYTES;
 use super::rows::{FormerRun, Rows, UnpackedObject};
 use crate::chain::{MAX_BYTES, MAX_LINKS};
 use crate::codec::column::{self, Former, MapAt};
@@ -249,7 +250,7 @@ impl Encoder<'_> {
             .formers
             .iter()
             .zip(&theirs)
-            .map(|(former, cells)| Former { cells, start: former.start })
+            .map(|(former, (cells, is_cast))| Former { cells, start: former.start, is_cast: *is_cast })
             .collect();
         let encoded = column::encode_rows(cells, &found.map, found.at, &formers, self.effort)?;
         column::gives_by_rows(&encoded, cells, &found.map, &formers).then_some(())?;
@@ -333,13 +334,13 @@ impl Encoder<'_> {
 /// Objects that one is decoded with, itself among them, and their lengths.
 type Links = HashMap<ObjectId, u64>;
 
-/// Whether whoever decodes them all stays within what a chain may have.
+/// Whether whoever decodes them all stays within what a chain may have, with a plan that is kept with others.
 fn fits(links: &Links) -> bool {
-    links.len() <= MAX_LINKS && links.values().sum::<u64>() <= MAX_BYTES
+    links.len() < MAX_LINKS && links.values().sum::<u64>() + MAX_PLANS_BYTES as u64 <= MAX_BYTES
 }
 
-/// The cells of the version before, cast where they have another layout.
-fn former_cells(encoder: &Encoder<'_>, former: &FormerRun, physical: Physical) -> Option<Cells> {
+/// The cells of the version before, cast where they have another layout, and whether they had.
+fn former_cells(encoder: &Encoder<'_>, former: &FormerRun, physical: Physical) -> Option<(Cells, bool)> {
     let stored = encoder.store.get_base(&former.object).ok().map(|bytes| Cells::decode(&bytes));
     let cells = match (stored, &former.unpacked) {
         (Some(cells), _) => cells?,
@@ -351,7 +352,10 @@ fn former_cells(encoder: &Encoder<'_>, former: &FormerRun, physical: Physical) -
         }
         (None, None) => return None,
     };
-    if cells.physical == physical { Some(cells) } else { cast(&cells, physical) }
+    match cells.physical == physical {
+        true => Some((cells, false)),
+        false => Some((cast(&cells, physical)?, true)),
+    }
 }
 
 /// Cells that have to be stored, or are known.

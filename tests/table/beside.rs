@@ -21,7 +21,7 @@ fn mixed(row: u64, salt: u64) -> u64 {
 
 /// A town, which is free; how far it is and in which country, which follow, the country from the distance too; a
 /// delay, which is free, and sometimes missing; whether that is late, where it is asked for.
-fn table(has_late: bool, rows_in_group: usize) -> Vec<u8> {
+pub fn table(has_late: bool, rows_in_group: usize) -> Vec<u8> {
     let town = |row| mixed(row, 1) % 90;
     let delay = |row| Some(mixed(row, 7) % 300).filter(|delay| *delay > 8);
     let mut columns: Vec<(&str, ArrayRef)> = vec![

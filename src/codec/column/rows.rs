@@ -8,7 +8,7 @@ use super::super::{Codec, DecodeError, Effort, Encoded};
 use super::compared::Compared;
 use super::sources::{Sources, each};
 use super::streams::{put_numbers, take_numbers};
-use super::written::{put_written, take_written};
+use super::written::{nothing_written, put_written, take_written};
 use super::{count_of, put_kind, take_kind};
 use crate::format::Dtype;
 use crate::table::{Cells, Items, Kind, RowMap, RowRun, Rows, cast};
@@ -17,6 +17,8 @@ const MAP_IS_OBJECT: u8 = 1;
 /// Cells may differ in rows that the map does not call changed.
 const ANY_MAY_DIFFER: u8 = 2;
 const CODED: u8 = 4;
+/// All rows are copied, from cells of the same kind: nothing else is told.
+const COPIED: u8 = 8;
 
 /// Cells that others are compared with; they are cast to the layout of these, where they have another.
 #[derive(Clone, Copy)]
@@ -24,6 +26,8 @@ pub struct Former<'a> {
     pub cells: &'a Cells,
     /// Number of the first of their rows in their table.
     pub start: u32,
+    /// Whether they had another type.
+    pub is_cast: bool,
 }
 
 /// Where the map of the rows stands.
@@ -72,7 +76,9 @@ pub fn encode_rows(
     let mut payload = Vec::new();
     let coded = matches!(cells.items, Items::Coded { .. });
     let has_object = at != MapAt::Here;
-    let flags = [(has_object, MAP_IS_OBJECT), (any_may_differ, ANY_MAY_DIFFER), (coded, CODED)];
+    let copied = written.is_empty() && formers.first().is_some_and(|former| !former.is_cast);
+    let flags =
+        [(has_object, MAP_IS_OBJECT), (any_may_differ, ANY_MAY_DIFFER), (coded, CODED), (copied, COPIED)];
     payload.push(flags.iter().filter(|(is_set, _)| *is_set).map(|(_, flag)| flag).sum());
     match at {
         MapAt::Here => put_stream(&mut payload, &map.encode()),
@@ -83,6 +89,9 @@ pub fn encode_rows(
     }
     put_count(&mut payload, formers.len());
     formers.iter().for_each(|former| put_count(&mut payload, former.start as usize));
+    if copied {
+        return Some(Encoded { codec: Codec::ColumnRows, payload });
+    }
     put_kind(&mut payload, cells);
     put_numbers(&mut payload, &differs, Dtype::U8, effort);
     let context = sources.context(map, &written);
@@ -94,7 +103,8 @@ pub fn encode_rows(
 pub fn gives_by_rows(encoded: &Encoded, cells: &Cells, map: &RowMap, formers: &[Former<'_>]) -> bool {
     let mut reader = Reader::new(&encoded.payload);
     let head = Head::take(&mut reader);
-    head.and_then(|head| put_together(reader, &head, map, formers)).is_ok_and(|found| found == *cells)
+    let kind = kind_of(cells);
+    head.and_then(|head| put_together(reader, &head, kind, map, formers)).is_ok_and(|found| found == *cells)
 }
 
 pub(super) fn decode(payload: &[u8], bases: &[&[u8]]) -> Result<Cells, DecodeError> {
@@ -113,16 +123,22 @@ pub(super) fn decode(payload: &[u8], bases: &[&[u8]]) -> Result<Cells, DecodeErr
     if head.starts.len() != bases.len() {
         return Err(invalid("bases"));
     }
-    let physical = head.kind.physical;
-    let decoded = |base: &&[u8]| {
-        let cells = Cells::decode(base)?;
-        if cells.physical == physical { Some(cells) } else { cast(&cells, physical) }
-    };
-    let cells: Option<Vec<Cells>> = bases.iter().map(decoded).collect();
-    let cells = cells.ok_or(invalid("cells"))?;
-    let formers: Vec<Former> =
-        cells.iter().zip(&head.starts).map(|(cells, start)| Former { cells, start: *start }).collect();
-    put_together(reader, &head, &map, &formers)
+    let cells: Option<Vec<Cells>> = bases.iter().map(|base| Cells::decode(base)).collect();
+    let mut cells = cells.ok_or(invalid("cells"))?;
+    let kind = head.kind.or(cells.first().map(kind_of)).ok_or(invalid("bases"))?;
+    for cells in &mut cells {
+        if cells.physical != kind.physical {
+            *cells = cast(cells, kind.physical).ok_or(invalid("cells"))?;
+        }
+    }
+    let former = |(cells, start)| Former { cells, start, is_cast: false };
+    let formers: Vec<Former> = cells.iter().zip(head.starts.iter().copied()).map(former).collect();
+    put_together(reader, &head, kind, &map, &formers)
+}
+
+fn kind_of(cells: &Cells) -> Kind {
+    let Cells { physical, max_definition, max_repetition, .. } = *cells;
+    Kind { physical, max_definition, max_repetition }
 }
 
 /// What stands before the cells.
@@ -131,7 +147,8 @@ struct Head<'a> {
     is_coded: bool,
     map: MapIn<'a>,
     starts: Vec<u32>,
-    kind: Kind,
+    /// None where all rows are copied: that of what they are copied from.
+    kind: Option<Kind>,
 }
 
 /// Where the map of the rows is to be found.
@@ -153,7 +170,7 @@ impl<'a> Head<'a> {
         }
         let start = |_| Ok(reader.count("first row")? as u32);
         let starts = (0..bases).map(start).collect::<Result<_, _>>()?;
-        let kind = take_kind(reader)?;
+        let kind = if flags & COPIED == 0 { Some(take_kind(reader)?) } else { None };
         Ok(Head {
             any_may_differ: flags & ANY_MAY_DIFFER != 0,
             is_coded: flags & CODED != 0,
@@ -168,11 +185,11 @@ impl<'a> Head<'a> {
 fn put_together(
     mut reader: Reader<'_>,
     head: &Head<'_>,
+    kind: Kind,
     map: &RowMap,
     formers: &[Former<'_>],
 ) -> Result<Cells, DecodeError> {
     let invalid = |what| DecodeError::Invalid { what };
-    let kind = head.kind;
     let has_same_levels = |former: &Former| {
         let Cells { max_definition, max_repetition, .. } = former.cells;
         (*max_definition, *max_repetition) == (kind.max_definition, kind.max_repetition)
@@ -181,6 +198,10 @@ fn put_together(
         return Err(invalid("cells of another kind"));
     }
     let sources = Sources::of(formers).ok_or(invalid("cells"))?;
+    if head.kind.is_none() {
+        reader.end()?;
+        return sources.put_together(kind, map, &[], nothing_written(kind, head.is_coded, &sources));
+    }
     let is_doubtful = |run: &RowRun| run.from.is_some() && (head.any_may_differ || run.is_changed);
     let doubtful = map.runs.iter().filter(|run| is_doubtful(run)).map(|run| run.rows as usize).sum();
     let differs = take_numbers(&mut reader, doubtful, Dtype::U8)?;

@@ -107,8 +107,8 @@ proptest! {
         let second_cells = cells(second, physical, is_list, second_is_coded);
         let new = cells(&new, physical, is_list, is_coded);
         let formers = [
-            Former { cells: &first_cells, start: 0 },
-            Former { cells: &second_cells, start: first.len() as u32 },
+            Former { cells: &first_cells, start: 0, is_cast: false },
+            Former { cells: &second_cells, start: first.len() as u32, is_cast: false },
         ];
         let at = if has_object { MapAt::Object(0) } else { MapAt::Here };
         let found = encode_rows(&new, &map, at, &formers, Effort::Push);
@@ -179,7 +179,7 @@ proptest! {
     ) {
         let former = cells(&old, Physical::Bytes, true, is_coded);
         let new = cells(&new, Physical::Bytes, true, is_coded);
-        let formers = [Former { cells: &former, start: 0 }];
+        let formers = [Former { cells: &former, start: 0, is_cast: false }];
         let by_rows = encode_rows(&new, &map, MapAt::Here, &formers, Effort::Push).unwrap();
         let (base, len) = (former.encode(), new.encode().len());
         for Encoded { codec, mut payload } in [by_rows, encode(&new, Effort::Push)] {

@@ -63,6 +63,23 @@ pub(super) fn put_written(
     }
 }
 
+/// No rows that are written: all are copied.
+pub(super) fn nothing_written(kind: Kind, is_coded: bool, sources: &Sources<'_>) -> Written {
+    let Kind { physical, max_definition, max_repetition } = kind;
+    let none = Values::none(physical);
+    let (items, dictionary) = match is_coded {
+        true => {
+            let dictionary = sources.dictionary(none.clone()).into_values();
+            (Items::Coded { codes: Vec::new(), dictionary: none }, dictionary)
+        }
+        false => (Items::Plain(none.clone()), none),
+    };
+    let (repetitions, definitions) = (Vec::new(), Vec::new());
+    let cells =
+        Cells { physical, max_definition, max_repetition, entries: 0, repetitions, definitions, items };
+    Written { cells, dictionary }
+}
+
 pub(super) fn take_written(
     reader: &mut Reader<'_>,
     kind: Kind,

@@ -5,13 +5,16 @@
 //!
 //! Where pages are written in a way that is not known here, their bodies stand for the cells, one value each.
 //!
-//! Payload (docs/format.md, "Payloads"): a plan as a zstd frame that continues a typical one: the place of the run among
+//! Payload (docs/format.md, "Payloads"): a plan as a zstd frame that continues a typical one, or where it stands in an object
+//! of many plans: the place of the run among
 //! those with its dictionary, the headers of the pages without what follows from the pages, and for each page how it
 //! follows from the cells.
 
 mod chunk;
 mod plan;
 mod typical;
+
+use std::ops::Range;
 
 use super::payload::{Reader, put_count, put_stream};
 use super::{Codec, DecodeError, Effort, Encoded, zstd};
@@ -87,8 +90,52 @@ pub fn encode(run: &Run<'_>, others: &[&Cells], place: usize, effort: Effort) ->
     Encoded { codec: Codec::Pages, payload }
 }
 
-/// In place of the length of a plan: headers are without what follows from their pages.
+/// The plan in a payload that `encode` gave.
+pub fn plan_alone(payload: &[u8]) -> Option<Vec<u8>> {
+    let mut reader = Reader::new(payload);
+    match where_is(&mut reader).ok()? {
+        Where::Here { len, is_short: true } => {
+            let frame = reader.take(reader.remaining(), "plan").ok()?;
+            zstd::decompress_patch(frame, TYPICAL, len).ok()
+        }
+        _ => None,
+    }
+}
+
+/// The same with the plan at a place of an object of plans, which is a base more, the last one.
+pub fn with_plan_at(plan: Range<usize>) -> Encoded {
+    let mut payload = Vec::new();
+    [SHORT, ELSEWHERE, plan.start, plan.len()].into_iter().for_each(|count| put_count(&mut payload, count));
+    Encoded { codec: Codec::Pages, payload }
+}
+
+/// In place of the length of a plan: headers are without what follows from their pages,
 const SHORT: usize = 0;
+/// and behind that: the plan is in the last base.
+const ELSEWHERE: usize = 0;
+
+/// Where a plan is.
+enum Where {
+    /// Behind the head of the payload.
+    Here { len: usize, is_short: bool },
+    /// In the last base.
+    Base(Range<usize>),
+}
+
+/// Reads the head of a payload.
+fn where_is(reader: &mut Reader<'_>) -> Result<Where, DecodeError> {
+    let first = reader.count("length of the plan")?;
+    let is_short = first == SHORT;
+    let len = if is_short { reader.count("length of the plan")? } else { first };
+    if is_short && len == ELSEWHERE {
+        let (start, len) = (reader.count("place of the plan")?, reader.count("length of the plan")?);
+        return Ok(Where::Base(start..start.saturating_add(len)));
+    }
+    match len <= MAX_PLAIN_BYTES {
+        true => Ok(Where::Here { len, is_short }),
+        false => Err(DecodeError::Invalid { what: "length of the plan" }),
+    }
+}
 /// Plans are short and all alike.
 const LEVEL: i32 = 19;
 /// Longest value that headers may tell as the least or the greatest.
@@ -116,20 +163,20 @@ fn context(own: &Cells) -> Vec<u8> {
 /// Whether some page is written in a way that does not follow from its cells, which are the first base.
 pub fn leaves_something(payload: &[u8], own: &[u8]) -> Result<bool, DecodeError> {
     let cells = Cells::decode(own).ok_or(DecodeError::Invalid { what: "cells" })?;
-    Ok(plan_of(payload, &cells)?.0.first().is_some_and(|form| form & LEFT_OVER != 0))
+    Ok(plan_of(payload, &cells, None)?.0.first().is_some_and(|form| form & LEFT_OVER != 0))
 }
 
 /// A plan, and whether its headers are without what follows from their pages.
-fn plan_of(payload: &[u8], own: &Cells) -> Result<(Vec<u8>, bool), DecodeError> {
+fn plan_of(payload: &[u8], own: &Cells, plans: Option<&[u8]>) -> Result<(Vec<u8>, bool), DecodeError> {
     let mut reader = Reader::new(payload);
-    let mut len = reader.count("length of the plan")?;
-    let is_short = len == SHORT;
-    if is_short {
-        len = reader.count("length of the plan")?;
-    }
-    if len > MAX_PLAIN_BYTES {
-        return Err(DecodeError::Invalid { what: "length of the plan" });
-    }
+    let (len, is_short) = match where_is(&mut reader)? {
+        Where::Here { len, is_short } => (len, is_short),
+        Where::Base(range) => {
+            reader.end()?;
+            let plan = plans.ok_or(DecodeError::NoBase)?.get(range);
+            return Ok((plan.ok_or(DecodeError::Invalid { what: "place of the plan" })?.to_vec(), true));
+        }
+    };
     let frame = reader.take(reader.remaining(), "plan")?;
     let plan = match is_short {
         true => zstd::decompress_patch(frame, TYPICAL, len),
@@ -141,6 +188,11 @@ fn plan_of(payload: &[u8], own: &Cells) -> Result<(Vec<u8>, bool), DecodeError> 
 /// Decodes to `decoded_len` bytes; takes some times as many more.
 pub(super) fn decode(payload: &[u8], bases: &[&[u8]], decoded_len: usize) -> Result<Vec<u8>, DecodeError> {
     let invalid = |what| DecodeError::Invalid { what };
+    let is_elsewhere = matches!(where_is(&mut Reader::new(payload))?, Where::Base(_));
+    let (plans, bases) = match bases.split_last() {
+        Some((plans, bases)) if is_elsewhere => (Some(*plans), bases),
+        _ => (None, bases),
+    };
     let cells: Option<Vec<Cells>> = bases.iter().map(|base| Cells::decode(base)).collect();
     let cells = cells.ok_or(invalid("cells"))?;
     let (own, others) = cells.split_first().ok_or(DecodeError::NoBase)?;
@@ -152,7 +204,8 @@ pub(super) fn decode(payload: &[u8], bases: &[&[u8]], decoded_len: usize) -> Res
         true => Ok(()),
         false => Err(DecodeError::Length { what: "pages", expected: decoded_len, found }),
     };
-    rebuild(payload, own, &others.iter().collect::<Vec<_>>(), |page| {
+    let plan = plan_of(payload, own, plans)?;
+    rebuild(plan, own, &others.iter().collect::<Vec<_>>(), |page| {
         // What stands before the packed part is known by its length alone.
         let levels = page.parts.levels.unwrap_or_default();
         let plain = if page.packer.is_some() { levels[0].saturating_add(levels[1]) } else { page.body.len() };
@@ -182,13 +235,12 @@ struct Rebuilt<'a> {
 
 /// Gives `take` each page in order.
 fn rebuild(
-    payload: &[u8],
+    (plan, is_short): (Vec<u8>, bool),
     own: &Cells,
     others: &[&Cells],
     mut take: impl FnMut(Rebuilt<'_>) -> Result<(), DecodeError>,
 ) -> Result<(), DecodeError> {
     let invalid = |what| DecodeError::Invalid { what };
-    let (plan, is_short) = plan_of(payload, own)?;
     let mut reader = Reader::new(&plan);
     let is_understood = reader.byte("form")? & BODIES == 0;
     let place = reader.count("place in the chunk")?;
