@@ -22,6 +22,9 @@ const CODECS: u8 = 0x1f;
 const PIECE_BYTES: usize = 64 << 10;
 /// A slow zstd takes this share of what a fast one takes, at best.
 const SLOW: f64 = 0.9;
+/// A repack tries what a piece says takes no more than so many times the best: a slow zstd takes long, and where it is far
+/// off it never wins.
+const NEAR: f64 = 1.25;
 
 /// Numbers in one of the forms in which they may get small.
 pub(super) struct Form<'a> {
@@ -41,19 +44,30 @@ pub(super) fn put_forms(out: &mut Vec<u8>, mut forms: Vec<Form<'_>>, dtype: Dtyp
         let differences = differences(bytes, dtype.width());
         forms.push(Form { flags: flags | DIFFERENCES, bytes: differences.into() });
     }
-    let mut ways = Ways::ALL;
-    if effort == Effort::Push && forms[0].bytes.len() > PIECE_BYTES {
-        let likely = forms.into_iter().map(|form| (Likely::of(&form.bytes, dtype), form));
-        let likely = likely.min_by_key(|(likely, _)| likely.planes.min(likely.zstd));
-        let (likely, form) = likely.expect("because there is one form at least");
-        ways = likely.ways();
-        forms = vec![form];
-    }
-    let encoded = forms.iter().map(|form| (form.flags, smallest(&form.bytes, dtype, ways, effort)));
+    let tried = match forms[0].bytes.len() {
+        ..=PIECE_BYTES => forms.into_iter().map(|form| (Ways::ALL, form)).collect(),
+        _ => likely_forms(forms, dtype, effort),
+    };
+    let encoded = tried.iter().map(|(ways, form)| (form.flags, smallest(&form.bytes, dtype, *ways, effort)));
     let best = encoded.min_by_key(|(_, encoded)| encoded.payload.len());
     let (flags, best) = best.expect("because there is one form at least");
     out.push(best.codec as u8 | flags);
     put_stream(out, &best.payload);
+}
+
+/// What is tried with all of long numbers: a push takes one form, and a repack all that come near it.
+fn likely_forms(forms: Vec<Form<'_>>, dtype: Dtype, effort: Effort) -> Vec<(Ways, Form<'_>)> {
+    let mut likely: Vec<_> = forms.into_iter().map(|form| (Likely::of(&form.bytes, dtype), form)).collect();
+    likely.sort_by_key(|(likely, _)| likely.least());
+    let least = likely.first().map_or(0, |(likely, _)| likely.least());
+    match effort {
+        Effort::Push => likely.into_iter().take(1).map(|(likely, form)| (likely.ways(), form)).collect(),
+        Effort::Repack => likely
+            .into_iter()
+            .map(|(likely, form)| (likely.ways_within((least as f64 * NEAR) as usize), form))
+            .filter(|(ways, _)| ways.planes || ways.zstd)
+            .collect(),
+    }
 }
 
 /// A piece from the middle; aligned to the widest type.
@@ -73,6 +87,15 @@ impl Likely {
         let piece = piece(numbers);
         let fast = zstd::compress(piece, FAST).len() as f64;
         Likely { planes: planes::encode(piece, dtype).len(), zstd: (fast * SLOW) as usize }
+    }
+
+    fn least(&self) -> usize {
+        self.planes.min(self.zstd)
+    }
+
+    /// What takes no more than that.
+    fn ways_within(&self, most: usize) -> Ways {
+        Ways { planes: self.planes <= most, zstd: self.zstd <= most }
     }
 
     fn ways(&self) -> Ways {
