@@ -70,6 +70,30 @@ impl Session {
             None => self.standalone.clone().map_err(to_lfs),
         }
     }
+
+    /// Does a job. Links are good for an hour, and git-lfs asks for new ones with its next command alone: where one is
+    /// good no longer, what is left is done by the user's own rights.
+    fn ask(
+        &mut self,
+        git: &Git,
+        action: Option<&Action>,
+        request: impl Fn(RemotePlace) -> Request,
+        progress: &mut Progress<'_>,
+    ) -> Result<Reply, LfsFailure> {
+        let remote = self.remote(git, action)?;
+        let done = call(&mut self.client, &request(remote), progress);
+        let own = match &done {
+            Err(failure) if failure.kind == Kind::Refused && action.is_some() => {
+                self.lfs_url.as_deref().and_then(|url| reach::hub(git, url).ok().flatten())
+            }
+            _ => None,
+        };
+        match own {
+            Some(remote) => call(&mut self.client, &request(remote), progress),
+            None => done,
+        }
+        .map_err(to_lfs)
+    }
 }
 
 impl Transfer for Agent {
@@ -80,24 +104,16 @@ impl Transfer for Agent {
 
     fn upload(&mut self, job: &Upload, progress: &mut Progress<'_>) -> Result<(), LfsFailure> {
         let session = self.session.as_mut().ok_or_else(no_session)?;
-        let request = Request::Upload {
-            oid: parse(job.oid.as_str())?,
-            path: job.path.clone(),
-            repo: session.repo.clone(),
-            remote: session.remote(&self.git, job.action.as_ref())?,
-        };
-        call(&mut session.client, &request, progress).map(drop)
+        let (oid, path, repo) = (parse(job.oid.as_str())?, job.path.clone(), session.repo.clone());
+        let request = |remote| Request::Upload { oid, path: path.clone(), repo: repo.clone(), remote };
+        session.ask(&self.git, job.action.as_ref(), request, progress).map(drop)
     }
 
     fn download(&mut self, job: &Download, progress: &mut Progress<'_>) -> Result<PathBuf, LfsFailure> {
         let session = self.session.as_mut().ok_or_else(no_session)?;
-        let request = Request::Download {
-            oid: parse(job.oid.as_str())?,
-            into: session.into.clone(),
-            repo: session.repo.clone(),
-            remote: session.remote(&self.git, job.action.as_ref())?,
-        };
-        match call(&mut session.client, &request, progress)? {
+        let (oid, into, repo) = (parse(job.oid.as_str())?, session.into.clone(), session.repo.clone());
+        let request = |remote| Request::Download { oid, into: into.clone(), repo: repo.clone(), remote };
+        match session.ask(&self.git, job.action.as_ref(), request, progress)? {
             Reply::Downloaded { path } => Ok(path),
             other => Err(LfsFailure::new(500, format!("the daemon answered something else: {other:?}"))),
         }
@@ -105,7 +121,7 @@ impl Transfer for Agent {
 }
 
 /// The client works on a thread of its own, so that git-lfs hears of progress from this one.
-fn call(client: &mut Client, request: &Request, progress: &mut Progress<'_>) -> Result<Reply, LfsFailure> {
+fn call(client: &mut Client, request: &Request, progress: &mut Progress<'_>) -> Result<Reply, Failure> {
     let (report, reports) = mpsc::channel();
     thread::scope(|scope| {
         let work =
@@ -120,7 +136,7 @@ fn call(client: &mut Client, request: &Request, progress: &mut Progress<'_>) -> 
         }
         let outcome =
             work.join().map_err(|_| Failure::new(Kind::Fatal, "internal error: the transfer panicked"));
-        outcome.and_then(|reply| reply).map_err(to_lfs)
+        outcome.and_then(|reply| reply)
     })
 }
 

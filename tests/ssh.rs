@@ -124,6 +124,39 @@ fn locks_are_seen_and_kept() {
     bob.git(&work, &["lfs", "lock", file]);
 }
 
+/// People name things as they like: git-lfs sends a path with spaces in pieces, and ours one with any sign as it is.
+#[test]
+fn spaces_and_quotes_in_paths_arrive() {
+    let (host, client, ours) = (Host::new("host"), client("host"), Home::new(Mode::InProcess));
+    host.lead(&client);
+    host.lead(&ours);
+    let name = "two words here";
+    let url = host.with_repository(name);
+    let repo = plain_repo(&client, "work", &url);
+    let expected = repo.commit_model(&MODEL);
+    assert!(host.stored(name) > 0, "nothing came");
+    for (address, to) in [(url.clone(), "again"), (format!("host:{}", text(&host.git_dir(name))), "scp")] {
+        client.git(&client.path(""), &["clone", "--quiet", &address, to]);
+        cmp_trees(&client.path(to), &expected);
+    }
+    for odd in ["a b.safetensors", "it's.safetensors", r#"say "hi" $HOME.safetensors"#] {
+        fs::copy(repo.path.join("model/model.safetensors"), repo.path.join(odd)).unwrap();
+        client.git(&repo.path, &["lfs", "lock", odd]);
+        let seen = client.git(&repo.path, &["lfs", "locks"]);
+        assert!(seen.contains(odd), "{seen}");
+        client.git(&repo.path, &["lfs", "unlock", "--force", odd]);
+    }
+    for (at, name) in [name, "it's", r#"say "hi" & $HOME"#].into_iter().enumerate() {
+        let url = host.with_repository(name);
+        let repo = plain_repo(&ours, &format!("work-{at}"), &url);
+        ours.git(&repo.path, &["sparse", "init", "--local"]);
+        let expected = if at == 0 { expected.clone() } else { repo.commit_model(&TUNED) };
+        let to = format!("mine-{at}");
+        ours.git(&ours.path(""), &["sparse", "clone", "--store", "sparse::origin", &url, &to]);
+        cmp_trees(&ours.path(&to), &expected);
+    }
+}
+
 /// A file that the host does not have must be an error that names it, soon, and the others must come.
 #[test]
 fn a_missing_file_is_named() {

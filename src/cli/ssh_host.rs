@@ -4,7 +4,7 @@
 //! Standard output is the protocol's. So whatever goes wrong before it begins is told on standard error alone.
 
 use std::env;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter};
 use std::os::fd::AsFd;
@@ -58,9 +58,22 @@ pub fn arguments(mut given: impl Iterator<Item = OsString>) -> Vec<OsString> {
     let program = given.next().unwrap_or_default();
     let name = Path::new(&program).file_name().unwrap_or_default().to_owned();
     let verb = NAMES.iter().find(|(link, _)| name == *link).map(|(_, verb)| OsString::from(verb));
-    // Behind `--` nothing is an option, whatever a client sends.
-    let verb = verb.into_iter().flat_map(|verb| [verb, "--".into()]);
-    [program].into_iter().chain(verb).chain(given).collect()
+    let given: Vec<_> = given.collect();
+    match verb {
+        // Behind `--` nothing is an option, whatever a client sends.
+        Some(verb) => [program, verb, "--".into()].into_iter().chain(rejoined(given)).collect(),
+        None => [program].into_iter().chain(given).collect(),
+    }
+}
+
+/// git-lfs gives a path to the host's shell as it is: one with spaces comes in pieces, up to the operation.
+fn rejoined(mut given: Vec<OsString>) -> Vec<OsString> {
+    let is_operation = |word: &OsString| word.to_str().is_some_and(|word| word.parse::<Operation>().is_ok());
+    if let Some(at) = given.iter().rposition(is_operation).filter(|at| *at > 1) {
+        let path = given[..at].join(OsStr::new(" "));
+        given.splice(..at, [path]);
+    }
+    given
 }
 
 impl LfsTransfer {
@@ -192,6 +205,10 @@ mod tests {
         let link = "/usr/bin/git-lfs-transfer";
         assert_eq!(told(&[link, "--help", "upload"]), [link, "lfs-transfer", "--", "--help", "upload"]);
         assert_eq!(told(&["git-lfs-authenticate"]), ["git-lfs-authenticate", "lfs-authenticate", "--"]);
+        assert_eq!(told(&[link, "/a", "b", "c.git", "lock"])[3..], ["/a b c.git", "lock"]);
+        assert_eq!(told(&[link, "upload", "upload", "lock"])[3..], ["upload upload", "lock"]);
+        assert_eq!(told(&["git-lfs-authenticate", "a", "b", "upload", "0f"])[3..], ["a b", "upload", "0f"]);
+        assert_eq!(told(&[link, "a", "b"])[3..], ["a", "b"]);
         assert_eq!(told(&["git-sparse", "gc"]), ["git-sparse", "gc"]);
         assert_eq!(told(&[]), [""]);
     }

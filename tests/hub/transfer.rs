@@ -1,8 +1,11 @@
 //! Clients of every kind push to a hub and clone from it: every byte of every revision comes back.
 
 use std::fs;
+use std::io::Write;
 use std::path::Path;
+use std::process::Stdio;
 
+use git_sparse::id::Oid;
 use xtask::tree::Expected;
 
 use crate::support::home::{Home, Mode};
@@ -10,6 +13,7 @@ use crate::support::proxy::Proxy;
 use crate::support::repo::{Repo, Revision, model, tree_of};
 use crate::support::samples::assert_clean;
 use crate::support::server::Server;
+use crate::support::web::Asking;
 
 /// A home with git-lfs alone.
 pub fn plain_home() -> Home {
@@ -221,4 +225,60 @@ fn a_store_beside_the_remote_may_be_a_hub() {
     let told =
         stranger.git_fails(&stranger.path(""), &["clone", "--quiet", &server.repo("org/model"), "clone"]);
     assert!(told.contains("could not read Username") || told.contains("Authentication"), "{told}");
+}
+
+/// Links last an hour, and what git-lfs fetches may take longer: who may do it anyway goes on, and a stranger who got
+/// hold of the link does not.
+#[test]
+fn a_link_that_is_over_is_no_end() {
+    let server = Server::start(&["--link-life", "1"]);
+    let token = server.token("writer", "write", &["*"]);
+    let (home, stranger) = (Home::new(Mode::Daemon), Home::new(Mode::Daemon));
+    super::access::keep_token(&home, &server, &token);
+    // git-lfs itself asks for a new link where one is about to end; so the agent is asked as git-lfs would do it later.
+    let repo = repo_for(&home, &server.repo("model"), "work");
+    let other = repo_for(&stranger, &server.repo("model"), "work");
+    fs::write(repo.path.join("readme"), "no large file yet").expect("a file");
+    repo.git(&["add", "readme"]);
+    repo.git(&["commit", "--quiet", "--message", "readme"]);
+    push_all(&repo);
+    let file = model("tiny-base").join("model.safetensors");
+    let bytes = fs::read(&file).expect("a model");
+    let (oid, size) = (Oid::of(&bytes), bytes.len());
+    let files = [(oid.to_string(), size as u64)];
+    let job = |operation: &str, path: serde_json::Value| {
+        let answer = server.ask(Asking::batch("model", operation, "sparse", &files).bearer(&token));
+        let action = serde_json::json!({ "href": format!("{}{}", server.url, answer.link(operation)) });
+        serde_json::json!({ "event": operation, "oid": oid.to_string(), "size": size, "path": path, "action": action })
+    };
+    let agent = |home: &Home, repo: &Repo<'_>, job: &serde_json::Value| {
+        let operation = &job["event"];
+        let begin = serde_json::json!({ "event": "init", "operation": operation, "remote": "origin",
+            "concurrent": false, "concurrenttransfers": 1 });
+        let mut command = home.command("git-sparse", &repo.path);
+        command.arg("lfs-agent").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().expect("the agent runs");
+        let said = format!("{begin}\n{job}\n{{\"event\":\"terminate\"}}\n");
+        child.stdin.take().expect("a pipe").write_all(said.as_bytes()).expect("said");
+        let output = child.wait_with_output().expect("the agent ends");
+        let told = String::from_utf8(output.stdout).expect("text");
+        serde_json::from_str::<serde_json::Value>(told.lines().last().expect("an answer")).expect("JSON")
+    };
+    let push = job("upload", serde_json::json!(file));
+    std::thread::sleep(std::time::Duration::from_millis(2100));
+    let done = agent(&home, &repo, &push);
+    assert!(done["event"] == "complete" && done.get("error").is_none(), "{done}");
+    server.assert_has("model", &bytes);
+    let fetch = job("download", serde_json::Value::Null);
+    std::thread::sleep(std::time::Duration::from_millis(2100));
+    let refused = agent(&stranger, &other, &fetch);
+    assert_eq!(refused["error"]["code"], 403, "{refused}");
+    // What was pushed from here need not be fetched.
+    let mut fresh = Home::new(Mode::Daemon);
+    fresh.set("GIT_TERMINAL_PROMPT", "0");
+    super::access::keep_token(&fresh, &server, &token);
+    let clone = repo_for(&fresh, &server.repo("model"), "work");
+    let done = agent(&fresh, &clone, &fetch);
+    let path = done["path"].as_str().unwrap_or_else(|| panic!("nothing came: {done}"));
+    assert!(fs::read(path).expect("a file") == bytes, "other bytes came");
 }
