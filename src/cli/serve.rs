@@ -75,6 +75,9 @@ pub struct Serve {
     /// A client that sends or takes nothing for so long is given up
     #[arg(long, value_name = "SECONDS", hide = true, default_value_t = Limits::default().silence.as_secs())]
     silence: u64,
+    /// How long a request waits for an index that is being made
+    #[arg(long, value_name = "SECONDS", hide = true, default_value_t = Limits::default().patience.as_secs())]
+    patience: u64,
     /// MiB of requests' lists and recipes that are held in memory at a time
     #[arg(long, value_name = "MIB", hide = true, default_value_t = Limits::default().held_bytes >> 20)]
     held: usize,
@@ -165,6 +168,7 @@ impl Serve {
                 file_bytes: self.file_size.saturating_mul(1 << 30),
                 link_life: Duration::from_secs(self.link_life),
                 silence: Duration::from_secs(self.silence),
+                patience: Duration::from_secs(self.patience),
                 held_bytes: self.held.saturating_mul(1 << 20),
                 decode_bytes: self.decode.saturating_mul(1 << 20),
                 ..Limits::default()

@@ -54,6 +54,9 @@ impl Asked {
             Span::Part(from, to) => (from, to),
             Span::Beyond => (0, 0),
         };
+        if !matches!(span, Span::Beyond) && self.head.method != Method::HEAD {
+            self.index_of(&repo).await?;
+        }
         // A HEAD rebuilds nothing.
         let mut reply = match span {
             Span::Beyond => empty(StatusCode::RANGE_NOT_SATISFIABLE),

@@ -56,6 +56,8 @@ pub struct Limits {
     pub link_life: Duration,
     /// A client that sends or takes nothing for so long is given up.
     pub silence: Duration,
+    /// How long a request waits for an index that is being made.
+    pub patience: Duration,
     /// Bytes of requests' bodies that are held in memory at a time, and of what is made of them.
     pub held_bytes: usize,
     /// Bytes that everything which decodes or encodes may take.
@@ -71,6 +73,7 @@ impl Default for Limits {
             workers: 16,
             link_life: Duration::from_secs(3600),
             silence: SILENCE,
+            patience: Duration::from_secs(5),
             // With what 200 clients have under way and with bases that are kept, within 1 GiB.
             held_bytes: 256 << 20,
             decode_bytes: 384 << 20,

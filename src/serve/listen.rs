@@ -67,6 +67,7 @@ pub fn run(config: Config, log: Log, ready: impl FnOnce(&str, bool)) -> Result<(
         let connections = Arc::new(Semaphore::new(config.limits.connections));
         let hub = Arc::new(Hub::open(config, url.clone(), log)?);
         ready(&url, hub.gate.is_closed());
+        tokio::spawn(hub.clone().learn());
         accept(listener, tls, hub, connections).await
     });
     // Work on threads is waited for: what is being stored is never broken off.

@@ -11,6 +11,7 @@ mod bodies;
 pub mod chat;
 mod config;
 mod git;
+mod learning;
 mod listen;
 mod locks;
 mod login;

@@ -23,11 +23,13 @@ pub struct Refusal {
     pub message: String,
     /// What went wrong here, for the log alone: it may tell of other things.
     pub cause: Option<String>,
+    /// Seconds after which it is worth the while to ask again.
+    pub retry_after: Option<u64>,
 }
 
 impl Refusal {
     pub fn new(status: StatusCode, message: impl Into<String>) -> Refusal {
-        Refusal { status, message: message.into(), cause: None }
+        Refusal { status, message: message.into(), cause: None, retry_after: None }
     }
 
     /// The same words for what is not there and what may not be known.
@@ -44,6 +46,12 @@ impl Refusal {
 
     pub fn bad_link() -> Refusal {
         Refusal::new(StatusCode::FORBIDDEN, "this link is not good, or not any more; try again")
+    }
+
+    /// What is asked for is not known yet.
+    pub fn later(seconds: u64) -> Refusal {
+        let words = "the hub is still reading what this repository has; try again in a while";
+        Refusal { retry_after: Some(seconds), ..Refusal::new(StatusCode::SERVICE_UNAVAILABLE, words) }
     }
 
     pub fn bad(message: impl Into<String>) -> Refusal {
@@ -64,7 +72,7 @@ impl Refusal {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(REALM));
         }
         if self.status == StatusCode::TOO_MANY_REQUESTS || self.status == StatusCode::SERVICE_UNAVAILABLE {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(self.retry_after.unwrap_or(1)));
         }
         reply
     }

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use lru::LruCache;
 
 use super::config::Stores;
+use super::learning::{Learning, Tell};
 use super::remembered::Remembered;
 use crate::backend::{Backend, Local, Name, Privacy};
 use crate::daemon::place::boot_id;
@@ -26,7 +27,7 @@ const MAX_SEGMENTS: usize = 4;
 const MAX_SEGMENT_BYTES: usize = 100;
 
 /// `org/model`: up to four plain segments.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RepoName(String);
 
 /// A text that names no repository.
@@ -75,6 +76,8 @@ pub struct Repo {
     /// None where only large files are served.
     pub git_dir: Option<PathBuf>,
     pub store: Store,
+    /// Whether the index knows all that the store has.
+    pub learning: Learning,
 }
 
 impl Repo {
@@ -90,7 +93,7 @@ impl Repo {
     /// A single repository, wherever it lies, with an index that lives as long as it is open.
     pub fn alone(git_dir: PathBuf) -> Repo {
         let store = Store::with(beside(&git_dir), Index::in_memory(), Box::<Recent>::default());
-        Repo { git_dir: Some(git_dir), store }
+        Repo { git_dir: Some(git_dir), store, learning: Learning::done() }
     }
 }
 
@@ -106,17 +109,20 @@ pub struct Repos {
     indexes: PathBuf,
     open: Mutex<LruCache<RepoName, Arc<Repo>>>,
     shelf: Arc<Recent>,
+    tell: Tell,
 }
 
 impl Repos {
     /// The repositories below `root`, with their stores in them or where `stores` says; indexes are kept below `cache`.
-    pub fn new(root: &Path, stores: Option<Stores>, cache: &Path) -> Repos {
+    /// What takes long is told.
+    pub fn new(root: &Path, stores: Option<Stores>, cache: &Path, tell: Tell) -> Repos {
         Repos {
             root: root.to_owned(),
             stores,
             indexes: cache.join("indexes"),
             open: Mutex::new(LruCache::unbounded()),
             shelf: Arc::default(),
+            tell,
         }
     }
 
@@ -141,9 +147,39 @@ impl Repos {
         let place = blake3::hash(backend.place().as_bytes()).to_hex();
         let index = Index::open(&self.indexes.join(&place.as_str()[..32]), &boot_id());
         let store = Store::with(backend, index, Box::new(self.shelf.clone()));
-        let repo = Arc::new(Repo { git_dir, store });
+        let (teacher, learning) = Learning::begin();
+        let repo = Arc::new(Repo { git_dir, store, learning });
+        teacher.teach(repo.clone(), name.to_string(), self.tell.clone());
         open.put(name.clone(), repo.clone());
         Some(repo)
+    }
+
+    /// The names of the repositories that lie below the root, in order; no more than `most`, of as many directories. May
+    /// read disks.
+    pub fn names(&self, most: usize) -> Vec<RepoName> {
+        let (mut names, mut looked) = (Vec::new(), 0);
+        let mut next = vec![(self.root.clone(), String::new(), 0)];
+        while let Some((dir, prefix, depth)) = next.pop() {
+            for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
+                looked += 1;
+                if looked > most * MAX_SEGMENTS || names.len() == most {
+                    names.sort();
+                    return names;
+                }
+                let Some(name) = entry.file_name().to_str().map(|name| format!("{prefix}{name}")) else {
+                    continue;
+                };
+                let Ok(repo) = name.parse::<RepoName>() else { continue };
+                if self.git_dir(&repo).is_some() {
+                    names.push(repo);
+                } else if depth + 1 < MAX_SEGMENTS && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                    next.push((entry.path(), format!("{name}/"), depth + 1));
+                }
+            }
+        }
+        names.sort();
+        names.dedup();
+        names
     }
 
     /// Makes an empty bare repository; it is no error if there is one.

@@ -15,6 +15,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use super::access::{AccessError, Caller, Gate, May};
 use super::bodies::{BodyReader, Budget, CollectError, Held, collect};
 use super::config::{Config, Limits};
+use super::learning::Tell;
 use super::login;
 use super::memory::{JOB_BYTES, Memory, Share};
 use super::metrics::{Counted, Metrics};
@@ -45,11 +46,14 @@ pub struct Hub {
     held: Budget,
     /// The one repository of a hub that speaks to one client, whatever name is asked for.
     only: Option<Arc<Repo>>,
-    log: Log,
+    log: Tell,
 }
 
 /// Where lines of the log go.
 pub type Log = Box<dyn Fn(&str) + Send + Sync>;
+
+/// Repositories whose indexes are made at the start.
+const MOST_NAMES: usize = 10_000;
 
 /// A request that came through the gate.
 pub struct Asked {
@@ -83,8 +87,9 @@ impl Hub {
         std::fs::create_dir_all(&uploads).map_err(at(&uploads))?;
         let files = config.cache.join("files");
         let rebuilt = Rebuilt::new(files.clone(), config.cache_bytes).map_err(at(&files))?;
+        let log: Tell = log.into();
         Ok(Hub {
-            repos: Repos::new(&config.root, config.stores, &config.cache),
+            repos: Repos::new(&config.root, config.stores, &config.cache, log.clone()),
             gate: Gate::new(&config.access, config.anonymous)?,
             keys: Keys::open(&config.key).map_err(at(&config.key))?,
             rebuilt: Arc::new(rebuilt),
@@ -104,6 +109,18 @@ impl Hub {
     /// The same for one repository and one client, who was let in elsewhere.
     pub fn of_one(self, repo: Repo) -> Hub {
         Hub { only: Some(Arc::new(repo)), ..self }
+    }
+
+    /// Has the indexes of all repositories learn what they don't know, one after the other.
+    pub async fn learn(self: Arc<Hub>) {
+        let hub = self.clone();
+        let names = run(move || hub.repos.names(MOST_NAMES)).await.unwrap_or_default();
+        for name in names {
+            let hub = self.clone();
+            if let Ok(Some(repo)) = run(move || hub.repos.find(&name)).await {
+                repo.learning.end().await;
+            }
+        }
     }
 
     /// Answers a request and writes a line about it.
@@ -288,6 +305,12 @@ impl Asked {
             }
             CollectError::Broken(error) => Refusal::bad(error.to_string()),
         })
+    }
+
+    /// Waits for a repository's index, as plain clients can be made to: they wait at 429, and give up soon at 503.
+    pub async fn index_of(&self, repo: &Repo) -> Result<(), Refusal> {
+        let known = repo.learning.wait(self.hub.limits.patience).await;
+        known.map_err(|refusal| Refusal { status: StatusCode::TOO_MANY_REQUESTS, ..refusal })
     }
 
     /// The repository's store.

@@ -35,6 +35,10 @@ impl Asked {
             self.need_without_link(if is_write { May::Write } else { May::Read })?;
         }
         let repo = self.open().await?;
+        // Recipes lie under their names; all else asks the index.
+        if !matches!(verb, Verb::Recipe(_)) || is_write {
+            repo.learning.wait(self.hub.limits.patience).await?;
+        }
         match verb {
             Verb::Has => {
                 let pushes = self.proves(Purpose::Push, "", 0) || self.may >= Some(May::Write);

@@ -65,6 +65,7 @@ impl Asked {
             return Err(Refusal::bad(format!("expected {size} bytes")));
         }
         let repo = self.open().await?;
+        self.index_of(&repo).await?;
         let (hub, body) = (self.hub.clone(), self.body_reader(size)?);
         let received = run(move || hub.receive(body, oid, size)).await??;
         let hub = self.hub.clone();

@@ -5,15 +5,19 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
+use git_sparse::backend::{Local, Privacy};
 use git_sparse::codec::{self, Base, Codec, Effort};
 use git_sparse::format::{Dtype, Format};
 use git_sparse::id::{ObjectId, Oid};
+use git_sparse::index::Index;
 use git_sparse::pack::{MAX_DEPTH, Record};
 use git_sparse::recipe::{Part, Recipe};
-use git_sparse::store::record_for;
+use git_sparse::store::{Store, check_config, record_for};
 
 use super::basic::{batch, make_repo, model_bytes, named, upload};
 use super::frames::{end, framed, object};
+use crate::support::home::{Home, Mode};
+use crate::support::repo::text;
 use crate::support::samples::assert_clean;
 use crate::support::server::Server;
 use crate::support::web::{Asking, LFS_JSON};
@@ -100,6 +104,55 @@ fn a_flood_is_told_to_wait() {
 fn whole(bytes: &[u8]) -> (Record, Vec<u8>) {
     let whole = codec::encode(bytes, Dtype::Bytes, 0, &[], Effort::Push);
     (record_for(ObjectId::of(bytes), None, whole.codec, bytes.len() as u32), whole.payload)
+}
+
+/// An index that has to be made first is made at the start: who needs it is told to come again, all others are answered.
+#[test]
+fn an_index_that_is_made_keeps_nobody_waiting() {
+    const PACKS: u32 = 20;
+    const OBJECTS: u32 = 5000;
+    let home = Home::bare(Mode::Daemon);
+    let (root, path) = (home.path("hub"), home.path("hub/a.git"));
+    home.git(&home.path(""), &["init", "--quiet", "--bare", text(&path)]);
+    let files = Local::new(path.join("sparse"), Privacy::Shared);
+    let store = Store::over(Box::new(files), Index::in_memory());
+    check_config(store.backend()).expect("a store");
+    for pack in 0..PACKS {
+        let mut writer = store.begin_pack().expect("a pack");
+        for number in pack * OBJECTS..(pack + 1) * OBJECTS {
+            let bytes = number.to_le_bytes();
+            writer.add(record_for(ObjectId::of(&bytes), None, Codec::Raw, 4), &bytes).expect("an object");
+        }
+        store.admit(writer).expect("a pack");
+    }
+    let bytes = (PACKS * OBJECTS - 1).to_le_bytes();
+    let (oid, object) = (Oid::of(&bytes), ObjectId::of(&bytes));
+    let recipe = Recipe {
+        oid,
+        size: 4,
+        format: Format::Chunked,
+        base: None,
+        origin: Vec::new(),
+        layout: None,
+        sketch: Vec::new(),
+        tensors: Vec::new(),
+        parts: vec![Part { object, len: 4, tensor: None, slice: 0 }],
+    };
+    store.publish(&recipe.prove(oid).expect("its hash")).expect("a recipe");
+    let server = Server::over(home, &root, &["--anonymous", "write", "--patience", "0"]);
+    let has = || server.ask(Asking::post("/a.git/info/lfs/sparse/1/has", *oid.as_bytes()));
+    let told = has();
+    assert_eq!(told.status, 503, "the index was made before anyone asked: {}", told.text());
+    assert!(told.header("retry-after").is_some_and(|wait| wait.parse::<u64>().is_ok_and(|wait| wait > 0)));
+    let link = batch(&server, "a", "download", &bytes, None).link("download");
+    assert_eq!(server.ask(Asking::get(&link)).status, 429, "git-lfs gives up where it hears 503");
+    let end = Instant::now() + Duration::from_secs(120);
+    while has().status == 503 {
+        assert!(Instant::now() < end, "the index is never made");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(has().body, [1]);
+    assert!(server.ask(Asking::get(&link)).body == bytes, "other bytes came");
 }
 
 /// Streams that lie are refused by name; nothing of them is stored, and the hub needs no memory for what they claim.
