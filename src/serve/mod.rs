@@ -10,6 +10,7 @@ mod batch;
 mod bodies;
 pub mod chat;
 mod config;
+mod front;
 mod git;
 mod learning;
 mod listen;

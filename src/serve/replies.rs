@@ -90,6 +90,19 @@ pub fn text(status: StatusCode, text: impl Into<String>) -> Reply {
     with(status, "text/plain; charset=utf-8", body)
 }
 
+/// A page, which may load nothing and stand in no other page.
+pub fn html(page: String) -> Reply {
+    const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; \
+                          frame-ancestors 'none'";
+    let body = Full::new(Bytes::from(page)).map_err(|never| match never {});
+    let mut reply = with(StatusCode::OK, "text/html; charset=utf-8", body);
+    let headers = reply.headers_mut();
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    reply
+}
+
 /// An answer of bytes that are at hand.
 pub fn bytes(bytes: Vec<u8>) -> Reply {
     stream(Full::new(Bytes::from(bytes)).map_err(|never| match never {}))

@@ -13,7 +13,7 @@ use lru::LruCache;
 use super::config::Stores;
 use super::learning::{Learning, Tell};
 use super::remembered::Remembered;
-use crate::backend::{Backend, Local, Name, Privacy};
+use crate::backend::{Area, Backend, Local, Name, Privacy};
 use crate::daemon::place::boot_id;
 use crate::daemon::shelf::Recent;
 use crate::id::Oid;
@@ -25,6 +25,8 @@ use crate::sync::FRESH;
 const OPEN: usize = 16;
 const MAX_SEGMENTS: usize = 4;
 const MAX_SEGMENT_BYTES: usize = 100;
+/// Files of one repository whose sizes are added up for whoever looks.
+const MOST_FILES: usize = 10_000;
 
 /// `org/model`: up to four plain segments.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -100,6 +102,16 @@ impl Repo {
 /// The storage of a store in its repository.
 fn beside(git_dir: &Path) -> Box<dyn Backend> {
     Box::new(Local::new(git_dir.join("sparse"), Privacy::Shared))
+}
+
+/// The large files of a repository.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Figures {
+    /// Bytes of the store's packs.
+    pub stored: u64,
+    pub files: usize,
+    /// Bytes of the files; none where there are too many to ask each.
+    pub logical: Option<u64>,
 }
 
 /// All repositories below a directory.
@@ -180,6 +192,24 @@ impl Repos {
         names.sort();
         names.dedup();
         names
+    }
+
+    /// What a repository's large files are, and what they take; none where asking would take long.
+    pub fn figures(&self, name: &RepoName) -> Option<Figures> {
+        let git_dir = self.git_dir(name)?;
+        let backend = self.stores.as_ref().map_or_else(|| beside(&git_dir), |stores| stores(name));
+        if backend.is_far() {
+            return None;
+        }
+        let bytes = |name: &Name| backend.len(*name).ok().flatten().unwrap_or(0);
+        let stored = backend.list(Area::Packs).ok()?.iter().map(bytes).sum();
+        let recipes = backend.list(Area::Recipes).ok()?;
+        let is_all = recipes.len() <= MOST_FILES;
+        let store = Store::over(backend, Index::in_memory());
+        let size =
+            |name: &Name| if let Name::Recipe(oid) = name { store.size(oid).ok().flatten() } else { None };
+        let logical = recipes.iter().take(MOST_FILES).filter_map(size).sum();
+        Some(Figures { stored, files: recipes.len(), logical: is_all.then_some(logical) })
     }
 
     /// Makes an empty bare repository; it is no error if there is one.

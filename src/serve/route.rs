@@ -2,6 +2,7 @@
 
 use hyper::Method;
 
+use super::front::DOCUMENT_PATH;
 use super::repos::RepoName;
 use crate::id::Oid;
 use crate::peer;
@@ -11,6 +12,8 @@ use crate::peer;
 pub enum Route {
     /// What this is, for whoever looks with a browser.
     Front,
+    /// A page of the documents.
+    Document,
     /// Whether the server is well.
     Health,
     Metrics,
@@ -50,6 +53,7 @@ const GIT: [&str; 3] = ["/info/refs", "/git-upload-pack", "/git-receive-pack"];
 pub fn route(path: &str) -> Option<Route> {
     match path {
         "/" => return Some(Route::Front),
+        DOCUMENT_PATH => return Some(Route::Document),
         "/healthz" => return Some(Route::Health),
         "/metrics" => return Some(Route::Metrics),
         _ => {}

@@ -15,6 +15,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use super::access::{AccessError, Caller, Gate, May};
 use super::bodies::{BodyReader, Budget, CollectError, Held, collect};
 use super::config::{Config, Limits};
+use super::front;
 use super::learning::Tell;
 use super::login;
 use super::memory::{JOB_BYTES, Memory, Share};
@@ -44,6 +45,8 @@ pub struct Hub {
     /// What bounds those that decode or encode.
     pub memory: Memory,
     held: Budget,
+    /// What the front page counted.
+    pub counted: front::Counted,
     /// The one repository of a hub that speaks to one client, whatever name is asked for.
     only: Option<Arc<Repo>>,
     log: Tell,
@@ -100,6 +103,7 @@ impl Hub {
             workers: Arc::new(Semaphore::new(config.limits.workers)),
             memory: Memory::of(config.limits.decode_bytes),
             held: Budget::of(config.limits.held_bytes),
+            counted: front::Counted::default(),
             limits: config.limits,
             only: None,
             log,
@@ -167,7 +171,8 @@ impl Hub {
                 Refusal::new(StatusCode::FORBIDDEN, "this is not for web pages").reply()
             }
             None => Refusal::not_found().reply(),
-            Some(Route::Front) => text(StatusCode::OK, self.front()),
+            Some(Route::Front) => self.front(front::Visit::of(&request), secret, caller).await,
+            Some(Route::Document) => text(StatusCode::OK, front::DOCUMENT),
             Some(Route::Health) => text(StatusCode::OK, "ok\n"),
             Some(Route::Metrics) if may == Some(May::Admin) => {
                 text(StatusCode::OK, self.metrics.text(self.memory.peak_bytes()))
@@ -184,17 +189,6 @@ impl Hub {
             }
         };
         (reply, who)
-    }
-
-    /// What this is; not which repositories there are.
-    fn front(&self) -> String {
-        let url = &self.url;
-        format!(
-            "git-sparse hub {}\n\n  git clone {url}/org/model\n  git push {url}/org/model.git main\n\n\
-             git and git-lfs are enough; with git sparse installed, only what changed is moved.\n\
-             git asks for a user name (any) and a password (a token of this hub).\n",
-            crate::VERSION
-        )
     }
 
     /// A line for whoever runs the server.

@@ -349,3 +349,45 @@ fn a_token_may_stand_in_the_address() {
     third.git(&third.path(""), &["-c", &header, "clone", "--quiet", &server.repo("model"), "clone"]);
     Repo { home: &third, path: third.path("clone") }.assert_is(&revisions[2].expected);
 }
+
+/// Whoever opens the hub in a browser sees what they may read, and no sign of the rest.
+#[test]
+fn the_front_page_shows_what_one_may_read() {
+    let server = Server::start(&[]);
+    let tokens = Tokens::at(&server);
+    let bytes = model_bytes("tiny-base");
+    for repo in ["a/one", "a/two", "b/three"] {
+        make_repo(&server, repo);
+    }
+    upload(&server, "a/one", &bytes, tokens.of("admin"));
+    let page =
+        |role: &str| ask(&server, &Asking::get("/").header("Accept", "text/html,*/*"), tokens.of(role));
+    let text = |role: &str| ask(&server, &Asking::get("/"), tokens.of(role)).text();
+    for (role, seen) in [
+        ("none", &[][..]),
+        ("bad", &[]),
+        ("expired", &[]),
+        ("other", &["b/three"]),
+        ("read", &["a/one"]),
+        ("write", &["a/one", "a/two"]),
+        ("admin", &["a/one", "a/two", "b/three"]),
+    ] {
+        let (page, text) = (page(role), text(role));
+        assert_eq!(page.header("content-type"), Some("text/html; charset=utf-8"), "{role}");
+        assert!(page.header("content-security-policy").is_some_and(|policy| policy.contains("'none'")));
+        for repo in ["a/one", "a/two", "b/three"] {
+            let clone = format!("git clone {}/{repo}.git", server.url);
+            let expected = (seen.contains(&repo), seen.contains(&repo));
+            assert_eq!((page.text().contains(&clone), text.contains(&clone)), expected, "{role}: {repo}");
+        }
+        assert!(!page.text().contains("<script") && !text.contains('<'), "{role}");
+    }
+    assert_eq!(page("none").text(), page("expired").text(), "one learns that the token was good once");
+    assert!(page("read").text().contains("1 file, 2.0 MB stored as 1."), "{}", page("read").text());
+    let sign_in = Asking::get("/?sign-in");
+    let asked = ask(&server, &sign_in, None);
+    assert_eq!((asked.status, asked.header("www-authenticate").is_some()), (401, true));
+    assert_eq!(ask(&server, &sign_in, tokens.of("read")).status, 200);
+    assert_eq!(server.ask(Asking::post("/", "")).status, 405);
+    assert!(server.ask(Asking::get("/docs/hub.md")).text().contains("# The hub"));
+}
