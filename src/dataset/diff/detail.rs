@@ -148,7 +148,10 @@ fn objects(side: Side<'_>, rows: &[u32]) -> Result<Vec<Object>, CompareError> {
         for (name, text) in written {
             let is_same = typed.get(&name).is_some_and(|value| match (value, &text) {
                 (Value::String(value), Value::String(text)) => value == text,
-                (value, Value::String(text)) => value.to_string() == *text,
+                (value, Value::String(text)) => {
+                    let shown = value.to_string();
+                    shown == *text
+                }
                 (_, text) => text.is_null(),
             });
             if !is_same {
