@@ -66,7 +66,8 @@ fn lies_of_a_hub_do_no_harm() {
         ("no such file", "/recipes/", http("404 Not Found", "", b"{}"), "has no file"),
         ("no right", "/recipes/", http("403 Forbidden", "", br#"{"message":"go away"}"#), "go away"),
     ] {
-        proxy.answer(path, 1, answer);
+        // Twice: who is refused by the link asks once more by the user's own rights.
+        proxy.answer(path, 2, answer);
         let start = Instant::now();
         let told = said(&reader.output(reader.command("git", &clone.path).args(["lfs", "pull"])));
         assert!(told.contains(words), "{what} is not named by {words:?}:\n{told}");
