@@ -4,7 +4,7 @@
 
 #![no_main]
 
-use git_sparse::format::{Cut, cut, layout_of, page};
+use git_sparse::format::{Cut, cut, layout_of, pages};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
@@ -15,8 +15,9 @@ fuzz_target!(|bytes: &[u8]| {
     layout_of(found.segments());
     for segment in found.segments() {
         let own = &bytes[segment.range.start as usize..segment.range.end as usize];
-        if let Some(parts) = page(own) {
-            assert_eq!([parts.header, parts.plain, parts.packed].concat(), own);
+        if let Some(pages) = pages(own) {
+            let parts = pages.iter().flat_map(|page| [page.header, page.plain, page.packed]);
+            assert_eq!(parts.collect::<Vec<_>>().concat(), own);
         }
     }
 });
