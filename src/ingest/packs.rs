@@ -65,9 +65,20 @@ impl<'a> Packs<'a> {
                 // Nothing is decoded with it: nobody needs its depth.
                 self.encoder.pending.insert(object, Pending { depth: 0, len, bases: Box::default() });
                 self.new_objects += 1;
-                Ok(())
+                if self.plans.is_full() { self.write_held() } else { Ok(()) }
             }
         }
+    }
+
+    /// Puts in what waited for plans like its own.
+    fn write_held(&mut self) -> Result<(), IngestError> {
+        for new in self.plans.take() {
+            // Plans that are there already.
+            if new.encoded.codec != Codec::Zstd || self.encoder.depth_of_known(&new.object).is_none() {
+                self.write(new)?;
+            }
+        }
+        Ok(())
     }
 
     fn write(&mut self, new: New) -> Result<(), IngestError> {
@@ -98,13 +109,7 @@ impl<'a> Packs<'a> {
 
     /// Makes the objects so far durable, and known to the index.
     pub fn finish_pack(&mut self) -> Result<(), IngestError> {
-        let held = self.plans.take();
-        for new in held {
-            // Plans that are there already.
-            if new.encoded.codec != Codec::Zstd || self.encoder.depth_of_known(&new.object).is_none() {
-                self.write(new)?;
-            }
-        }
+        self.write_held()?;
         if let Some(writer) = self.writer.take() {
             self.encoder.store.admit(writer)?;
             self.encoder.pending.clear();

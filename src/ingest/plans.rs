@@ -9,6 +9,8 @@ use crate::pack::Bases;
 const MAX_PLAN_BYTES: usize = 1 << 10;
 /// and as many stand together as have so many bytes.
 pub(super) const MAX_PLANS_BYTES: usize = 32 << 10;
+/// Runs that wait at most: a plan and a payload of up to a KiB each, however many groups of rows a table has.
+const MAX_HELD: usize = 1 << 13;
 /// Plans are worth it where time is no matter, and short.
 const LEVEL: i32 = 19;
 
@@ -30,6 +32,11 @@ impl Plans {
             }
             None => Some(new),
         }
+    }
+
+    /// Whether no more are to wait.
+    pub fn is_full(&self) -> bool {
+        self.held.len() >= MAX_HELD
     }
 
     /// All that was kept back, with objects of plans before it where these take less.
