@@ -33,7 +33,7 @@ const WINDOW_TOKENS: usize = 384;
 const SCORED_FROM: usize = 16;
 /// Divergences that are proposed for a limit on quality, as multiples of the growth that it allows: the two are alike, but
 /// no more than that.
-const TRIALS: [f64; 5] = [1.2, 1.05, 0.9, 0.65, 0.45];
+const TRIALS: [f64; 4] = [1.2, 0.9, 0.65, 0.45];
 
 /// Presets whose sizes are those of the files that are proposed where no limit says how large one may be.
 const SIZES_OF: [&str; 3] = ["Q4_0", "Q4_K_M", "Q5_K_M"];
