@@ -1,10 +1,10 @@
 //! A cheap model first, and another where it was not sure: what that costs, and what it is worth.
 //!
-//! How sure a model was is the probability of the least likely token of its answer: a quantile, which no length
-//! shifts as it does sums, and no run of certain tokens hides, as in a mean (Gupta et al. 2024, arXiv 2404.10136; beside
-//! margins in docs/benchmarks.md). A rising curve over the log turns that into probabilities that the answer will do (UCCI,
-//! arXiv 2605.18796), and the threshold is the lowest that keeps the quality that was asked for. A prompt
-//! that is passed on has paid for the first answer, too.
+//! How sure a model was is the probability of the least likely token of its answer: length shifts it less than a sum, and
+//! no run of certain tokens hides it, as in a mean (Gupta et al. 2024, arXiv 2404.10136; measured beside means and margins
+//! in docs/benchmarks.md). A rising curve over the log turns that into probabilities that the answer will do (UCCI, arXiv
+//! 2605.18796), and the threshold is the lowest that keeps the quality that was asked for. A prompt that is passed on has
+//! paid for the first answer, too.
 
 use serde::{Deserialize, Serialize};
 
