@@ -5,7 +5,7 @@
 
 use super::DecodeError;
 use super::binary::{BinaryDecoder, BinaryEncoder};
-use super::lanes::{self, BATCH, GROUP, Lanes, MAX_LANE_BITS, Task};
+use super::lanes::{self, BATCH, Each, GROUP, Lanes, MAX_LANE_BITS, Task};
 use super::payload::{Reader, put_stream};
 use super::rans::{self, Slots};
 use super::table::{self, Frequencies, TableModels};
@@ -105,20 +105,22 @@ impl<'a> Source<'a> {
         &mut self,
         lanes: L,
         len: usize,
-        bytes: &mut [[u8; GROUP]; BATCH],
+        bytes: &mut [Each<u8>; BATCH],
     ) -> Result<(), DecodeError> {
         match self {
             Source::Raw(rest) => {
                 let (own, behind) = rest.split_at(len.min(rest.len()));
-                bytes.as_flattened_mut()[..own.len()].copy_from_slice(own);
+                for (to, from) in bytes.iter_mut().zip(own.chunks(GROUP)) {
+                    to[..from.len()].copy_from_slice(from);
+                }
                 *rest = behind;
             }
-            Source::Constant(byte) => *bytes = [[*byte; GROUP]; BATCH],
+            Source::Constant(byte) => *bytes = [Each::of(*byte); BATCH],
             Source::Rans { slots, symbols } => {
                 let (whole, rest) = bytes.split_at_mut(len / GROUP);
-                symbols.groups(lanes, slots, &[[0; GROUP]; BATCH][..whole.len()], whole)?;
+                symbols.groups(lanes, slots, &[Each::of(0); BATCH][..whole.len()], whole)?;
                 if let Some(part) = rest.first_mut() {
-                    symbols.part(slots, &[0; GROUP], part, len % GROUP)?;
+                    symbols.part(slots, &Each::of(0), part, len % GROUP)?;
                 }
             }
         }
@@ -145,10 +147,12 @@ impl Task for Filling<'_> {
 
     #[inline(always)]
     fn run<L: Lanes>(mut self, lanes: L) -> Self::Output {
-        let mut bytes = [[0; GROUP]; BATCH];
+        let mut bytes = [Each::of(0); BATCH];
         for batch in self.out.chunks_mut(BATCH * GROUP) {
             self.source.next(lanes, batch.len(), &mut bytes)?;
-            batch.copy_from_slice(&bytes.as_flattened()[..batch.len()]);
+            for (to, from) in batch.chunks_mut(GROUP).zip(&bytes) {
+                to.copy_from_slice(&from[..to.len()]);
+            }
         }
         self.source.end()
     }

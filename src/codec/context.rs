@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use super::binary::{Bit, BitCoder, code_number};
 use super::cells::{BUCKETS, COLUMN_LEVELS, CellMap, Detail, PLANE, ROW_LEVELS};
-use super::lanes::{GROUP, Lanes};
+use super::lanes::{Each, GROUP, Lanes};
 use super::order::{Order, Word};
 
 /// log2 of `ROW_LEVELS`.
@@ -31,6 +31,17 @@ impl Rows {
         let rows = if detail.has_rows() { level_bits(&self.levels) } else { 0.0 };
         let columns = self.columns.as_ref().filter(|_| detail.has_columns());
         rows + columns.map_or(0.0, |columns| level_bits(&columns.levels()))
+    }
+
+    /// What `map` has for the weights of a row by their buckets, with the levels of their columns above these.
+    #[inline(always)]
+    fn tables<L: Lanes>(&self, lanes: L, map: &CellMap, row: usize, indices: &Each<u8>) -> Each<u8> {
+        // The last group may reach behind the last row.
+        let level = self.levels.get(row).map_or(0, |&level| usize::from(level) % ROW_LEVELS);
+        match &self.columns {
+            Some(_) => lanes.look_up_wide(map.plane(level), indices),
+            None => lanes.look_up(map.buckets(level), indices),
+        }
     }
 
     /// Codes the levels; decoding replaces them.
@@ -134,8 +145,8 @@ impl<W: Word> Contexts<W> {
 
     /// Octaves that each weight lies below the top exponent.
     #[inline(always)]
-    pub fn buckets(&self, base: &[W; GROUP]) -> [u8; GROUP] {
-        let mut buckets = [0; GROUP];
+    pub fn buckets(&self, base: &Each<W>) -> Each<u8> {
+        let mut buckets = Each::of(0);
         for (bucket, &base) in buckets.iter_mut().zip(base) {
             // An exponent above the top one, which only a payload that lies has, counts as small.
             let below = self.top.minus(self.order.exponent(base));
@@ -146,38 +157,33 @@ impl<W: Word> Contexts<W> {
 
     /// What `map` has for the weights of the group with this number.
     #[inline(always)]
-    pub fn map<L: Lanes>(&self, lanes: L, map: &CellMap, group: usize, base: &[W; GROUP]) -> [u8; GROUP] {
+    pub fn map<L: Lanes>(&self, lanes: L, map: &CellMap, group: usize, base: &Each<W>) -> Each<u8> {
         let buckets = self.buckets(base);
         let Some(rows) = &self.rows else { return lanes.look_up(map.buckets(0), &buckets) };
-        let mut found = [0; GROUP];
-        let with_columns = rows.columns.as_ref().map(
-            #[inline(always)]
-            |columns| self.with_columns(columns, group * GROUP % rows.row_len, buckets),
-        );
+        let (row, position) = (group * GROUP / rows.row_len, group * GROUP % rows.row_len);
+        let indices = match &rows.columns {
+            Some(columns) => self.with_columns(columns, position, buckets),
+            None => buckets,
+        };
+        if position + GROUP <= rows.row_len {
+            return rows.tables(lanes, map, row, &indices);
+        }
+        let mut found = Each::of(0);
         for (row, weights) in row_parts(group, rows.row_len) {
-            // The last group may reach behind the last row.
-            let level = rows.levels.get(row).map_or(0, |&level| usize::from(level) % ROW_LEVELS);
-            let own = match &with_columns {
-                Some(indices) => lanes.look_up_wide(map.plane(level), indices),
-                None => lanes.look_up(map.buckets(level), &buckets),
-            };
-            if weights.len() == GROUP {
-                return own;
-            }
-            found[weights.clone()].copy_from_slice(&own[weights]);
+            found[weights.clone()].copy_from_slice(&rows.tables(lanes, map, row, &indices)[weights]);
         }
         found
     }
 
     #[inline(always)]
-    fn with_columns(&self, columns: &Columns, position: usize, mut buckets: [u8; GROUP]) -> [u8; GROUP] {
+    fn with_columns(&self, columns: &Columns, position: usize, mut buckets: Each<u8>) -> Each<u8> {
         buckets.iter_mut().zip(columns.from(position)).for_each(|(bucket, column)| *bucket |= column);
         buckets
     }
 
     /// The places of the weights of the group with this number.
     #[inline(always)]
-    pub fn places(&self, group: usize, base: &[W; GROUP]) -> [u16; GROUP] {
+    pub fn places(&self, group: usize, base: &Each<W>) -> Each<u16> {
         let buckets = self.buckets(base);
         let Some(rows) = &self.rows else { return buckets.map(u16::from) };
         let own = match &rows.columns {

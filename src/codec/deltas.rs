@@ -1,7 +1,7 @@
 //! The differences of one object to its base, in groups of 64, taken anew each time they are visited:
 //! that costs less than keeping them.
 
-use super::lanes::{FETCH_AHEAD, GROUP, Lanes};
+use super::lanes::{Each, FETCH_AHEAD, GROUP, Lanes};
 use super::order::{Order, Word};
 
 /// Groups are left out when at least one in this many did not change.
@@ -23,8 +23,8 @@ pub(super) struct Group<W> {
     pub number: usize,
     pub len: usize,
     /// Zeros behind the first `len`, as in `differences`.
-    pub base: [W; GROUP],
-    pub differences: [W; GROUP],
+    pub base: Each<W>,
+    pub differences: Each<W>,
 }
 
 impl<'a, W: Word, L: Lanes> Deltas<'a, W, L> {
@@ -33,7 +33,7 @@ impl<'a, W: Word, L: Lanes> Deltas<'a, W, L> {
         let groups = (target.len() / Self::WIDTH).div_ceil(GROUP);
         let mut deltas =
             Self { lanes, order: *order, target, base, changed: Vec::new(), skips: false, top: 0 };
-        let mut top = [W::default(); GROUP];
+        let mut top = Each::of(W::default());
         let mut changed = Vec::with_capacity(groups);
         for number in 0..groups {
             let group = deltas.group(number);

@@ -4,7 +4,7 @@ use super::binary::BinaryEncoder;
 use super::cells::{COLUMN_LEVELS, CellMap, Detail, PLACES, ROW_LEVELS, scale};
 use super::context::{Columns, Contexts, Rows, row_parts};
 use super::deltas::{Deltas, Group};
-use super::lanes::{GROUP, Lanes};
+use super::lanes::{Each, GROUP, Lanes};
 use super::measured::{MEASURED_SCALES, Measured};
 use super::order::Word;
 use super::previous::{CLASSES, KINDS, KindMap, Previous};
@@ -267,8 +267,8 @@ fn levels(moved: &[f32], most: f32, levels: usize) -> Vec<u8> {
 
 /// How far each weight of a group moved, in units of the last place at the top exponent.
 #[inline(always)]
-fn steps<W: Word>(contexts: &Contexts<W>, group: &Group<W>) -> [f32; GROUP] {
-    let mut steps = [0f32; GROUP];
+fn steps<W: Word>(contexts: &Contexts<W>, group: &Group<W>) -> Each<f32> {
+    let mut steps = Each::of(0f32);
     let buckets = contexts.buckets(&group.base);
     for ((step, difference), bucket) in steps.iter_mut().zip(group.differences).zip(buckets) {
         // Times 2^-bucket.
@@ -281,7 +281,7 @@ fn steps<W: Word>(contexts: &Contexts<W>, group: &Group<W>) -> [f32; GROUP] {
 
 /// The sum, by halves: in an order that is the same for registers of any width.
 #[inline(always)]
-fn sum(mut numbers: [f32; GROUP]) -> f32 {
+fn sum(mut numbers: Each<f32>) -> f32 {
     let mut half = GROUP / 2;
     while half > 0 {
         for at in 0..half {

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 
 use crate::format::Dtype;
 
-use super::lanes::GROUP;
+use super::lanes::{Each, GROUP};
 
 /// How a float is laid out below its sign bit.
 #[derive(Clone, Copy)]
@@ -43,13 +43,13 @@ pub(super) trait Word: Copy + Default + Ord {
     fn load(bytes: &[u8]) -> Self;
     fn store(self, bytes: &mut [u8]);
     /// Up to 64 numbers, with zeros behind.
-    fn load_group(bytes: &[u8]) -> [Self; GROUP];
+    fn load_group(bytes: &[u8]) -> Each<Self>;
     /// Appends the first `len` of them.
-    fn append_group(group: &[Self; GROUP], len: usize, out: &mut Vec<u8>);
+    fn append_group(group: &Each<Self>, len: usize, out: &mut Vec<u8>);
     /// 64 bits of a group, the first number lowest.
-    fn packed(group: &[Self; GROUP], at: usize) -> u64;
+    fn packed(group: &Each<Self>, at: usize) -> u64;
     /// The reverse.
-    fn unpack(word: u64, at: usize, group: &mut [Self; GROUP]);
+    fn unpack(word: u64, at: usize, group: &mut Each<Self>);
     fn from_u64(value: u64) -> Self;
     fn to_u64(self) -> u64;
     /// As a signed number.
@@ -86,9 +86,9 @@ macro_rules! word {
                 bytes.copy_from_slice(&self.to_le_bytes());
             }
             #[inline(always)]
-            fn load_group(bytes: &[u8]) -> [Self; GROUP] {
+            fn load_group(bytes: &[u8]) -> Each<Self> {
                 let elements = bytes.as_chunks().0;
-                let mut group = [0; GROUP];
+                let mut group = Each::of(0);
                 // A whole group by itself: a loop of known length is a few instructions.
                 match elements.first_chunk::<GROUP>() {
                     Some(whole) => {
@@ -101,7 +101,7 @@ macro_rules! word {
                 group
             }
             #[inline(always)]
-            fn append_group(group: &[Self; GROUP], len: usize, out: &mut Vec<u8>) {
+            fn append_group(group: &Each<Self>, len: usize, out: &mut Vec<u8>) {
                 let mut elements = [[0; Self::BITS as usize / 8]; GROUP];
                 elements.iter_mut().zip(group).for_each(|(to, from)| *to = from.to_le_bytes());
                 match len {
@@ -110,13 +110,13 @@ macro_rules! word {
                 }
             }
             #[inline(always)]
-            fn packed(group: &[Self; GROUP], at: usize) -> u64 {
+            fn packed(group: &Each<Self>, at: usize) -> u64 {
                 const EACH: usize = GROUP / <$unsigned as Word>::WORDS;
                 let numbers = group.as_chunks::<EACH>().0[at].iter().rev();
                 numbers.fold(0, |word, number| word.unbounded_shl(Self::BITS) | u64::from(*number))
             }
             #[inline(always)]
-            fn unpack(word: u64, at: usize, group: &mut [Self; GROUP]) {
+            fn unpack(word: u64, at: usize, group: &mut Each<Self>) {
                 const EACH: usize = GROUP / <$unsigned as Word>::WORDS;
                 let numbers = group.as_chunks_mut::<EACH>().0[at].iter_mut();
                 numbers.zip(0..).for_each(|(to, place)| *to = (word >> (place * Self::BITS)) as $unsigned);
@@ -249,7 +249,7 @@ impl<W: Word> Order<W> {
 
     /// How far each target lies from its base, away from zero when positive.
     #[inline(always)]
-    pub fn differences(&self, targets: &[W; GROUP], bases: &[W; GROUP]) -> [W; GROUP] {
+    pub fn differences(&self, targets: &Each<W>, bases: &Each<W>) -> Each<W> {
         match self.has_grid() {
             true => self.differences_on::<true>(targets, bases),
             false => self.differences_on::<false>(targets, bases),
@@ -257,8 +257,8 @@ impl<W: Word> Order<W> {
     }
 
     #[inline(always)]
-    fn differences_on<const GRID: bool>(&self, targets: &[W; GROUP], bases: &[W; GROUP]) -> [W; GROUP] {
-        let mut differences = [W::default(); GROUP];
+    fn differences_on<const GRID: bool>(&self, targets: &Each<W>, bases: &Each<W>) -> Each<W> {
+        let mut differences = Each::of(W::default());
         for ((difference, &target), &base) in differences.iter_mut().zip(targets).zip(bases) {
             let fold = base.sign().and(self.fold);
             let distance = self.ordered::<GRID>(target).minus(self.ordered::<GRID>(base));
@@ -269,7 +269,7 @@ impl<W: Word> Order<W> {
 
     /// The numbers that lie at these differences from their bases.
     #[inline(always)]
-    pub fn apply(&self, differences: &[W; GROUP], bases: &[W; GROUP]) -> [W; GROUP] {
+    pub fn apply(&self, differences: &Each<W>, bases: &Each<W>) -> Each<W> {
         match self.has_grid() {
             true => self.apply_on::<true>(differences, bases),
             false => self.apply_on::<false>(differences, bases),
@@ -277,9 +277,9 @@ impl<W: Word> Order<W> {
     }
 
     #[inline(always)]
-    fn apply_on<const GRID: bool>(&self, differences: &[W; GROUP], bases: &[W; GROUP]) -> [W; GROUP] {
+    fn apply_on<const GRID: bool>(&self, differences: &Each<W>, bases: &Each<W>) -> Each<W> {
         let on_grid = W::from_u64(u64::MAX).shl(self.grid_bits);
-        let mut targets = [W::default(); GROUP];
+        let mut targets = Each::of(W::default());
         for ((target, &difference), &base) in targets.iter_mut().zip(differences).zip(bases) {
             let fold = base.sign().and(self.fold);
             let ordered = self.ordered::<GRID>(base).plus(difference.xor(fold).minus(fold));
@@ -373,7 +373,7 @@ mod tests {
         fn differences_undo(target: u32, base: u32, grid_bits in 0u32..20) {
             for dtype in [Dtype::F32, Dtype::I32, Dtype::U32] {
                 let order = Order::<u32>::new(dtype, grid_bits);
-                let (targets, bases) = ([target >> grid_bits << grid_bits; GROUP], [base; GROUP]);
+                let (targets, bases) = (Each::of(target >> grid_bits << grid_bits), Each::of(base));
                 prop_assert_eq!(order.apply(&order.differences(&targets, &bases), &bases), targets);
             }
         }

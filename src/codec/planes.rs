@@ -14,7 +14,7 @@ use crate::format::Dtype;
 
 use super::DecodeError;
 use super::bytes::{self, Source};
-use super::lanes::{self, BATCH, GROUP, Lanes, Task};
+use super::lanes::{self, BATCH, Each, GROUP, Lanes, Task};
 use super::order::{Word, is_float};
 use super::payload::Reader;
 
@@ -72,7 +72,7 @@ impl<W: Word> Task for Split<'_, W> {
                 words.iter_mut().for_each(|word| *word = word.shl(1).or(word.shr(W::BITS - 1)));
             }
             for (shift, plane) in (0..W::BITS).step_by(8).zip(&mut planes) {
-                let mut bytes = [0; GROUP];
+                let mut bytes = Each::of(0);
                 bytes.iter_mut().zip(&words).for_each(|(byte, word)| *byte = word.shr(shift).low_byte());
                 plane.extend_from_slice(&bytes[..group.len() / width]);
             }
@@ -110,14 +110,14 @@ impl<W: Word> Task for Join<'_, W> {
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) -> Result<(), DecodeError> {
         let Self(mut planes, rotated, elements, out, _) = self;
-        let mut bytes = [[[0; GROUP]; BATCH]; size_of::<u64>()];
+        let mut bytes = [[Each::of(0); BATCH]; size_of::<u64>()];
         for start in (0..elements).step_by(BATCH * GROUP) {
             let len = (BATCH * GROUP).min(elements - start);
             for (bytes, plane) in bytes.iter_mut().zip(&mut planes) {
                 plane.next(lanes, len, bytes)?;
             }
             for (number, start) in (0..len).step_by(GROUP).enumerate() {
-                let mut words = [W::default(); GROUP];
+                let mut words = Each::of(W::default());
                 for (shift, bytes) in (0..W::BITS).step_by(8).zip(&bytes) {
                     for (word, &byte) in words.iter_mut().zip(&bytes[number]) {
                         *word = word.or(W::from_u64(u64::from(byte)).shl(shift));

@@ -8,7 +8,7 @@
 use super::DecodeError;
 use super::binary::BitCoder;
 use super::cells::code_starts;
-use super::lanes::{FETCH_AHEAD, GROUP, Lanes, MAX_TABLES};
+use super::lanes::{Each, FETCH_AHEAD, GROUP, Lanes, MAX_TABLES};
 use super::order::{Order, Word};
 
 /// Classes: 0, 1, 2–3, 4–7 and so on units of the last place.
@@ -28,8 +28,8 @@ pub(super) struct Previous<'a, W> {
 /// How the weights of a group came to their bases.
 pub(super) struct Steps<W> {
     /// All ones where the difference is turned.
-    turned: [W; GROUP],
-    pub classes: [u8; GROUP],
+    turned: Each<W>,
+    pub classes: Each<u8>,
 }
 
 impl<'a, W: Word> Previous<'a, W> {
@@ -39,21 +39,21 @@ impl<'a, W: Word> Previous<'a, W> {
 
     /// Those of the group with this number.
     #[inline(always)]
-    pub fn steps<L: Lanes>(&self, lanes: L, number: usize, base: &[W; GROUP]) -> Steps<W> {
+    pub fn steps<L: Lanes>(&self, lanes: L, number: usize, base: &Each<W>) -> Steps<W> {
         let group_bytes = GROUP * W::BITS as usize / 8;
         let start = number * group_bytes;
         let ahead = start + FETCH_AHEAD * group_bytes;
         lanes.fetch(self.bytes.get(ahead..ahead + group_bytes).unwrap_or_default());
         let previous = W::load_group(&self.bytes[start..self.bytes.len().min(start + group_bytes)]);
         let back = self.order.differences(&previous, base);
-        let (mut turned, mut classes) = ([W::default(); GROUP], [0; GROUP]);
-        for ((turned, class), back) in turned.iter_mut().zip(&mut classes).zip(back) {
+        let (mut turned, mut classes) = (Each::of(W::default()), Each::of(0));
+        for ((turned, class), back) in turned.iter_mut().zip(classes.iter_mut()).zip(back) {
             *turned = back.sign();
             let far = back.xor(*turned).minus(*turned);
             // Bytes from here on: more of them are compared at once.
             *class = far.min(W::from_u64(FAR)).low_byte();
         }
-        for class in &mut classes {
+        for class in classes.iter_mut() {
             let far = std::mem::take(class);
             for octave in 0..CLASSES - 1 {
                 *class += u8::from(far >= 1 << octave);
@@ -66,7 +66,7 @@ impl<'a, W: Word> Previous<'a, W> {
 impl<W: Word> Steps<W> {
     /// Turns differences, or turns them back.
     #[inline(always)]
-    pub fn turn(&self, differences: &mut [W; GROUP]) {
+    pub fn turn(&self, differences: &mut Each<W>) {
         for (difference, &turned) in differences.iter_mut().zip(&self.turned) {
             *difference = difference.xor(turned).minus(turned);
         }
@@ -102,8 +102,8 @@ impl KindMap {
 
     /// The tables of weights with these steps and ranks.
     #[inline(always)]
-    pub fn map<L: Lanes, W>(&self, lanes: L, steps: &Steps<W>, ranks: &[u8; GROUP]) -> [u8; GROUP] {
-        let mut kinds = [0; GROUP];
+    pub fn map<L: Lanes, W>(&self, lanes: L, steps: &Steps<W>, ranks: &Each<u8>) -> Each<u8> {
+        let mut kinds = Each::of(0);
         for ((kind, class), rank) in kinds.iter_mut().zip(steps.classes).zip(ranks) {
             *kind = rank * CLASSES as u8 + class;
         }

@@ -7,7 +7,7 @@
 
 use super::DecodeError;
 use super::lanes::{
-    self, FREQUENCY_BITS, GROUP, LOWEST, Lanes, MAX_LANE_BITS, MAX_TABLES, Push, Rounds, Step, Steps,
+    self, Each, FREQUENCY_BITS, GROUP, LOWEST, Lanes, MAX_LANE_BITS, MAX_TABLES, Push, Rounds, Step, Steps,
 };
 use super::payload::{Reader, put_count};
 use super::table::Frequencies;
@@ -23,7 +23,7 @@ pub(super) fn lane_bits(symbols: usize) -> u32 {
         0..512 => 0,
         512..4096 => 2,
         4096..98_304 => 3,
-        98_304..1_000_000 => 4,
+        98_304..262_144 => 5,
         _ => MAX_LANE_BITS,
     }
 }
@@ -48,7 +48,7 @@ pub(super) fn encode<L: Lanes, S: Copy + Into<u16>>(
 ) {
     let steps = steps(tables);
     let mask = (1usize << lane_bits) - 1;
-    let mut states = [LOWEST; GROUP];
+    let mut states = Each::of(LOWEST);
     let mut words = vec![0u16; symbols.len()];
     let mut first = words.len();
     let (groups, rest) = symbols.as_chunks::<GROUP>();
@@ -58,7 +58,7 @@ pub(super) fn encode<L: Lanes, S: Copy + Into<u16>>(
         first -= usize::from(given);
     }
     for group in groups.iter().rev() {
-        let group = group.map(Into::into);
+        let group = Each(group.map(Into::into));
         // Symbols that are left give a word each at most.
         let room = words[..first].last_chunk_mut().expect("because there is room for all symbols' words");
         first -=
@@ -90,24 +90,23 @@ pub(super) struct Slots(Box<lanes::Slots>);
 
 impl Slots {
     pub fn new(tables: &[Frequencies]) -> Self {
-        let mut slots = vec![0u32; MAX_TABLES << FREQUENCY_BITS];
-        for (table, slots) in tables.iter().zip(slots.chunks_exact_mut(TOTAL as usize)) {
-            let mut rest = slots;
-            for (symbol, &frequency) in table.0.iter().enumerate() {
-                let (own, behind) = rest.split_at_mut(usize::from(frequency).min(rest.len()));
-                for (offset, slot) in own.iter_mut().enumerate() {
-                    *slot = (u32::from(frequency) - 1) << 20 | (offset as u32) << 8 | symbol as u32;
-                }
-                rest = behind;
+        let mut slots = Vec::with_capacity(MAX_TABLES << FREQUENCY_BITS);
+        for (table, start) in tables.iter().take(MAX_TABLES).zip((0..).step_by(TOTAL as usize)) {
+            for (&frequency, symbol) in table.0.iter().zip(0..).filter(|(frequency, _)| **frequency > 0) {
+                let frequency = u32::from(frequency);
+                slots.extend((0..frequency).map(|offset| (frequency - 1) << 20 | offset << 8 | symbol));
             }
+            // So many they are already, if the frequencies add up to what they must.
+            slots.resize(start + TOTAL as usize, 0);
         }
+        slots.resize(MAX_TABLES << FREQUENCY_BITS, 0);
         Self(slots.try_into().unwrap_or_else(|_| unreachable!("because the length is the array's")))
     }
 }
 
 /// The lanes and words of one stream while it is read.
 pub(super) struct Decoder<'a> {
-    states: [u32; GROUP],
+    states: Each<u32>,
     mask: usize,
     words: &'a [u8],
 }
@@ -116,7 +115,7 @@ impl<'a> Decoder<'a> {
     pub fn new(reader: &mut Reader<'a>, lane_bits: u32) -> Result<Self, DecodeError> {
         let words = reader.count("word count")?;
         let lanes = 1usize << lane_bits.min(MAX_LANE_BITS);
-        let mut states = [LOWEST; GROUP];
+        let mut states = Each::of(LOWEST);
         for (state, bytes) in states.iter_mut().zip(reader.take(4 * lanes, "lane states")?.chunks_exact(4)) {
             *state = u32::from_le_bytes(bytes.try_into().expect("because chunks have four bytes"));
         }
@@ -130,8 +129,8 @@ impl<'a> Decoder<'a> {
         &mut self,
         lanes: L,
         slots: &Slots,
-        tables: &[[u8; GROUP]],
-        symbols: &mut [[u8; GROUP]],
+        tables: &[Each<u8>],
+        symbols: &mut [Each<u8>],
     ) -> Result<(), DecodeError> {
         let (mut tables, mut symbols) = (tables, symbols);
         while let Some(next) = tables.first() {
@@ -155,8 +154,8 @@ impl<'a> Decoder<'a> {
     pub fn part(
         &mut self,
         slots: &Slots,
-        tables: &[u8; GROUP],
-        symbols: &mut [u8; GROUP],
+        tables: &Each<u8>,
+        symbols: &mut Each<u8>,
         len: usize,
     ) -> Result<(), DecodeError> {
         for lane in 0..len.min(GROUP) {
@@ -217,8 +216,8 @@ mod tests {
             let mut decoder = Decoder::new(&mut reader, lane_bits).unwrap();
             let slots = Slots::new(&tables);
             for group in symbols.chunks(GROUP) {
-                let (mut numbers, mut found) = ([0u8; GROUP], [0u8; GROUP]);
-                group.iter().zip(&mut numbers).for_each(|(symbol, number)| *number = symbol.0);
+                let (mut numbers, mut found) = (Each::of(0u8), Each::of(0u8));
+                group.iter().zip(numbers.iter_mut()).for_each(|(symbol, number)| *number = symbol.0);
                 if group.len() == GROUP {
                     decoder.groups(Portable, &slots, &[numbers], std::slice::from_mut(&mut found)).unwrap();
                 } else {

@@ -1,7 +1,7 @@
 //! The low bits of differences: noise, of which each table leaves as many to a stream of their own.
 
 use super::bits::{BitReader, BitWriter, MAX_WIDTH};
-use super::lanes::{GROUP, Lanes, MAX_CUT_WIDTH, MAX_TABLES};
+use super::lanes::{Each, GROUP, Lanes, MAX_CUT_WIDTH, MAX_TABLES};
 use super::order::Word;
 
 /// How many low bits the differences of each table have.
@@ -31,10 +31,10 @@ impl Shifts {
     pub fn split<W: Word, L: Lanes>(
         &self,
         lanes: L,
-        tables: &[u8; GROUP],
+        tables: &Each<u8>,
         len: usize,
         bits: &mut BitWriter,
-        differences: &mut [W; GROUP],
+        differences: &mut Each<W>,
     ) {
         if self.widest == 0 {
             return;
@@ -65,10 +65,10 @@ impl Shifts {
     pub fn join<W: Word, L: Lanes>(
         &self,
         lanes: L,
-        tables: &[u8; GROUP],
+        tables: &Each<u8>,
         len: usize,
         bits: &mut BitReader<'_>,
-        highs: &mut [W; GROUP],
+        highs: &mut Each<W>,
     ) {
         if self.widest == 0 {
             return;
@@ -87,8 +87,8 @@ impl Shifts {
         {
             let mut widths = lanes.look_up(&self.by_table, tables);
             widths[len..].fill(0);
-            let low = lanes.cut(window, first, &widths);
-            bits.skip(widths.iter().map(|width| u32::from(*width)).sum());
+            let (low, read) = lanes.cut(window, first, &widths);
+            bits.skip(read);
             for ((high, width), low) in highs.iter_mut().zip(widths).zip(low) {
                 *high = high.shl(u32::from(width)).or(W::from_u64(u64::from(low)));
             }
@@ -105,7 +105,7 @@ impl Shifts {
     /// Bytes that numbers with these tables must have of which 64 bits hold no more low bits than one load
     /// gives. Wide ones are rare, so most groups do without them.
     #[inline(always)]
-    fn widest_bytes<L: Lanes>(&self, lanes: L, tables: &[u8; GROUP]) -> u32 {
+    fn widest_bytes<L: Lanes>(&self, lanes: L, tables: &Each<u8>) -> u32 {
         let widest = self.widest.div_ceil(MAX_WIDTH / 8);
         if widest == 1 {
             return 1;
@@ -120,10 +120,10 @@ impl Shifts {
     fn pack<U: Word, W: Word, L: Lanes>(
         &self,
         lanes: L,
-        tables: &[u8; GROUP],
+        tables: &Each<u8>,
         len: usize,
         bits: &mut BitWriter,
-        differences: &[W; GROUP],
+        differences: &Each<W>,
     ) {
         let masks = self.masks::<U, L>(lanes, tables, len);
         let low = differences.map(
@@ -141,13 +141,13 @@ impl Shifts {
     fn unpack<U: Word, W: Word, L: Lanes>(
         &self,
         lanes: L,
-        tables: &[u8; GROUP],
+        tables: &Each<u8>,
         len: usize,
         bits: &mut BitReader<'_>,
-        highs: &mut [W; GROUP],
+        highs: &mut Each<W>,
     ) {
         let masks = self.masks::<U, L>(lanes, tables, len);
-        let mut low = [U::default(); GROUP];
+        let mut low = Each::of(U::default());
         for at in 0..U::WORDS {
             let mask = U::packed(&masks, at);
             U::unpack(lanes.deposit(bits.peek(), mask), at, &mut low);
@@ -161,8 +161,8 @@ impl Shifts {
 
     /// Ones where the low bits of the first `len` differences are.
     #[inline(always)]
-    fn masks<U: Word, L: Lanes>(&self, lanes: L, tables: &[u8; GROUP], len: usize) -> [U; GROUP] {
-        let mut masks = [U::default(); GROUP];
+    fn masks<U: Word, L: Lanes>(&self, lanes: L, tables: &Each<u8>, len: usize) -> Each<U> {
+        let mut masks = Each::of(U::default());
         for (shift, table) in (0..U::BITS).step_by(8).zip(&self.masks) {
             for (mask, byte) in masks.iter_mut().zip(lanes.look_up(table, tables)) {
                 *mask = mask.or(U::from_u64(u64::from(byte)).shl(shift));
@@ -177,7 +177,7 @@ impl Shifts {
 
 /// Those of the first `len` lanes that have low bits.
 #[inline(always)]
-fn lanes_with_any(shifts: &[u8; GROUP], len: usize) -> impl Iterator<Item = usize> {
+fn lanes_with_any(shifts: &Each<u8>, len: usize) -> impl Iterator<Item = usize> {
     const EACH: u64 = 0x0101_0101_0101_0101;
     let mut lanes = 0u64;
     for (eight, shifts) in shifts.as_chunks().0.iter().enumerate() {

@@ -1,6 +1,6 @@
 //! What rANS codes of a difference: its high part as one of 255 symbols, or an escape.
 
-use super::lanes::GROUP;
+use super::lanes::Each;
 use super::order::Word;
 
 /// Symbols are high parts plus this.
@@ -24,6 +24,6 @@ pub(super) fn high<W: Word>(symbol: u8) -> W {
 
 /// Whether any symbol is an escape; looks at all, which is faster than to stop at the first.
 #[inline(always)]
-pub(super) fn any_escape(symbols: &[u8; GROUP]) -> bool {
+pub(super) fn any_escape(symbols: &Each<u8>) -> bool {
     symbols.iter().fold(u8::MAX, |least, &symbol| least.min(symbol)) == ESCAPE
 }

@@ -3,7 +3,9 @@
 use std::arch::x86_64::*;
 
 use super::routes::{ABREAST, GIVEN, TAKEN};
-use super::{FREQUENCY_BITS, GROUP, Lanes, Portable, Push, Rounds, Slots, Step, Steps, Task, WINDOW_BYTES};
+use super::{
+    Each, FREQUENCY_BITS, GROUP, Lanes, Portable, Push, Rounds, Slots, Step, Steps, Task, WINDOW_BYTES,
+};
 
 /// Proof that this machine has AVX2 and the bit instructions that came with it.
 #[derive(Clone, Copy)]
@@ -37,7 +39,7 @@ impl Lanes for Avx2 {
     const CUTS: bool = false;
 
     #[inline(always)]
-    fn cut(self, window: &[u8; WINDOW_BYTES], first: u32, widths: &[u8; GROUP]) -> [u16; GROUP] {
+    fn cut(self, window: &[u8; WINDOW_BYTES], first: u32, widths: &Each<u8>) -> (Each<u16>, u32) {
         Portable.cut(window, first, widths)
     }
 
@@ -54,19 +56,19 @@ impl Lanes for Avx2 {
     }
 
     #[inline(always)]
-    fn look_up(self, table: &[u8; 16], indices: &[u8; GROUP]) -> [u8; GROUP] {
+    fn look_up(self, table: &[u8; 16], indices: &Each<u8>) -> Each<u8> {
         // SAFETY: `self` proves that the machine has what `look_up` is compiled for.
         unsafe { self::look_up(table, indices) }
     }
 
     #[inline(always)]
-    fn look_up_wide(self, table: &[u8; 128], indices: &[u8; GROUP]) -> [u8; GROUP] {
+    fn look_up_wide(self, table: &[u8; 128], indices: &Each<u8>) -> Each<u8> {
         // SAFETY: `self` proves that the machine has what `look_up_wide` is compiled for.
         unsafe { self::look_up_wide(table, indices) }
     }
 
     #[inline(always)]
-    fn rounds(self, rounds: Rounds<'_>, symbols: &mut [[u8; GROUP]]) -> usize {
+    fn rounds(self, rounds: Rounds<'_>, symbols: &mut [Each<u8>]) -> usize {
         if rounds.mask < ABREAST - 1 {
             return Portable.rounds(rounds, symbols);
         }
@@ -94,9 +96,9 @@ impl Lanes for Avx2 {
 
 #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
 #[inline]
-fn look_up(table: &[u8; 16], indices: &[u8; GROUP]) -> [u8; GROUP] {
+fn look_up(table: &[u8; 16], indices: &Each<u8>) -> Each<u8> {
     let table = _mm256_broadcastsi128_si256(loaded_half(table));
-    let mut found = [0; GROUP];
+    let mut found = Each::of(0);
     for (found, indices) in found.as_chunks_mut().0.iter_mut().zip(indices.as_chunks().0) {
         *found = stored_bytes(_mm256_shuffle_epi8(table, loaded_bytes(indices)));
     }
@@ -105,10 +107,10 @@ fn look_up(table: &[u8; 16], indices: &[u8; GROUP]) -> [u8; GROUP] {
 
 #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
 #[inline]
-fn look_up_wide(table: &[u8; 128], indices: &[u8; GROUP]) -> [u8; GROUP] {
+fn look_up_wide(table: &[u8; 128], indices: &Each<u8>) -> Each<u8> {
     let part = |at: usize| _mm256_broadcastsi128_si256(loaded_half(&table.as_chunks().0[at]));
     let parts: [__m256i; 8] = std::array::from_fn(part);
-    let mut found = [0; GROUP];
+    let mut found = Each::of(0);
     for (found, indices) in found.as_chunks_mut().0.iter_mut().zip(indices.as_chunks().0) {
         let indices = loaded_bytes(indices);
         // What each sixteenth has at the four lowest bits, of which the bits above choose one.
@@ -125,7 +127,7 @@ fn look_up_wide(table: &[u8; 128], indices: &[u8; GROUP]) -> [u8; GROUP] {
 
 #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
 #[inline]
-fn rounds(rounds: Rounds<'_>, symbols: &mut [[u8; GROUP]]) -> usize {
+fn rounds(rounds: Rounds<'_>, symbols: &mut [Each<u8>]) -> usize {
     match rounds.mask {
         63 => abreast::<8>(rounds, symbols),
         31 => abreast::<4>(rounds, symbols),
@@ -137,7 +139,7 @@ fn rounds(rounds: Rounds<'_>, symbols: &mut [[u8; GROUP]]) -> usize {
 /// Rounds of `8 · N` lanes.
 #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
 #[inline]
-fn abreast<const N: usize>(rounds: Rounds<'_>, symbols: &mut [[u8; GROUP]]) -> usize {
+fn abreast<const N: usize>(rounds: Rounds<'_>, symbols: &mut [Each<u8>]) -> usize {
     let states: &mut [[u32; ABREAST]; N] =
         rounds.states.as_chunks_mut().0.first_chunk_mut().expect("because there are 64");
     let mut read = 0;
@@ -154,9 +156,9 @@ fn abreast<const N: usize>(rounds: Rounds<'_>, symbols: &mut [[u8; GROUP]]) -> u
 fn group<const N: usize>(
     states: &mut [[u32; ABREAST]; N],
     all_slots: &Slots,
-    tables: &[u8; GROUP],
+    tables: &Each<u8>,
     words: &[u8; 2 * GROUP],
-    symbols: &mut [u8; GROUP],
+    symbols: &mut Each<u8>,
 ) -> usize {
     let mut read = 0;
     let mut slots = [_mm256_setzero_si256(); GROUP / ABREAST];

@@ -3,7 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::avx2::Avx2;
-use super::{FREQUENCY_BITS, GROUP, LOWEST, Lanes, Push, Rounds, Slots, Task, WINDOW_BYTES};
+use super::{Each, FREQUENCY_BITS, GROUP, LOWEST, Lanes, Push, Rounds, Slots, Task, WINDOW_BYTES};
 
 /// Proof that this machine has AVX-512 as processors have it since Ice Lake and Zen 4, and AVX2.
 #[derive(Clone, Copy)]
@@ -46,7 +46,7 @@ impl Lanes for Avx512 {
     const CUTS: bool = true;
 
     #[inline(always)]
-    fn cut(self, window: &[u8; WINDOW_BYTES], first: u32, widths: &[u8; GROUP]) -> [u16; GROUP] {
+    fn cut(self, window: &[u8; WINDOW_BYTES], first: u32, widths: &Each<u8>) -> (Each<u16>, u32) {
         // SAFETY: `self` proves that the machine has what `cut` is compiled for.
         unsafe { self::cut(window, first, widths) }
     }
@@ -62,19 +62,19 @@ impl Lanes for Avx512 {
     }
 
     #[inline(always)]
-    fn look_up(self, table: &[u8; 16], indices: &[u8; GROUP]) -> [u8; GROUP] {
+    fn look_up(self, table: &[u8; 16], indices: &Each<u8>) -> Each<u8> {
         // SAFETY: `self` proves that the machine has what `look_up` is compiled for.
         unsafe { self::look_up(table, indices) }
     }
 
     #[inline(always)]
-    fn look_up_wide(self, table: &[u8; 128], indices: &[u8; GROUP]) -> [u8; GROUP] {
+    fn look_up_wide(self, table: &[u8; 128], indices: &Each<u8>) -> Each<u8> {
         // SAFETY: `self` proves that the machine has what `look_up_wide` is compiled for.
         unsafe { self::look_up_wide(table, indices) }
     }
 
     #[inline(always)]
-    fn rounds(self, rounds: Rounds<'_>, symbols: &mut [[u8; GROUP]]) -> usize {
+    fn rounds(self, rounds: Rounds<'_>, symbols: &mut [Each<u8>]) -> usize {
         if rounds.mask < ABREAST - 1 {
             return self.0.rounds(rounds, symbols);
         }
@@ -96,8 +96,8 @@ impl Lanes for Avx512 {
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
 #[inline]
-fn cut(window: &[u8; WINDOW_BYTES], first: u32, widths: &[u8; GROUP]) -> [u16; GROUP] {
-    let mut fields = [0; GROUP];
+fn cut(window: &[u8; WINDOW_BYTES], first: u32, widths: &Each<u8>) -> (Each<u16>, u32) {
+    let mut fields = Each::of(0);
     let mut begin = _mm512_set1_epi64(i64::from(first));
     let [lower, upper] = [0, 1].map(|half| loaded_bytes(&window.as_chunks().0[half]));
     // The lowest byte of each eight, eight times.
@@ -130,12 +130,12 @@ fn cut(window: &[u8; WINDOW_BYTES], first: u32, widths: &[u8; GROUP]) -> [u16; G
         // SAFETY: a store of 64 bytes into an array of 64; it does not ask for alignment.
         unsafe { _mm512_storeu_si512(fields.as_mut_ptr().cast(), _mm512_and_si512(found, ones)) };
     }
-    fields
+    (fields, _mm512_cvtsi512_si32(begin) as u32 - first)
 }
 
 #[target_feature(enable = "avx512f,avx512bw")]
 #[inline]
-fn look_up(table: &[u8; 16], indices: &[u8; GROUP]) -> [u8; GROUP] {
+fn look_up(table: &[u8; 16], indices: &Each<u8>) -> Each<u8> {
     // SAFETY: a load of 16 bytes from an array of 16; it does not ask for alignment.
     let table = _mm512_broadcast_i32x4(unsafe { _mm_loadu_si128(table.as_ptr().cast()) });
     stored_bytes(_mm512_shuffle_epi8(table, loaded_bytes(indices)))
@@ -143,14 +143,14 @@ fn look_up(table: &[u8; 16], indices: &[u8; GROUP]) -> [u8; GROUP] {
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
 #[inline]
-fn look_up_wide(table: &[u8; 128], indices: &[u8; GROUP]) -> [u8; GROUP] {
+fn look_up_wide(table: &[u8; 128], indices: &Each<u8>) -> Each<u8> {
     let half = |at: usize| loaded_bytes(&table.as_chunks().0[at]);
     stored_bytes(_mm512_permutex2var_epi8(half(0), loaded_bytes(indices), half(1)))
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi2,popcnt")]
 #[inline]
-fn rounds(rounds: Rounds<'_>, symbols: &mut [[u8; GROUP]]) -> usize {
+fn rounds(rounds: Rounds<'_>, symbols: &mut [Each<u8>]) -> usize {
     match rounds.mask {
         63 => abreast::<4>(rounds, symbols),
         31 => abreast::<2>(rounds, symbols),
@@ -161,7 +161,7 @@ fn rounds(rounds: Rounds<'_>, symbols: &mut [[u8; GROUP]]) -> usize {
 /// Rounds of `16 · N` lanes, whose states stay in registers.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi2,popcnt")]
 #[inline]
-fn abreast<const N: usize>(rounds: Rounds<'_>, symbols: &mut [[u8; GROUP]]) -> usize {
+fn abreast<const N: usize>(rounds: Rounds<'_>, symbols: &mut [Each<u8>]) -> usize {
     let home: &mut [[u32; ABREAST]; N] =
         rounds.states.as_chunks_mut().0.first_chunk_mut().expect("because there are 64");
     let mut states = [_mm512_setzero_si512(); N];
@@ -181,9 +181,9 @@ fn abreast<const N: usize>(rounds: Rounds<'_>, symbols: &mut [[u8; GROUP]]) -> u
 fn group<const N: usize>(
     states: &mut [__m512i; N],
     all_slots: &Slots,
-    tables: &[u8; GROUP],
+    tables: &Each<u8>,
     words: &[u8; 2 * GROUP],
-    symbols: &mut [u8; GROUP],
+    symbols: &mut Each<u8>,
 ) -> usize {
     let mut read = 0;
     let symbols = symbols.as_chunks_mut::<ABREAST>().0.as_chunks_mut::<N>().0;
@@ -268,8 +268,8 @@ fn loaded_bytes(bytes: &[u8; GROUP]) -> __m512i {
 
 #[target_feature(enable = "avx512f")]
 #[inline]
-fn stored_bytes(register: __m512i) -> [u8; GROUP] {
-    let mut bytes = [0; GROUP];
+fn stored_bytes(register: __m512i) -> Each<u8> {
+    let mut bytes = Each::of(0);
     // SAFETY: a store of 64 bytes into an array of 64; it does not ask for alignment.
     unsafe { _mm512_storeu_si512(bytes.as_mut_ptr().cast(), register) };
     bytes

@@ -8,6 +8,7 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod each;
 #[cfg(all(target_arch = "aarch64", target_feature = "neon", target_endian = "little"))]
 mod neon;
 mod portable;
@@ -16,6 +17,7 @@ mod routes;
 
 use std::cell::Cell;
 
+pub(super) use each::Each;
 pub(super) use portable::Portable;
 
 /// Weights are coded in groups of this many; the most lanes that rANS can have.
@@ -34,12 +36,12 @@ pub(super) type Slots = [u32; MAX_TABLES << FREQUENCY_BITS];
 
 /// Rounds of rANS: a symbol for each lane of each group.
 pub(super) struct Rounds<'a> {
-    pub states: &'a mut [u32; GROUP],
+    pub states: &'a mut Each<u32>,
     /// Lanes − 1: symbol `i` belongs to state `i & mask`.
     pub mask: usize,
     pub slots: &'a Slots,
     /// The table of each symbol.
-    pub tables: &'a [[u8; GROUP]],
+    pub tables: &'a [Each<u8>],
     /// The next words, two bytes each, little-endian; at least a word for each symbol.
     pub words: &'a [u8],
 }
@@ -91,12 +93,12 @@ pub(super) type Steps = [Step; MAX_TABLES * 256];
 
 /// The reverse of a round: a symbol for each lane of a group.
 pub(super) struct Push<'a> {
-    pub states: &'a mut [u32; GROUP],
+    pub states: &'a mut Each<u32>,
     /// Lanes − 1: symbol `i` belongs to state `i & mask`.
     pub mask: usize,
     pub steps: &'a Steps,
     /// Tagged with their tables: 256 · table + symbol.
-    pub symbols: &'a [u16; GROUP],
+    pub symbols: &'a Each<u16>,
 }
 
 /// What a kind of machine does in its own way.
@@ -108,8 +110,8 @@ pub(super) trait Lanes: Copy {
     const CUTS: bool;
 
     /// The fields of these widths, each at most `MAX_CUT_WIDTH`, that follow each other in a window from this bit
-    /// of its first byte on.
-    fn cut(self, window: &[u8; WINDOW_BYTES], first: u32, widths: &[u8; GROUP]) -> [u16; GROUP];
+    /// of its first byte on, and how many bits they are.
+    fn cut(self, window: &[u8; WINDOW_BYTES], first: u32, widths: &Each<u8>) -> (Each<u16>, u32);
 
     /// Moves bits, from the lowest on, to where the mask is set.
     fn deposit(self, bits: u64, mask: u64) -> u64;
@@ -118,17 +120,17 @@ pub(super) trait Lanes: Copy {
     fn extract(self, bits: u64, mask: u64) -> u64;
 
     /// What a table of 16 has at each index; these are below 16.
-    fn look_up(self, table: &[u8; 16], indices: &[u8; GROUP]) -> [u8; GROUP];
+    fn look_up(self, table: &[u8; 16], indices: &Each<u8>) -> Each<u8>;
 
     /// Takes a symbol off the state of each lane, group by group; returns how many words the states took in.
-    fn rounds(self, rounds: Rounds<'_>, symbols: &mut [[u8; GROUP]]) -> usize;
+    fn rounds(self, rounds: Rounds<'_>, symbols: &mut [Each<u8>]) -> usize;
 
     /// Pushes a symbol on the state of each lane; returns how many words the states gave. These are
     /// the last of `words`, in the order in which a round takes them; what is before them says nothing.
     fn push(self, push: Push<'_>, words: &mut [u16; GROUP]) -> usize;
 
     /// The same for a table of 128, with indices below 128.
-    fn look_up_wide(self, table: &[u8; 128], indices: &[u8; GROUP]) -> [u8; GROUP];
+    fn look_up_wide(self, table: &[u8; 128], indices: &Each<u8>) -> Each<u8>;
 
     /// Says that these bytes, of a group at most, are wanted soon.
     fn fetch(self, bytes: &[u8]);
@@ -224,30 +226,30 @@ mod tests {
             let mut slots = vec![0u32; MAX_TABLES << FREQUENCY_BITS];
             slots.iter_mut().zip(0u32..).for_each(|(slot, at)| *slot = at.wrapping_mul(0x9e37_79b9) ^ seed[at as usize % GROUP]);
             let slots: Box<Slots> = slots.try_into().unwrap();
-            let tables: [u8; GROUP] = std::array::from_fn(|lane| (seed[lane] >> 7) as u8 % MAX_TABLES as u8);
-            let tables: Vec<[u8; GROUP]> = (0..groups as u8).map(|group| tables.map(|table| (table + group) % MAX_TABLES as u8)).collect();
+            let tables = Each(std::array::from_fn(|lane| (seed[lane] >> 7) as u8 % MAX_TABLES as u8));
+            let tables: Vec<Each<u8>> = (0..groups as u8).map(|group| tables.map(|table| (table + group) % MAX_TABLES as u8)).collect();
             let words: Vec<u8> = (0..2 * GROUP * groups).map(|at| words[at % 32].wrapping_add(at as u8)).collect();
             let mask = (1 << lane_bits) - 1;
 
             struct Once<'a> {
-                states: [u32; GROUP],
+                states: Each<u32>,
                 mask: usize,
                 slots: &'a Slots,
-                tables: &'a [[u8; GROUP]],
+                tables: &'a [Each<u8>],
                 words: &'a [u8],
                 steps: &'a Steps,
-                symbols: &'a [u16; GROUP],
+                symbols: &'a Each<u16>,
             }
             impl Task for Once<'_> {
                 type Output =
-                    ([[u32; GROUP]; 2], Vec<[u8; GROUP]>, usize, Vec<u16>, [u64; 2], [[u8; GROUP]; 2], [u16; GROUP]);
+                    ([Each<u32>; 2], Vec<Each<u8>>, usize, Vec<u16>, [u64; 2], [Each<u8>; 2], (Each<u16>, u32));
                 #[inline(always)]
                 fn run<L: Lanes>(self, lanes: L) -> Self::Output {
                     let Once { states, mask, slots, tables, words, steps, symbols } = self;
                     let (mut popped, mut pushed) = (states, states.map(|state| state.max(LOWEST)));
-                    let mut found = vec![[0; GROUP]; tables.len()];
+                    let mut found = vec![Each::of(0); tables.len()];
                     let read = lanes.rounds(Rounds { states: &mut popped, mask, slots, tables, words }, &mut found);
-                    let mut given = [0; GROUP];
+                    let mut given = Each::of(0);
                     let count = lanes.push(Push { states: &mut pushed, mask, steps, symbols }, &mut given);
                     let (bits, mask) = (u64::from(states[0]) << 32 | u64::from(states[1]), steps[7].reciprocal);
                     let moved = [lanes.deposit(bits, mask), lanes.extract(bits, mask)];
@@ -266,9 +268,9 @@ mod tests {
             let frequency = |at: usize| 1 + seed[at % GROUP].wrapping_mul(at as u32 | 1) % (1 << (at % 13));
             let steps: Vec<Step> = (0..MAX_TABLES * 256).map(|at| Step::new(at as u32 % 100, frequency(at))).collect();
             let steps: Box<Steps> = steps.try_into().unwrap_or_else(|_| unreachable!());
-            let symbols = std::array::from_fn(|lane| (seed[lane] >> 3) as u16 % (MAX_TABLES as u16 * 256));
+            let symbols = Each(std::array::from_fn(|lane| (seed[lane] >> 3) as u16 % (MAX_TABLES as u16 * 256)));
             let once = || Once {
-                states: std::array::from_fn(|lane| seed[lane]), mask, slots: &slots, tables: &tables, words: &words,
+                states: Each(std::array::from_fn(|lane| seed[lane])), mask, slots: &slots, tables: &tables, words: &words,
                 steps: &steps, symbols: &symbols,
             };
             let portable = once().run(Portable);

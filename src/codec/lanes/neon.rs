@@ -3,7 +3,7 @@
 use std::arch::aarch64::*;
 
 use super::routes::{ABREAST, TAKEN};
-use super::{FREQUENCY_BITS, GROUP, LOWEST, Lanes, Portable, Push, Rounds, Slots, WINDOW_BYTES};
+use super::{Each, FREQUENCY_BITS, GROUP, LOWEST, Lanes, Portable, Push, Rounds, Slots, WINDOW_BYTES};
 
 /// What every 64-bit Arm that this is compiled for has.
 #[derive(Clone, Copy)]
@@ -18,7 +18,7 @@ impl Lanes for Neon {
     const CUTS: bool = false;
 
     #[inline(always)]
-    fn cut(self, window: &[u8; WINDOW_BYTES], first: u32, widths: &[u8; GROUP]) -> [u16; GROUP] {
+    fn cut(self, window: &[u8; WINDOW_BYTES], first: u32, widths: &Each<u8>) -> (Each<u16>, u32) {
         Portable.cut(window, first, widths)
     }
 
@@ -33,19 +33,19 @@ impl Lanes for Neon {
     }
 
     #[inline(always)]
-    fn look_up(self, table: &[u8; 16], indices: &[u8; GROUP]) -> [u8; GROUP] {
+    fn look_up(self, table: &[u8; 16], indices: &Each<u8>) -> Each<u8> {
         // SAFETY: NEON is among the features that this file is compiled with.
         unsafe { self::look_up(table, indices) }
     }
 
     #[inline(always)]
-    fn look_up_wide(self, table: &[u8; 128], indices: &[u8; GROUP]) -> [u8; GROUP] {
+    fn look_up_wide(self, table: &[u8; 128], indices: &Each<u8>) -> Each<u8> {
         // SAFETY: NEON is among the features that this file is compiled with.
         unsafe { self::look_up_wide(table, indices) }
     }
 
     #[inline(always)]
-    fn rounds(self, rounds: Rounds<'_>, symbols: &mut [[u8; GROUP]]) -> usize {
+    fn rounds(self, rounds: Rounds<'_>, symbols: &mut [Each<u8>]) -> usize {
         if rounds.mask < ABREAST - 1 {
             return Portable.rounds(rounds, symbols);
         }
@@ -65,9 +65,9 @@ impl Lanes for Neon {
 
 #[target_feature(enable = "neon")]
 #[inline]
-fn look_up(table: &[u8; 16], indices: &[u8; GROUP]) -> [u8; GROUP] {
+fn look_up(table: &[u8; 16], indices: &Each<u8>) -> Each<u8> {
     let table = loaded_bytes(table);
-    let mut found = [0; GROUP];
+    let mut found = Each::of(0);
     for (found, indices) in found.as_chunks_mut().0.iter_mut().zip(indices.as_chunks().0) {
         *found = stored_bytes(vqtbl1q_u8(table, loaded_bytes(indices)));
     }
@@ -76,11 +76,11 @@ fn look_up(table: &[u8; 16], indices: &[u8; GROUP]) -> [u8; GROUP] {
 
 #[target_feature(enable = "neon")]
 #[inline]
-fn look_up_wide(table: &[u8; 128], indices: &[u8; GROUP]) -> [u8; GROUP] {
+fn look_up_wide(table: &[u8; 128], indices: &Each<u8>) -> Each<u8> {
     let quarter = |at: usize| loaded_bytes(&table.as_chunks().0[at]);
     let lower = uint8x16x4_t(quarter(0), quarter(1), quarter(2), quarter(3));
     let upper = uint8x16x4_t(quarter(4), quarter(5), quarter(6), quarter(7));
-    let mut found = [0; GROUP];
+    let mut found = Each::of(0);
     for (found, indices) in found.as_chunks_mut().0.iter_mut().zip(indices.as_chunks().0) {
         let indices = loaded_bytes(indices);
         // Zero for an index that is not in the lower half; what is not in the upper one stays.
@@ -92,7 +92,7 @@ fn look_up_wide(table: &[u8; 128], indices: &[u8; GROUP]) -> [u8; GROUP] {
 
 #[target_feature(enable = "neon")]
 #[inline]
-fn rounds(rounds: Rounds<'_>, symbols: &mut [[u8; GROUP]]) -> usize {
+fn rounds(rounds: Rounds<'_>, symbols: &mut [Each<u8>]) -> usize {
     match rounds.mask {
         63 => abreast::<8>(rounds, symbols),
         31 => abreast::<4>(rounds, symbols),
@@ -104,7 +104,7 @@ fn rounds(rounds: Rounds<'_>, symbols: &mut [[u8; GROUP]]) -> usize {
 /// Rounds of `8 · N` lanes.
 #[target_feature(enable = "neon")]
 #[inline]
-fn abreast<const N: usize>(rounds: Rounds<'_>, symbols: &mut [[u8; GROUP]]) -> usize {
+fn abreast<const N: usize>(rounds: Rounds<'_>, symbols: &mut [Each<u8>]) -> usize {
     let states: &mut [[u32; ABREAST]; N] =
         rounds.states.as_chunks_mut().0.first_chunk_mut().expect("because there are 64");
     let mut read = 0;
@@ -121,9 +121,9 @@ fn abreast<const N: usize>(rounds: Rounds<'_>, symbols: &mut [[u8; GROUP]]) -> u
 fn group<const N: usize>(
     states: &mut [[u32; ABREAST]; N],
     all_slots: &Slots,
-    tables: &[u8; GROUP],
+    tables: &Each<u8>,
     words: &[u8; 2 * GROUP],
-    symbols: &mut [u8; GROUP],
+    symbols: &mut Each<u8>,
 ) -> usize {
     let mut read = 0;
     let symbols = symbols.as_chunks_mut::<ABREAST>().0.as_chunks_mut::<N>().0;

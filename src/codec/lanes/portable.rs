@@ -1,6 +1,6 @@
 //! Any machine: plain loops, split so that the compiler can vectorise all but the look-ups.
 
-use super::{FREQUENCY_BITS, GROUP, LOWEST, Lanes, MAX_TABLES, Push, Rounds, Slots, WINDOW_BYTES};
+use super::{Each, FREQUENCY_BITS, GROUP, LOWEST, Lanes, MAX_TABLES, Push, Rounds, Slots, WINDOW_BYTES};
 
 /// What every machine can do.
 #[derive(Clone, Copy)]
@@ -13,9 +13,9 @@ impl Lanes for Portable {
     const CUTS: bool = false;
 
     #[inline(always)]
-    fn cut(self, window: &[u8; WINDOW_BYTES], first: u32, widths: &[u8; GROUP]) -> [u16; GROUP] {
+    fn cut(self, window: &[u8; WINDOW_BYTES], first: u32, widths: &Each<u8>) -> (Each<u16>, u32) {
         let mut at = first as usize;
-        widths.map(
+        let fields = widths.map(
             #[inline(always)]
             |width| {
                 let bytes = window.get(at / 8..).and_then(<[u8]>::first_chunk).copied().unwrap_or_default();
@@ -23,7 +23,8 @@ impl Lanes for Portable {
                 at += usize::from(width);
                 bits as u16 & ((1u32 << width) - 1) as u16
             },
-        )
+        );
+        (fields, at as u32 - first)
     }
 
     #[inline(always)]
@@ -49,7 +50,7 @@ impl Lanes for Portable {
     }
 
     #[inline(always)]
-    fn look_up(self, table: &[u8; 16], indices: &[u8; GROUP]) -> [u8; GROUP] {
+    fn look_up(self, table: &[u8; 16], indices: &Each<u8>) -> Each<u8> {
         indices.map(
             #[inline(always)]
             |index| table[usize::from(index % 16)],
@@ -57,7 +58,7 @@ impl Lanes for Portable {
     }
 
     #[inline(always)]
-    fn look_up_wide(self, table: &[u8; 128], indices: &[u8; GROUP]) -> [u8; GROUP] {
+    fn look_up_wide(self, table: &[u8; 128], indices: &Each<u8>) -> Each<u8> {
         indices.map(
             #[inline(always)]
             |index| table[usize::from(index % 128)],
@@ -65,7 +66,7 @@ impl Lanes for Portable {
     }
 
     #[inline(always)]
-    fn rounds(self, rounds: Rounds<'_>, symbols: &mut [[u8; GROUP]]) -> usize {
+    fn rounds(self, rounds: Rounds<'_>, symbols: &mut [Each<u8>]) -> usize {
         match rounds.mask {
             63 => abreast::<64>(rounds, symbols),
             31 => abreast::<32>(rounds, symbols),
@@ -96,7 +97,7 @@ impl Lanes for Portable {
 
 /// `N` lanes at a time, in steps that don't wait for each other.
 #[inline(always)]
-fn abreast<const N: usize>(rounds: Rounds<'_>, symbols: &mut [[u8; GROUP]]) -> usize {
+fn abreast<const N: usize>(rounds: Rounds<'_>, symbols: &mut [Each<u8>]) -> usize {
     let states: &mut [u32; N] = rounds.states.first_chunk_mut().expect("because there are 64");
     let mut read = 0;
     for (symbols, tables) in symbols.iter_mut().zip(rounds.tables) {
@@ -110,9 +111,9 @@ fn abreast<const N: usize>(rounds: Rounds<'_>, symbols: &mut [[u8; GROUP]]) -> u
 fn group<const N: usize>(
     states: &mut [u32; N],
     all_slots: &Slots,
-    tables: &[u8; GROUP],
+    tables: &Each<u8>,
     words: &[u8; 2 * GROUP],
-    symbols: &mut [u8; GROUP],
+    symbols: &mut Each<u8>,
 ) -> usize {
     let mut read = 0;
     for (symbols, tables) in symbols.as_chunks_mut::<N>().0.iter_mut().zip(tables.as_chunks::<N>().0) {

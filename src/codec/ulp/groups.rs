@@ -6,7 +6,7 @@ use super::super::cells::CellMap;
 use super::super::context::Contexts;
 use super::super::deltas::Deltas;
 use super::super::fit::Plan;
-use super::super::lanes::{BATCH, GROUP, Lanes, MAX_TABLES, Task};
+use super::super::lanes::{BATCH, Each, GROUP, Lanes, MAX_TABLES, Task};
 use super::super::order::{Order, Word};
 use super::super::previous::{KindMap, Previous};
 use super::super::rans::{self, Slots};
@@ -60,7 +60,7 @@ impl Streams {
                     escapes.extend_from_slice(&high.to_u64().to_le_bytes()[..W::BITS as usize / 8]);
                 }
             }
-            let mut tagged = [0; GROUP];
+            let mut tagged = Each::of(0);
             for ((tagged, &table), &symbol) in tagged.iter_mut().zip(&tables).zip(&own) {
                 *tagged = rans::tagged(table, symbol);
             }
@@ -159,7 +159,7 @@ impl<W: Word> Task for Undo<'_, W> {
             escapes: self.escapes.chunks_exact(W::BITS as usize / 8),
             low_bits: BitReader::new(self.low_bits),
         };
-        let mut buffers = Buffers { tables: [[0; GROUP]; BATCH], symbols: [[0; GROUP]; BATCH] };
+        let mut buffers = Buffers { tables: [Each::of(0); BATCH], symbols: [Each::of(0); BATCH] };
         for (batch, base) in self.base.chunks(BATCH * group_bytes).enumerate() {
             groups.undo(batch * BATCH, base, &mut buffers, self.out)?;
         }
@@ -186,8 +186,8 @@ struct Groups<'a, W, L> {
 
 /// The tables and symbols of the coded groups of a batch.
 struct Buffers {
-    tables: [[u8; GROUP]; BATCH],
-    symbols: [[u8; GROUP]; BATCH],
+    tables: [Each<u8>; BATCH],
+    symbols: [Each<u8>; BATCH],
 }
 
 impl<W: Word, L: Lanes> Groups<'_, W, L> {
@@ -213,7 +213,7 @@ impl<W: Word, L: Lanes> Groups<'_, W, L> {
         self.symbols.groups(self.lanes, &self.slots, &tables[..whole], &mut symbols[..whole])?;
         if whole < coded {
             let len = bases.len() % group_bytes / (W::BITS as usize / 8);
-            symbols[whole] = [ESCAPE + 1; GROUP];
+            symbols[whole] = Each::of(ESCAPE + 1);
             self.symbols.part(&self.slots, &tables[whole], &mut symbols[whole], len)?;
         }
         let mut coded = tables.iter().zip(&*symbols);
@@ -236,7 +236,7 @@ impl<W: Word, L: Lanes> Groups<'_, W, L> {
 
     /// The table of each weight of the group with this number.
     #[inline(always)]
-    fn tables(&self, number: usize, base: &[W; GROUP]) -> [u8; GROUP] {
+    fn tables(&self, number: usize, base: &Each<W>) -> Each<u8> {
         let tables = self.contexts.map(self.lanes, &self.map, number, base);
         match &self.chain {
             Some((previous, kinds)) => {
@@ -251,8 +251,8 @@ impl<W: Word, L: Lanes> Groups<'_, W, L> {
     fn apply(
         &mut self,
         number: usize,
-        tables: &[u8; GROUP],
-        symbols: &[u8; GROUP],
+        tables: &Each<u8>,
+        symbols: &Each<u8>,
         base: &[u8],
         out: &mut Vec<u8>,
     ) -> Result<(), DecodeError> {
@@ -274,7 +274,7 @@ impl<W: Word, L: Lanes> Groups<'_, W, L> {
     }
 
     #[cold]
-    fn escapes(&mut self, symbols: &[u8; GROUP], differences: &mut [W; GROUP]) -> Result<(), DecodeError> {
+    fn escapes(&mut self, symbols: &Each<u8>, differences: &mut Each<W>) -> Result<(), DecodeError> {
         for (difference, _) in differences.iter_mut().zip(symbols).filter(|(_, symbol)| **symbol == ESCAPE) {
             let missing = DecodeError::Truncated { what: "escapes", expected: 1, found: 0 };
             *difference = W::load(self.escapes.next().ok_or(missing)?);
@@ -285,7 +285,7 @@ impl<W: Word, L: Lanes> Groups<'_, W, L> {
     /// Weights that did not change, where the base had to be rounded.
     fn copy(&self, base: &[u8], out: &mut Vec<u8>) {
         let len = base.len() / (W::BITS as usize / 8);
-        W::append_group(&self.order.apply(&[W::default(); GROUP], &W::load_group(base)), len, out);
+        W::append_group(&self.order.apply(&Each::of(W::default()), &W::load_group(base)), len, out);
     }
 
     fn end(mut self) -> Result<(), DecodeError> {
