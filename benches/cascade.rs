@@ -13,8 +13,8 @@ use git_sparse::statistics::Random;
 
 /// Words that are read before the one that is asked for.
 const CONTEXT_WORDS: usize = 32;
-/// Tokens that a word may have.
-const WORD_TOKENS: u32 = 3;
+/// Tokens that a word may have: names have many, and a model that has read one before says it with confidence.
+const WORD_TOKENS: u32 = 8;
 const SEED: u64 = 1;
 const BOOTSTRAPS: usize = 1000;
 
@@ -105,11 +105,11 @@ fn spoken(engine: &mut Engine, model: ModelId, prompt: &str) -> (Generated, Stri
     let mut pieces: Vec<String> = Vec::new();
     let generated = engine.generate(&order, &mut |piece| pieces.push(piece.to_owned())).expect("a text");
     let text = pieces.concat();
-    let word = text.split_whitespace().next().unwrap_or_default().to_owned();
-    // Tokens up to the one that begins the next word.
+    let word = text.trim_start().split(|c: char| !c.is_alphabetic()).next().unwrap_or_default().to_owned();
+    // Tokens up to the one that has nothing of the word: it begins the next one, or is a comma.
     let mut so_far = String::new();
     let tokens = pieces.iter().take_while(|piece| {
-        let is_over = !so_far.trim().is_empty() && piece.starts_with(char::is_whitespace);
+        let is_over = !so_far.trim().is_empty() && !piece.starts_with(char::is_alphabetic);
         so_far.push_str(piece);
         !is_over
     });

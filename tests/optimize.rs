@@ -59,9 +59,14 @@ fn the_cheapest_that_passes_is_found_written_and_checked() {
     ];
     let wish = [&wish[..], &["--benchmark-samples", "0", "-o", out.to_str().unwrap()]].concat();
 
-    let (code, found) = document(&home, &engine, &[&wish[..], &["--apply"]].concat());
+    let (code, out_of, err) = optimize(&home, &engine, &[&wish[..], &["--apply", "--json"]].concat());
+    let found: Value = serde_json::from_str(&out_of).unwrap_or_else(|error| panic!("{error}: {out_of}{err}"));
     assert_eq!(code, 0, "{found}");
     assert_eq!(found["chosen"], "Q4_1", "{found}");
+    // What was made of the checkpoint's tensors is stored as the rule that makes it, beside a header with the tokens.
+    let stored =
+        err.split_once("stored in ").and_then(|(_, stored)| stored.split_once(" KiB")).map(|it| it.0);
+    assert!(stored.is_some_and(|kib| kib.parse::<f64>().unwrap() < 40.0), "{err}");
     assert_eq!(candidate(&found, "Q8_0")["verdicts"][0]["verdict"], "pass", "{found}");
     assert_eq!(candidate(&found, "Q4_0")["verdicts"][0]["verdict"], "fail", "{found}");
     assert_eq!(found["source"]["dequantised_from"], Value::Null, "{found}");

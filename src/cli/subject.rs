@@ -77,6 +77,19 @@ impl Subject {
         }
     }
 
+    /// The files with weights, and their hashes; nothing of a GGUF file in parts, which no variant is stored by.
+    pub fn files(&self) -> Result<Vec<(Oid, PathBuf)>, Failure> {
+        let Origin::Checkpoint(files) = &self.origin else {
+            return Ok(self.only_file().map(|place| (self.weights, place)).into_iter().collect());
+        };
+        let weights = files.iter().filter(|file| file.path.ends_with(WEIGHTS));
+        let hashed = |file: &TreeFile| {
+            let place = std::path::absolute(&file.place).map_err(|error| words::file(&file.place, &error))?;
+            Ok((hash(&place)?, place))
+        };
+        weights.map(hashed).collect()
+    }
+
     /// The directory of a checkpoint; `None` of a GGUF file.
     pub fn checkpoint(&self) -> Option<PathBuf> {
         let Origin::Checkpoint(files) = &self.origin else { return None };

@@ -1,4 +1,4 @@
-//! `--apply`: the winner's file beside its report, and in the store as a recipe or delta of its source.
+//! `--apply`: the winner's file beside its report, and in the store as a recipe or delta of its source's files.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -39,12 +39,12 @@ fn failed(path: &Path) -> impl FnOnce(std::io::Error) -> RunError {
     move |error| RunError::File { path, error }
 }
 
-/// Stores the winner, and before it the source where that is one GGUF file; gives the bytes that the winner took.
+/// Stores the winner, and before it the files that it was made of; gives the bytes that the winner took.
 pub fn store(path: &Path, oid: Oid, subject: &Subject) -> Result<u64, Failure> {
     let mut parents = Vec::new();
-    if let (Some(source), None) = (subject.only_file(), subject.checkpoint()) {
-        keep(subject.weights, source, Vec::new())?;
-        parents.push(subject.weights);
+    for (weights, place) in subject.files()? {
+        keep(weights, place, Vec::new())?;
+        parents.push(weights);
     }
     keep(oid, path.to_owned(), parents)
 }
