@@ -48,6 +48,8 @@ pub enum RepackError {
     Store(#[from] StoreError),
     #[error("repacked file does not come back, nothing was changed: {0}")]
     Proof(ReconstructError),
+    #[error("the index does not take in where object {0} is now: nothing was taken away")]
+    Unknown(ObjectId),
     #[error("{0}")]
     Cancelled(#[from] Cancelled),
 }
@@ -103,7 +105,7 @@ pub fn repack(store: &Store, now: u64, progress: &Progress<'_>) -> Result<Repack
         new_packs.push(store.admit(writer)?);
     }
     done.packs_after = new_packs.len() as u64;
-    prove(store, &new_packs, &old_packs, progress)?;
+    prove(store, &plans, &new_packs, &old_packs, progress)?;
     for pack in old_packs.iter().filter(|pack| !new_packs.contains(pack)) {
         gc::discard(store, *pack, now)?;
     }
@@ -111,7 +113,19 @@ pub fn repack(store: &Store, now: u64, progress: &Progress<'_>) -> Result<Repack
 }
 
 /// Every file must come back from the new packs; if one does not, the old ones count again.
-fn prove(store: &Store, new: &[PackId], old: &[PackId], progress: &Progress<'_>) -> Result<(), RepackError> {
+fn prove(
+    store: &Store,
+    plans: &HashMap<ObjectId, Plan>,
+    new: &[PackId],
+    old: &[PackId],
+    progress: &Progress<'_>,
+) -> Result<(), RepackError> {
+    // The index is no proof: where it could not be written, it leads to the old packs still.
+    for object in plans.keys() {
+        if !new.contains(&store.find(object)?.pack) {
+            return Err(RepackError::Unknown(*object));
+        }
+    }
     for oid in store.oids()? {
         let recipe = store.recipe(&oid)?.ok_or(StoreError::NoFile(oid))?;
         let proof = reconstruct(store, &recipe, &mut std::io::sink(), &|_| progress(0));

@@ -377,6 +377,43 @@ fn only_what_is_written_is_a_name() {
     }
 }
 
+/// `git init --shared=group` lets a group write, whatever the umask of who writes first.
+#[test]
+fn a_group_may_in_a_shared_store_what_it_may_around_it() {
+    let mode = |path: &std::path::Path| fs::metadata(path).expect("there").mode() & 0o7777;
+    for (around, privacy, expected) in [
+        (0o2775, Privacy::Shared, 0o2070),
+        (0o755, Privacy::Shared, 0o050),
+        (0o1777, Privacy::Shared, 0o050),
+        (0o2775, Privacy::Private, 0),
+    ] {
+        let dir = tempfile::tempdir().expect("a directory");
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(around)).expect("a mode");
+        let root = dir.path().join("store");
+        publish(&Local::new(&root, privacy), Name::Pack(pack(1)), b"one", Taken::Keep);
+        for made in [root.clone(), root.join("tmp"), root.join("packs"), root.join("packs/01")] {
+            let found = mode(&made) & 0o2070;
+            // A setgid bit is inherited without us; the umask may take more away than we ask for.
+            assert_eq!(found & 0o070, expected & 0o070, "{around:o} {privacy:?} {}", made.display());
+            assert!(expected & 0o2000 == 0 || found & 0o2000 != 0, "{}", made.display());
+        }
+    }
+}
+
+/// What a dead process left half-written goes when it is old, and nothing else.
+#[test]
+fn what_was_left_half_written_is_swept() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let local = Local::new(dir.path().join("store"), Privacy::Shared);
+    publish(&local, Name::Pack(pack(1)), b"one", Taken::Keep);
+    let left = dir.path().join("store/tmp/7-0");
+    fs::write(&left, b"half").expect("a file");
+    assert_eq!(local.sweep(Duration::from_secs(3600)).expect("a sweep"), 0);
+    assert!(left.exists());
+    assert_eq!(local.sweep(Duration::ZERO).expect("a sweep"), 1);
+    assert!(!left.exists() && local.len(Name::Pack(pack(1))).expect("a length") == Some(3));
+}
+
 /// A user's own store is nobody else's, whatever the umask; files are read-only, being immutable.
 #[test]
 fn modes_are_exact() {

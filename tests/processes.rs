@@ -329,7 +329,10 @@ fn nobody_else_can_read_under_any_umask() {
         repo.commit("two models", tree_of(&MODELS));
         let script = format!("umask {umask}; exec git push --quiet origin main");
         home.run("sh", &repo.path, &["-c", &script]);
-        for top in [store(&home), home.path("run/git-sparse"), home.path("home/.local/state/git-sparse")] {
+        let cache = home.path("home/.cache/git-sparse");
+        for top in
+            [store(&home), cache, home.path("run/git-sparse"), home.path("home/.local/state/git-sparse")]
+        {
             assert_eq!(
                 fs::metadata(&top).expect("a directory").permissions().mode() & 0o077,
                 0,

@@ -215,6 +215,24 @@ fn locks(source: &Source) -> Vec<String> {
     })
 }
 
+/// What decodes may be waited for with a lock held, and a thread that splits its work takes up any other work meanwhile:
+/// it would wait for itself.
+#[test]
+fn decoding_splits_no_work() {
+    refuses(&splits, "src/codec/zstd.rs", "use rayon::prelude::*;");
+    refuses(&splits, "src/derive/product.rs", "fn f(x: &[u8]) { rayon::join(|| 1, || 2); }");
+    lets_pass(&splits, "src/repack.rs", "use rayon::prelude::*;");
+    check(&splits);
+}
+
+fn splits(source: &Source) -> Vec<String> {
+    const DECODING: [&str; 5] = ["src/format/", "src/packing/", "src/derive/", "src/table/", "src/codec/"];
+    if !DECODING.iter().any(|place| source.path.starts_with(place)) {
+        return Vec::new();
+    }
+    offences(source, &[], "rayon is not for what decodes", |word| word.name == "rayon")
+}
+
 /// Below the edges, the same bytes in give the same bytes out: no environment and no clock is read there.
 #[test]
 fn environment_and_clock_are_read_at_the_edges() {

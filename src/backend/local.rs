@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::{Area, Backend, Name, Staged, Taken};
 
@@ -18,7 +18,8 @@ use super::{Area, Backend, Name, Staged, Taken};
 pub enum Privacy {
     /// The user's own store: directories 0700.
     Private,
-    /// A store beside a git remote: the umask decides, as it does for the remote's own files.
+    /// A store beside a git remote: the umask decides, as it does for the remote's own files, and a group may what it
+    /// may in the directory above.
     Shared,
 }
 
@@ -70,23 +71,13 @@ impl Local {
         self.make_dir(parent)?;
         let mode = if self.privacy == Privacy::Private { 0o700 } else { 0o777 };
         match DirBuilder::new().mode(mode).create(dir) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(at(dir, "create", error)),
-            _ => sync_dir(parent),
-        }
-    }
-
-    /// Removes staged files that a dead process left: those older than `age`.
-    pub fn sweep(&self, age: std::time::Duration) -> io::Result<usize> {
-        let Ok(entries) = fs::read_dir(self.root.join("tmp")) else { return Ok(0) };
-        let mut swept = 0;
-        for entry in entries {
-            let entry = entry?;
-            let old = entry.metadata()?.modified()?.elapsed().is_ok_and(|found| found >= age);
-            if old && fs::remove_file(entry.path()).is_ok() {
-                swept += 1;
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(at(dir, "create", error));
             }
+            Ok(()) if self.privacy == Privacy::Shared => share(dir, parent)?,
+            _ => {}
         }
-        Ok(swept)
+        sync_dir(parent)
     }
 }
 
@@ -110,6 +101,19 @@ impl Backend for Local {
                 Err(error) => return Err(at(&path, "create", error)),
             }
         }
+    }
+
+    fn sweep(&self, age: Duration) -> io::Result<usize> {
+        let Ok(entries) = fs::read_dir(self.root.join("tmp")) else { return Ok(0) };
+        let mut swept = 0;
+        for entry in entries {
+            let entry = entry?;
+            let old = entry.metadata()?.modified()?.elapsed().is_ok_and(|found| found >= age);
+            if old && fs::remove_file(entry.path()).is_ok() {
+                swept += 1;
+            }
+        }
+        Ok(swept)
     }
 
     fn read(&self, name: Name, range: Range<u64>) -> io::Result<Vec<u8>> {
@@ -183,11 +187,17 @@ impl Backend for Local {
         Some(self.path(name))
     }
 
+    fn may_link(&self, file: &Path) -> bool {
+        // A store that is not there yet is made where it can be linked to, or `link` says so.
+        let is_here =
+            |found: &fs::Metadata| fs::metadata(&self.root).map_or(true, |own| own.dev() == found.dev());
+        fs::symlink_metadata(file).is_ok_and(|found| is_own(&found) && is_here(&found))
+    }
+
     fn link(&self, file: &Path, name: Name) -> io::Result<bool> {
         let source = open(file)?;
         let found = source.metadata().map_err(|e| at(file, "stat", e))?;
-        // A file that others may write to could change its bytes.
-        if found.uid() != rustix::process::geteuid().as_raw() || found.mode() & 0o022 != 0 {
+        if !is_own(&found) {
             return Ok(false);
         }
         source.sync_all().map_err(|e| at(file, "fsync", e))?;
@@ -261,6 +271,28 @@ fn take_name(path: &Path, target: &Path) -> io::Result<()> {
             renameat_with(CWD, path, CWD, target, RenameFlags::NOREPLACE).map_err(io::Error::from)
         }
         done => done,
+    }
+}
+
+/// Whether a file is this user's alone: one that others may write to could change its bytes.
+fn is_own(found: &fs::Metadata) -> bool {
+    found.uid() == rustix::process::geteuid().as_raw() && found.mode() & 0o022 == 0
+}
+
+/// Gives a group what the directory above gives it, whatever the umask: `git init --shared` asks for that. A sticky
+/// directory is everybody's and shares nothing.
+fn share(dir: &Path, parent: &Path) -> io::Result<()> {
+    const GROUP: u32 = 0o2070;
+    const STICKY: u32 = 0o1000;
+    let mode =
+        |dir: &Path| fs::metadata(dir).map(|found| found.mode() & 0o7777).map_err(|e| at(dir, "stat", e));
+    let (own, above) = (mode(dir)?, mode(parent)?);
+    let wanted = if above & STICKY == 0 { own | above & GROUP } else { own };
+    match own == wanted {
+        true => Ok(()),
+        false => {
+            fs::set_permissions(dir, fs::Permissions::from_mode(wanted)).map_err(|e| at(dir, "chmod", e))
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use std::io::{self, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
@@ -48,6 +48,9 @@ pub enum Name {
     /// `clock`: an empty file, written anew by whoever has to know what time it is there.
     Clock,
 }
+
+/// Nobody writes one file of a store that others share for so long: what is older in `tmp/` was left by a dead process.
+pub const STALE: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// One gc of a remote. Two of them, at the same second or not, share no name in the trash, so what one of
 /// them decided about a name there is never true of a file that another put under it.
@@ -129,6 +132,10 @@ pub trait Backend: Send + Sync {
     fn rename(&self, from: Name, to: Name) -> io::Result<()>;
     /// Removes a file; it is no error when it is gone already.
     fn delete(&self, name: Name) -> io::Result<()>;
+    /// Removes what a dead process left half-written: files that are older than `age`. Returns how many.
+    fn sweep(&self, _age: Duration) -> io::Result<usize> {
+        Ok(0)
+    }
     /// Where this is, for messages.
     fn place(&self) -> String;
 
@@ -145,6 +152,11 @@ pub trait Backend: Send + Sync {
     /// The file with this name, where others on this machine can reach it.
     fn file(&self, _name: Name) -> Option<PathBuf> {
         None
+    }
+
+    /// Whether `link` may do it with this file, as far as its owner and its file system tell.
+    fn may_link(&self, _file: &Path) -> bool {
+        false
     }
 
     /// Gives a file of another store a name here, durably and without a copy; false where that can't be.

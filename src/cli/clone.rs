@@ -180,7 +180,9 @@ fn place(rebuilt: &Path, target: &Path, lfs: &Path, pointer: &Pointer) -> Result
 fn refresh_index(git: &Git, paths: &[&str]) -> Result<(), Failure> {
     let failed = |error: std::io::Error| Failure::new(Kind::Fatal, format!("git update-index: {error}"));
     let program = std::env::current_exe().map_err(failed)?;
-    let filter = format!("filter.lfs.process='{}' known-pointers", program.display());
+    // git gives it to a shell.
+    let quoted = program.display().to_string().replace('\'', r"'\''");
+    let filter = format!("filter.lfs.process='{quoted}' known-pointers");
     let mut child = Command::new("git")
         .arg("-C")
         .arg(git.dir())

@@ -95,18 +95,24 @@ impl Prune {
 /// Files of HEAD in every work tree, and of the index.
 fn needed(repo: &Repo) -> Result<HashSet<Oid>, Failure> {
     let mut needed = HashSet::new();
-    let trees = repo.git.run(&["worktree", "list", "--porcelain"]).unwrap_or_default();
+    let trees = repo.git.run(&["worktree", "list", "--porcelain"]).map_err(|error| unknown(&error))?;
     let heads =
         trees.lines().filter_map(|line| line.strip_prefix("HEAD ")).filter(|head| !head.starts_with("0000"));
     for head in heads {
         needed.extend(repo.files(head)?.into_iter().map(|place| place.pointer.oid));
     }
-    if let Ok(tree) = repo.git.run(&["write-tree"]) {
-        let staged = crate::git::History::files_at(&repo.git_dir, &tree);
-        let staged = staged.map_err(|error| Failure::new(Kind::Fatal, error.to_string()))?;
-        needed.extend(staged.into_iter().map(|(_, pointer)| pointer.oid));
-    }
+    let tree = repo.git.run(&["write-tree"]).map_err(|error| {
+        unknown(&error).fix("if a merge is under way, end it first: git merge --continue, or --abort")
+    })?;
+    let staged = crate::git::History::files_at(&repo.git_dir, &tree);
+    let staged = staged.map_err(|error| Failure::new(Kind::Fatal, error.to_string()))?;
+    needed.extend(staged.into_iter().map(|(_, pointer)| pointer.oid));
     Ok(needed)
+}
+
+/// What git does not say might be needed.
+fn unknown(error: &dyn std::error::Error) -> Failure {
+    Failure::new(Kind::Fatal, format!("nothing was removed, since git does not say what is needed: {error}"))
 }
 
 /// What git-lfs keeps: `objects/ab/cd/<oid>`.

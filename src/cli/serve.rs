@@ -119,8 +119,9 @@ impl Serve {
             })?;
             return serve::run_stdio(git_dir, &cache, Box::new(|_| {})).map_err(|error| in_words(&error));
         }
-        let made = std::fs::create_dir_all(&cache).and_then(|()| std::fs::create_dir_all(&self.root));
-        made.map_err(|error| words::file(&cache, &error))?;
+        for dir in [&cache, &self.root] {
+            std::fs::create_dir_all(dir).map_err(|error| words::file(dir, &error))?;
+        }
         // Two servers with one cache would take each other's files away.
         let _lock = lock::acquire(&cache, "another hub", Duration::ZERO)
             .map_err(|failure| failure.fix("name another directory for this one: --cache DIR"))?;
@@ -160,7 +161,7 @@ impl Serve {
             tls: tls.map(|(certificate, key)| Tls { certificate, key }),
             insecure: self.insecure,
             cache,
-            cache_bytes: self.cache_size << 30,
+            cache_bytes: self.cache_size.saturating_mul(1 << 30),
             key: self.key.clone().unwrap_or_else(|| self.root.join("link-keys")),
             limits: Limits {
                 connections: self.connections,

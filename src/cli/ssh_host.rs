@@ -9,11 +9,11 @@ use std::fs::File;
 use std::io::{self, BufReader, BufWriter};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 
-use crate::backend::{Local, Privacy};
+use crate::backend::{Backend, Local, Privacy, STALE};
 use crate::daemon::message::{Failure, Kind};
 use crate::git::command::Git;
 use crate::git::settings::Settings;
@@ -29,8 +29,6 @@ const USER: &str = "GIT_SPARSE_USER";
 const HUB_URL: &str = "gitsparse.huburl";
 const HUB_ROOT: &str = "gitsparse.hubroot";
 const HUB_KEY: &str = "gitsparse.hubkey";
-/// Staged files of processes that are long dead.
-const STALE: Duration = Duration::from_secs(7 * 24 * 3600);
 const BUFFER_BYTES: usize = 256 << 10;
 
 /// Send and take whole files of a repository's store (started by git-lfs over ssh, as git-lfs-transfer)

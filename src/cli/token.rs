@@ -1,6 +1,8 @@
 //! `git sparse token`: who may do what at a hub.
 
-use std::path::PathBuf;
+use std::fs;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::{Args, Subcommand};
@@ -8,6 +10,7 @@ use clap::{Args, Subcommand};
 use super::report;
 use super::serve::Right;
 use crate::daemon::message::{Failure, Kind};
+use crate::daemon::words;
 use crate::serve::{Access, AccessError, May, Rule};
 
 /// Make, list and take back the tokens of a hub
@@ -65,6 +68,7 @@ impl Token {
     pub fn run(self) -> Result<(), Failure> {
         match self.action {
             Action::Add { name, may, repositories, expires, file } => {
+                let _alone = file.alone()?;
                 let mut access = file.read()?;
                 let end = expires.map(|days| now().saturating_add(days.saturating_mul(DAY)));
                 let rule = Rule { may: may.into(), repositories };
@@ -78,6 +82,7 @@ impl Token {
             }
             Action::List { file, json } => list(&file.read()?, json),
             Action::Remove { name, file } => {
+                let _alone = file.alone()?;
                 let mut access = file.read()?;
                 access.remove(&name).map_err(|error| in_words(&error))?;
                 file.write(&access)?;
@@ -89,6 +94,18 @@ impl Token {
 }
 
 impl File {
+    /// Whoever changes the file reads it first: of two at once, one would undo what the other did.
+    fn alone(&self) -> Result<fs::File, Failure> {
+        let path = self.access.with_extension("lock");
+        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let locked = fs::create_dir_all(dir).and_then(|()| {
+            let opened =
+                fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path)?;
+            opened.lock().map(|()| opened)
+        });
+        locked.map_err(|error| words::file(&path, &error))
+    }
+
     fn read(&self) -> Result<Access, Failure> {
         Access::read(&self.access).map_err(|error| in_words(&error))
     }

@@ -44,6 +44,7 @@ pub mod zstd;
 use crate::format::Dtype;
 
 pub use lanes::{Kind as Machine, on_each_kind};
+pub use stream::MOST_STREAM_BYTES;
 pub use ulp::may_be_resized;
 
 /// How a payload is encoded: its number on disk.

@@ -9,6 +9,9 @@ use super::payload::{Reader, put_stream};
 use super::{Codec, DecodeError, Encoded};
 use crate::packing::Packer;
 
+/// Most bytes that the bases have together: all of them are in memory at once.
+pub const MOST_STREAM_BYTES: usize = 128 << 20;
+
 /// An object that is `head`, what `packer` makes of the bases, and `tail`.
 pub fn encode(head: &[u8], packer: &Packer, tail: &[u8]) -> Encoded {
     let mut payload = Vec::new();
@@ -24,6 +27,9 @@ pub(super) fn decode(payload: &[u8], bases: &[&[u8]], decoded_len: usize) -> Res
     let (head, tail) = (reader.stream("bytes before")?, reader.stream("bytes behind")?);
     let packer = Packer::decode(reader.take(reader.remaining(), "packer")?).ok();
     let packer = packer.filter(|(_, rest)| rest.is_empty()).ok_or(DecodeError::Invalid { what: "packer" })?.0;
+    if bases.iter().map(|base| base.len()).sum::<usize>() > MOST_STREAM_BYTES {
+        return Err(DecodeError::Invalid { what: "length of what was packed" });
+    }
     let packed = match bases {
         [] => return Err(DecodeError::NoBase),
         [one] => packer.pack(one),
@@ -57,6 +63,8 @@ mod tests {
         assert!(decode(&[second, first], whole.len()).is_err_and(|_| true) || first != second);
         assert!(decode(&[], whole.len()).is_err());
         assert!(decode(&[&plain], whole.len() + 1).is_err());
+        let zeros = vec![0; 32 << 20];
+        assert!(decode(&[&zeros[..]; 5], whole.len()).is_err());
         for end in 0..payload.len() {
             let _ = super::super::decode(codec, &payload[..end], &[&plain], whole.len());
         }

@@ -4,8 +4,9 @@
 //! edit in place would write through it. What is handed out is hashed again, so a damaged cache
 //! costs a rebuild.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -61,7 +62,7 @@ impl Cache {
     /// Keeps a full copy until it is unpinned.
     pub fn pin(&self, oid: Oid, pinned: bool) -> io::Result<()> {
         let mark = self.path(oid).with_extension("pin");
-        fs::create_dir_all(&self.dir)?;
+        self.prepare()?;
         match pinned {
             true => File::create(mark).map(drop),
             false => fs::remove_file(mark).or_else(|error| match error.kind() {
@@ -76,9 +77,9 @@ impl Cache {
         self.dir.join(oid.to_string())
     }
 
-    /// Makes the cache's directory.
+    /// Makes the cache's directory, for this user only: whole files are in it.
     pub fn prepare(&self) -> io::Result<()> {
-        fs::create_dir_all(&self.dir)
+        DirBuilder::new().recursive(true).mode(0o700).create(&self.dir)
     }
 
     /// What is cached, the longest unused last.

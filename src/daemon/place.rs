@@ -37,9 +37,10 @@ impl Place {
         Ok(Place { store, cache, socket, log: state.join("git-sparse").join("daemon.log"), in_process })
     }
 
-    /// Makes the store's directory, for this user only, and refuses one that someone else owns.
+    /// Makes the directories of the store and of the cache, for this user only, and refuses what someone else owns.
     pub fn prepare(&self) -> Result<(), Failure> {
-        make_private(&self.store)
+        make_private(&self.store, "GIT_SPARSE_DIR")?;
+        make_private(&self.cache, "GIT_SPARSE_CACHE_DIR")
     }
 }
 
@@ -66,7 +67,12 @@ fn socket_dir(base: &impl BaseStrategy) -> Result<PathBuf, Failure> {
         Some(runtime) => runtime.join("git-sparse"),
         None => env::temp_dir().join(format!("git-sparse-{uid}")),
     };
-    make_private(&dir)?;
+    // Everybody may write to the directory for temporary files: a link there leads where somebody else wants.
+    if dir.is_symlink() {
+        return Err(Failure::new(Kind::Refused, format!("{}: is a link", dir.display()))
+            .fix("remove it, or set XDG_RUNTIME_DIR to a directory of your own"));
+    }
+    make_private(&dir, "XDG_RUNTIME_DIR")?;
     Ok(dir)
 }
 
@@ -75,20 +81,19 @@ fn socket_name(store: &Path) -> String {
     format!("{:.16}.sock", hash.to_hex())
 }
 
-/// A directory of mode 0700 that belongs to this user.
-fn make_private(dir: &Path) -> Result<(), Failure> {
+/// A directory of mode 0700 that belongs to this user; the variable can name another one.
+fn make_private(dir: &Path, variable: &str) -> Result<(), Failure> {
     let failed = |error: io::Error| {
         Failure::new(Kind::Fatal, format!("{}: {error}", dir.display()))
-            .fix("set GIT_SPARSE_DIR to a directory that you can write")
+            .fix(format!("set {variable} to a directory that you can write"))
     };
     fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)?;
-    let found = fs::symlink_metadata(dir).map_err(failed)?;
-    if !found.is_dir() && !dir.is_dir() {
+    if !dir.is_dir() {
         return Err(Failure::new(Kind::Fatal, format!("{}: not a directory", dir.display())));
     }
     if fs::metadata(dir).map_err(failed)?.uid() != rustix::process::getuid().as_raw() {
         return Err(Failure::new(Kind::Refused, format!("{}: belongs to another user", dir.display()))
-            .fix("set GIT_SPARSE_DIR to a directory of your own"));
+            .fix(format!("set {variable} to a directory of your own")));
     }
     if fs::metadata(dir).map_err(failed)?.permissions().mode() & 0o077 != 0 {
         fs::set_permissions(dir, fs::Permissions::from_mode(0o700)).map_err(failed)?;

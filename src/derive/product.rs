@@ -4,8 +4,6 @@
 //! FMA: one fused multiply-add after the other along the rank, in blocks where the rank is large
 //! (measured on torch 2.15; `tests/data/adapters/make.py` makes the merges that it is compared with).
 
-use rayon::prelude::*;
-
 use super::floats::Float;
 
 /// Elements of one tensor that are added at a time; more are split among the processors.
@@ -105,11 +103,12 @@ impl Product {
 
 /// The bytes of a tensor with the product added, from the tensor's element `first` on.
 ///
-/// `rounded`: the product is given the tensor's type before it is added, as PEFT does for embeddings.
+/// `rounded`: the product is given the tensor's type before it is added, as PEFT does for embeddings. By one thread: others
+/// may wait for these bytes with a lock held, and a thread that splits its work takes up any other work meanwhile.
 pub fn add(product: &Product, base: &[u8], float: Float, first: usize, rounded: bool) -> Vec<u8> {
     let chunk_bytes = CHUNK_ELEMENTS * float.width();
     let mut sum = vec![0; base.len()];
-    let chunks = sum.par_chunks_mut(chunk_bytes).zip(base.par_chunks(chunk_bytes)).enumerate();
+    let chunks = sum.chunks_mut(chunk_bytes).zip(base.chunks(chunk_bytes)).enumerate();
     chunks.for_each(|(index, (sum, base))| {
         let at = first + index * CHUNK_ELEMENTS;
         let mut values = float.values(base);

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::WORTH_KEEPING;
 use super::packs::{Lack, Packs, each};
-use crate::backend::{self, Area, Backend, Name, Run};
+use crate::backend::{self, Area, Backend, Name, Run, STALE};
 use crate::id::{ObjectId, Oid, PackId};
 use crate::pack::{self, PackWriter, Record};
 use crate::progress::{Cancelled, Progress, unwatched};
@@ -104,6 +104,8 @@ pub fn carry_out(
     id: u32,
     progress: &Progress<'_>,
 ) -> Result<(), SyncError> {
+    // What a dead process left half-written is in nobody's way; a failure to sweep is no reason to stop.
+    let _ = backend.sweep(STALE);
     if plan.is_idle() {
         return Ok(());
     }

@@ -16,9 +16,12 @@ use crate::id::ObjectId;
 use crate::pack::{Bases, MAX_BASES, MAX_OBJECT_BYTES, Record};
 use crate::packing::{self, Packer};
 
-/// Most that a file may hold: all of it is in memory at once, when it is stored and when it is read.
-const MOST_PLAIN_BYTES: usize =
-    if MAX_BASES * PIECE_BYTES < 128 << 20 { MAX_BASES * PIECE_BYTES } else { 128 << 20 };
+/// Most that a file may hold: what can be read again, and what has pieces enough.
+const MOST_PLAIN_BYTES: usize = if MAX_BASES * PIECE_BYTES < codec::MOST_STREAM_BYTES {
+    MAX_BASES * PIECE_BYTES
+} else {
+    codec::MOST_STREAM_BYTES
+};
 /// A piece ends at the first border of text behind this; none is longer than an object.
 const PIECE_BYTES: usize = 16 << 20;
 /// The first bytes of what may be unpacked: gzip, a frame of zstd.

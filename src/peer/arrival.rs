@@ -89,7 +89,10 @@ impl Arrivals<'_, '_> {
         self.seen.insert(record.object);
         self.under_way.insert(record.object);
         let (store, also, near) = (self.store, self.also, self.kept.bases_of(&record));
-        self.queue.begin(u64::from(record.logical_len) + payload.len() as u64, move || {
+        let len = u64::from(record.logical_len);
+        // One base as long as the object is what every delta has.
+        let more = bases_bytes(store, &near, &record).saturating_sub(len);
+        self.queue.begin(payload.len() as u64 + len + more, move || {
             let bytes = Arc::new(prove(store, &near, &record, &payload)?);
             also(&record.object, &bytes).map_err(StoreError::Io)?;
             Ok(Proven { record, payload, bytes })
@@ -144,6 +147,12 @@ impl Kept {
         let near = |base: &ObjectId| Some((*base, self.bytes.get(base)?.clone()));
         record.bases.iter().filter_map(near).collect()
     }
+}
+
+/// Bytes of those bases of an object that must be decoded, as far as they are known here.
+fn bases_bytes(store: &Store, near: &HashMap<ObjectId, Arc<Vec<u8>>>, record: &Record) -> u64 {
+    let far = record.bases.iter().filter(|base| !near.contains_key(base));
+    far.filter_map(|base| store.probe(base)).map(|found| u64::from(found.record.logical_len)).sum()
 }
 
 /// The bytes of an object, which hash to its id.

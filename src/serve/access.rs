@@ -115,7 +115,10 @@ impl Access {
             let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
             io::Write::write_all(&mut file, text.as_bytes())?;
             file.sync_all()?;
-            fs::rename(&beside, path)
+            fs::rename(&beside, path)?;
+            // A token that was taken back stays so after a power cut.
+            let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            fs::File::open(dir)?.sync_all()
         };
         write().map_err(|error| {
             let _ = fs::remove_file(&beside);

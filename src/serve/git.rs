@@ -19,9 +19,12 @@ const UPLOAD: &str = "git-upload-pack";
 
 impl Asked {
     pub(super) async fn git(mut self, service: &'static str) -> Result<Reply, Refusal> {
-        let wanted = match service {
-            "/info/refs" => self.query("service").unwrap_or_default().to_owned(),
-            service => service[1..].to_owned(),
+        let (wanted, query) = match service {
+            "/info/refs" => {
+                let wanted = self.query("service").unwrap_or_default().to_owned();
+                (wanted.clone(), format!("service={wanted}"))
+            }
+            service => (service[1..].to_owned(), String::new()),
         };
         match wanted.as_str() {
             UPLOAD => self.need(May::Read)?,
@@ -39,22 +42,21 @@ impl Asked {
         let repo = self.open().await?;
         let mut command = Command::new("git");
         command.arg("http-backend").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-        self.environment(&mut command, service);
+        self.environment(&mut command, service, &query);
         command.env("GIT_PROJECT_ROOT", repo.git_dir.as_ref().ok_or_else(Refusal::not_found)?);
         let mut body = self.body_reader(MAX_BODY_BYTES)?;
         let (pieces, sent) = pipe(self.hub.limits.silence);
         let mut sender = Sender::new(pieces);
         let head = run(move || -> io::Result<_> {
-            let mut child = command.spawn()?;
-            let mut input = child.stdin.take().expect("because it was piped");
-            let output = child.stdout.take().expect("because it was piped");
+            let mut child = Waited(command.spawn()?);
+            let mut input = child.0.stdin.take().expect("because it was piped");
+            let output = child.0.stdout.take().expect("because it was piped");
             // It ends with the body, or when git reads no more.
             tokio::task::spawn_blocking(move || io::copy(&mut body, &mut input));
             let mut output = BufReader::new(output);
             let head = read_head(&mut output)?;
             tokio::task::spawn_blocking(move || {
                 let sent = io::copy(&mut output, &mut sender);
-                let mut child = Waited(child);
                 if sent.is_ok() && child.0.wait().is_ok_and(|status| status.success()) {
                     let _ = sender.finish();
                 }
@@ -71,7 +73,7 @@ impl Asked {
     }
 
     /// The variables of CGI (RFC 3875), and nothing of ours that a repository or client could bend.
-    fn environment(&self, command: &mut Command, service: &str) {
+    fn environment(&self, command: &mut Command, service: &str, query: &str) {
         let text = |name: HeaderName| self.header(name).unwrap_or_default();
         for variable in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_OBJECT_DIRECTORY"] {
             command.env_remove(variable);
@@ -86,7 +88,8 @@ impl Asked {
             .env("GIT_CONFIG_VALUE_1", "*")
             .env("PATH_INFO", service)
             .env("REQUEST_METHOD", self.head.method.as_str())
-            .env("QUERY_STRING", self.head.uri.query().unwrap_or_default())
+            // What was found in the query, not the query: of two services git takes the last.
+            .env("QUERY_STRING", query)
             .env("CONTENT_TYPE", text(header::CONTENT_TYPE))
             .env("HTTP_CONTENT_ENCODING", text(header::CONTENT_ENCODING))
             .env("REMOTE_ADDR", self.from.map_or_else(String::new, |from| from.to_string()));

@@ -73,6 +73,10 @@ impl Backend for Remembered {
         self.inner.modified(name)
     }
 
+    fn sweep(&self, age: Duration) -> io::Result<usize> {
+        self.inner.sweep(age)
+    }
+
     fn list(&self, area: Area) -> io::Result<Vec<Name>> {
         let names = self.inner.list(area)?;
         if area == Area::Packs {

@@ -13,7 +13,7 @@ use lru::LruCache;
 use super::config::Stores;
 use super::learning::{Learning, Tell};
 use super::remembered::Remembered;
-use crate::backend::{Area, Backend, Local, Name, Privacy};
+use crate::backend::{Area, Backend, Local, Name, Privacy, STALE};
 use crate::daemon::place::boot_id;
 use crate::daemon::shelf::Recent;
 use crate::id::Oid;
@@ -156,6 +156,8 @@ impl Repos {
         while open.len() >= OPEN && open.peek_lru().is_some_and(|(_, repo)| Arc::strong_count(repo) == 1) {
             open.pop_lru();
         }
+        // What a server that died left half-written is in nobody's way.
+        let _ = backend.sweep(STALE);
         let place = blake3::hash(backend.place().as_bytes()).to_hex();
         let index = Index::open(&self.indexes.join(&place.as_str()[..32]), &boot_id());
         let store = Store::with(backend, index, Box::new(self.shelf.clone()));

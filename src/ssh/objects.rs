@@ -107,7 +107,8 @@ impl<R: Read, W: Write + Send> Session<R, W> {
         self.may_upload()?;
         let (oid, size) = (asked.oid()?, asked.number("size")?);
         store::check_config(self.store.backend()).map_err(unreadable)?;
-        let mut received = Received::begin(&self.received).map_err(|error| no_room(&error))?;
+        let begun = fs::create_dir_all(&self.received).and_then(|()| Received::begin(&self.received));
+        let mut received = begun.map_err(|error| no_room(&error))?;
         let (mut hasher, mut total) = (Sha256::new(), 0);
         while let Some(bytes) = self.more()? {
             total += bytes.len() as u64;

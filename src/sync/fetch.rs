@@ -216,6 +216,11 @@ fn link(store: &Store, remote: &Remote, lacking: &[Found]) -> Result<bool, SyncE
     if packs.iter().any(out_of_reach) {
         return Ok(false);
     }
+    // Before any payload is read: a file system or an owner that forbids it forbids it for all of them.
+    let mut files = packs.iter().filter_map(|pack| remote.backend.file(Name::Pack(*pack)));
+    if !files.all(|file| store.backend().may_link(&file)) {
+        return Ok(false);
+    }
     let read = |pack: PackId| Ok((pack, pack::read_trailer(&*remote.backend, pack)?));
     let packs: Result<Vec<_>, PackError> = packs.into_iter().map(read).collect();
     let packs = match packs {

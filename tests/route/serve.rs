@@ -149,6 +149,21 @@ fn the_chosen_model_answers_over_http() {
         415
     );
 
+    // Nor one whose name was made to lead here.
+    for (header, value) in [("origin", "http://evil.example"), ("host", "evil.example:80"), ("host", "[::2]")]
+    {
+        let page = ureq::post(format!("{}/v1/chat/completions", served.url))
+            .config()
+            .http_status_as_error(false)
+            .build();
+        let page = page.content_type("application/json").header(header, value);
+        assert_eq!(
+            page.send(chat("sparse/auto", false).to_string()).unwrap().status(),
+            403,
+            "{header}: {value}"
+        );
+    }
+
     let log = fs::read_to_string(home.path("decisions.jsonl")).unwrap();
     assert_eq!(log.lines().count(), 2);
     let decision: Value = serde_json::from_str(log.lines().next().unwrap()).unwrap();

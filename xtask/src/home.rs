@@ -12,7 +12,7 @@ use std::process::{Command, Output};
 use crate::Failure;
 
 /// Variables of the outer environment that say how to run, not what to do.
-const PASSED_ON: [&str; 5] = ["TERM", "RUST_BACKTRACE", "LLVM_PROFILE_FILE", "SystemRoot", "GIT_SPARSE_LOG"];
+const PASSED_ON: [&str; 4] = ["TERM", "RUST_BACKTRACE", "LLVM_PROFILE_FILE", "SystemRoot"];
 
 /// A directory with a home of its own; its daemon ends and the directory goes when it is dropped.
 pub struct Home {

@@ -10,6 +10,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::cli::repo::Repo;
@@ -85,18 +86,15 @@ impl Depot {
     /// Has git-lfs in the scratch repository speak to `url`, as the user's repository would.
     pub fn aim(&self, repo: &Repo, url: &str) -> Result<(), Failure> {
         let listed = repo.git.run(&["config", "--local", "--includes", "--list", "-z"]).unwrap_or_default();
-        let scratch = Git::at(self.scratch());
-        let set = |key: &str, value: &str| {
-            let done = scratch.run(&["config", "--add", key, value]);
-            done.map(drop).map_err(|error| Failure::new(Kind::Fatal, error.to_string()))
-        };
-        for (key, value) in listed.split('\0').filter_map(|entry| entry.split_once('\n')) {
-            if ACCESS.iter().any(|begin| key.starts_with(begin)) {
-                set(key, value)?;
-            }
-        }
-        set("remote.server.url", url)?;
-        set("lfs.url", url)
+        let entries = listed.split('\0').filter_map(|entry| entry.split_once('\n'));
+        let of_access = entries.filter(|(key, _)| ACCESS.iter().any(|begin| key.starts_with(begin)));
+        let own = [("remote.server.url", url), ("lfs.url", url)];
+        let text: String = of_access.chain(own).map(|(key, value)| entry(key, value)).collect();
+        // A file, since headers and URLs may hold secrets, and arguments of processes are everybody's to read.
+        let path = self.scratch().join("access");
+        write_private(&path, &text).map_err(|error| words::file(&path, &error))?;
+        let done = Git::at(self.scratch()).run(&["config", "include.path", "access"]);
+        done.map(drop).map_err(|error| Failure::new(Kind::Fatal, error.to_string()))
     }
 
     /// A commit in the scratch repository that has these files alone.
@@ -156,6 +154,24 @@ impl Drop for Depot {
 }
 
 /// The whole lines of a list of oids; a power cut may have cut the last one.
+/// A value as git's configuration files have it.
+fn entry(key: &str, value: &str) -> String {
+    let escaped = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+    let (section, rest) = key.split_once('.').unwrap_or((key, ""));
+    let (header, name) = match rest.rsplit_once('.') {
+        Some((part, name)) => {
+            (format!("{section} \"{}\"", part.replace('\\', "\\\\").replace('"', "\\\"")), name)
+        }
+        None => (section.to_owned(), rest),
+    };
+    format!("[{header}]\n\t{name} = \"{}\"\n", escaped(value))
+}
+
+fn write_private(path: &Path, text: &str) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    file.write_all(text.as_bytes())
+}
+
 fn read_oids(path: &Path) -> Vec<Oid> {
     let text = fs::read_to_string(path).unwrap_or_default();
     text.lines().filter_map(|line| line.parse().ok()).collect()
@@ -186,4 +202,29 @@ pub fn is_there(objects: &Path, pointer: &Pointer) -> bool {
 pub fn is_right(path: &Path, oid: Oid) -> Result<bool, Failure> {
     let hash = File::open(path).and_then(Oid::of_reader);
     hash.map(|found| found == oid).map_err(|error| words::file(path, &error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// git reads what it said itself, whatever characters values and names have.
+    #[test]
+    fn settings_come_back_from_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("access");
+        let header = "AUTHORIZATION: basic \"x\\y\" # ; \tz ";
+        let settings = [
+            ("http.https://a.b/c \"d\\.extraheader", header),
+            ("http.proxy", "socks5h://one"),
+            ("url.git@x:.insteadof", "two\nlines"),
+            ("core.askpass", ""),
+        ];
+        let text: String = settings.iter().map(|(key, value)| entry(key, value)).collect();
+        write_private(&path, &text).unwrap();
+        let file = path.to_str().unwrap();
+        let listed = Git::at(dir.path()).run(&["config", "--file", file, "--list", "-z"]).unwrap();
+        let found: Vec<_> = listed.split('\0').filter_map(|entry| entry.split_once('\n')).collect();
+        assert_eq!(found, settings);
+    }
 }

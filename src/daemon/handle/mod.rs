@@ -20,7 +20,7 @@ use super::message::{Failure, Kind, RemotePlace, Reply, Request};
 use super::place::{self, Place};
 use super::shelf::Recent;
 use super::words;
-use crate::backend::{Local, Privacy};
+use crate::backend::{Backend, Local, Privacy};
 use crate::git::command::Git;
 use crate::git::{History, Tips};
 use crate::id::Oid;

@@ -1,7 +1,8 @@
 //! OpenAI's chat protocol over HTTP: `sparse/auto` is whichever model the router chooses for a request.
 //!
 //! It listens on this machine only, since it knows no tokens: who may connect may spend its user's keys.
-//! Bodies must say that they are JSON, which no foreign web page can make a browser do unasked.
+//! Requests of web pages are refused, by their origin and by the host that they ask for, and bodies must say that they are
+//! JSON, which no foreign page can make a browser do unasked.
 
 mod asked;
 mod completion;
@@ -9,12 +10,12 @@ mod told;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::{Duration, Instant};
 
 use hyper::body::Incoming;
-use hyper::header::CONTENT_TYPE;
+use hyper::header::{CONTENT_TYPE, HOST, HeaderMap, ORIGIN};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, StatusCode};
@@ -161,6 +162,9 @@ async fn converse(stream: TcpStream, chat: Arc<Chat>, mut stopped: watch::Receiv
 }
 
 async fn answer(chat: Arc<Chat>, request: Request<Incoming>) -> Reply {
+    if let Some(why) = foreign(request.headers()) {
+        return told::error(StatusCode::FORBIDDEN, why);
+    }
     let path = request.uri().path().to_owned();
     match (request.method(), path.as_str()) {
         (&Method::GET, "/healthz") => told::json(StatusCode::OK, &serde_json::json!({ "status": "ok" })),
@@ -192,6 +196,22 @@ async fn answer(chat: Arc<Chat>, request: Request<Incoming>) -> Reply {
             "there is nothing here: /v1/chat/completions, /v1/models, /v1/feedback",
         ),
     }
+}
+
+/// Why a request is no program's of this machine: a page in its browser says where it comes from, and one whose name was
+/// made to lead here (DNS rebinding) says that name.
+fn foreign(headers: &HeaderMap) -> Option<&'static str> {
+    if headers.contains_key(ORIGIN) {
+        return Some("this is not for web pages");
+    }
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok())?;
+    let name = match host.strip_prefix('[') {
+        Some(address) => address.split(']').next().unwrap_or_default(),
+        None => host.split(':').next().unwrap_or_default(),
+    };
+    let is_here = name.eq_ignore_ascii_case("localhost")
+        || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+    (!is_here).then_some("ask for localhost: other names may lead here from a web page")
 }
 
 /// A user's verdict on a decision: `{"id": …, "good": true}`.
