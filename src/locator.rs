@@ -168,6 +168,13 @@ pub fn configured(git: &Git, remote: &str, pushing: bool) -> Option<(String, boo
 
 /// The address of a git remote.
 pub fn remote_url(git: &Git, remote: &str, pushing: bool) -> String {
+    let settings = git.settings();
+    // Without rules that rewrite addresses, what git would say stands there.
+    let is_plain = !pushing && !settings.has_any("url", "insteadof");
+    let plain = settings.all(&format!("remote.{remote}.url")).next();
+    if let Some(url) = plain.filter(|url| is_plain && !url.is_empty()) {
+        return url.to_owned();
+    }
     let url = match pushing {
         true => git.run(&["remote", "get-url", "--push", "--", remote]).ok(),
         false => None,

@@ -15,7 +15,7 @@ pub struct LfsAgent {}
 
 impl LfsAgent {
     pub fn run(self) -> Result<(), Failure> {
-        let mut agent = Agent::new(Git::at("."), Place::from_environment()?);
+        let mut agent = Agent::new(Git::at(".").steady(), Place::from_environment()?);
         lfs_agent::serve(io::stdin().lock(), io::stdout().lock(), &mut agent)
             .map_err(|error| Failure::new(Kind::Fatal, error.to_string()))
     }

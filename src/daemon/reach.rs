@@ -131,8 +131,14 @@ fn split_user(url: &str) -> (String, Option<Credential>) {
 
 /// What git trusts for this address in place of the system's certificates.
 fn certificates(git: &Git, url: &str) -> Option<PathBuf> {
+    if !url.starts_with("https://") {
+        return None;
+    }
     let set = |key: &str| env::var_os(key).filter(|value| !value.is_empty()).map(PathBuf::from);
     let configured = || {
+        if !git.settings().has_any("http", "sslcainfo") {
+            return None;
+        }
         let found = git.run(&["config", "--path", "--get-urlmatch", "http.sslCAInfo", url]).ok()?;
         Some(found).filter(|path| !path.is_empty()).map(PathBuf::from)
     };

@@ -22,6 +22,13 @@ impl Settings {
         self.all(key).last().filter(|value| !value.is_empty())
     }
 
+    /// Whether a variable, in lower case, is set in a section or in any part of it.
+    pub fn has_any(&self, section: &str, variable: &str) -> bool {
+        let is_it =
+            |key: &str| key.split('.').next() == Some(section) && key.rsplit('.').next() == Some(variable);
+        self.entries.iter().any(|(key, _)| is_it(key))
+    }
+
     /// All values of a key.
     pub fn all(&self, key: &str) -> impl DoubleEndedIterator<Item = &str> {
         let key = normal(key);
@@ -56,5 +63,7 @@ mod tests {
         assert_eq!(settings.get("core.bare"), Some("true"));
         assert_eq!(settings.get("a.b"), None);
         assert_eq!(settings.get("a.c"), None);
+        assert!(settings.has_any("remote", "lfsurl") && settings.has_any("core", "bare"));
+        assert!(!settings.has_any("remote", "url") && !settings.has_any("url", "insteadof"));
     }
 }
