@@ -5,7 +5,7 @@ mod source;
 use source::{Source, sources, words};
 
 /// Files that may hold `unsafe`, and why it is needed there.
-const UNSAFE: [(&str, &str); 11] = [
+const UNSAFE: [(&str, &str); 12] = [
     ("engine/src/distortion.rs", "calls of llama.cpp that no safe crate passes on"),
     ("engine/src/importance.rs", "llama.cpp is handed a function of ours to call with what it computes"),
     ("engine/src/log.rs", "llama.cpp is handed a function of ours to call with its words"),
@@ -17,6 +17,7 @@ const UNSAFE: [(&str, &str); 11] = [
     ("src/codec/lanes/neon.rs", "instructions that every such machine has"),
     ("src/packing/deflate/zlib.rs", "calls of zlib with parameters that no safe crate passes on"),
     ("src/heap.rs", "a call of the C library that no crate wraps"),
+    ("src/backend/writeback.rs", "a call of the system that no crate wraps"),
 ];
 
 /// Files outside the daemon that may hold a lock, and why.

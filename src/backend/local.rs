@@ -11,7 +11,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use super::{Area, Backend, Name, Staged, Taken};
+use super::{Area, Backend, Name, Staged, Taken, writeback};
+
+/// The kernel is asked to begin with so many bytes of a new file, while more are written.
+const BEGUN_BYTES: u64 = 8 << 20;
 
 /// Who may look into the directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +38,9 @@ struct StagedFile<'a> {
     file: File,
     path: PathBuf,
     published: bool,
+    written: u64,
+    /// Of these, what the kernel was asked to write to the disk.
+    begun: u64,
 }
 
 impl Local {
@@ -95,7 +101,11 @@ impl Backend for Local {
                 .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32)
                 .open(&path);
             match opened {
-                Ok(file) => return Ok(Box::new(StagedFile { local: self, file, path, published: false })),
+                Ok(file) => {
+                    let staged =
+                        StagedFile { local: self, file, path, published: false, written: 0, begun: 0 };
+                    return Ok(Box::new(staged));
+                }
                 // Another process had our number before: take the next.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
                 Err(error) => return Err(at(&path, "create", error)),
@@ -221,7 +231,13 @@ impl Backend for Local {
 
 impl Write for StagedFile<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.file.write(bytes).map_err(|e| at(&self.path, "write", e))
+        let count = self.file.write(bytes).map_err(|e| at(&self.path, "write", e))?;
+        self.written += count as u64;
+        if self.written - self.begun >= BEGUN_BYTES {
+            writeback::begin(&self.file, self.begun..self.written);
+            self.begun = self.written;
+        }
+        Ok(count)
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -7,6 +7,7 @@ pub mod bucket;
 mod local;
 mod memory;
 pub mod probe;
+mod writeback;
 
 use std::fmt;
 use std::io::{self, Write};

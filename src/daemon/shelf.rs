@@ -151,7 +151,7 @@ mod tests {
             tensors: Vec::new(),
             parts: vec![Part { object, len: bytes.len() as u32, tensor: None, slice: 0 }],
         });
-        draft.put(&object, bytes).unwrap();
+        draft.divided().0.put(&object, bytes).unwrap();
         let shelf = Recent::default();
         let decoded = |shelf: &Recent| {
             let mut decoded = false;

@@ -12,7 +12,7 @@ use super::frame::{Frame, FrameError, FrameReader, Want, write_end, write_frame,
 use super::host::HostError;
 use super::line::{Line, LineError};
 use super::plan::{Plan, requests};
-use crate::draft::Draft;
+use crate::draft::{Draft, Front, Sheet};
 use crate::id::{ObjectId, Oid};
 use crate::index::Found;
 use crate::pack::{self, Record};
@@ -99,9 +99,9 @@ pub fn fetch(
         oid,
         why: error.to_string(),
     })?;
-    let draft = draft.map(|draft| {
+    let mut draft = draft.map(|draft| {
         draft.begin(&recipe);
-        &*draft
+        draft.divided()
     });
     let mut moved = Moved { bytes: bytes.len() as u64, objects: 0 };
     let (mut failures, mut unmade) = (0, HashSet::new());
@@ -115,7 +115,7 @@ pub fn fetch(
         let turn = || -> Result<(), PeerError> {
             let records = records(line, &lacking, progress)?;
             let wants = Plan::of(store, &recipe, &records, soon, &unmade).wants();
-            receive(store, line, &wants, draft, &mut unmade, &mut moved, progress)
+            receive(store, line, &wants, draft.as_mut(), &mut unmade, &mut moved, progress)
         };
         match { turn }() {
             Ok(()) if moved.objects > before || unmade.len() > unmade_before => failures = 0,
@@ -160,12 +160,17 @@ fn receive(
     store: &Store,
     line: &Line,
     wants: &[Want],
-    draft: Option<&Draft>,
+    draft: Option<&mut (&Sheet, &mut Front)>,
     unmade: &mut HashSet<ObjectId>,
     moved: &mut Moved,
     progress: &Progress<'_>,
 ) -> Result<(), PeerError> {
-    let write = |object: &ObjectId, bytes: &[u8]| draft.map_or(Ok(()), |draft| draft.put(object, bytes));
+    let (sheet, mut front) = draft.map(|(sheet, front)| (*sheet, front)).unzip();
+    let write = |object: &ObjectId, bytes: &[u8]| sheet.map_or(Ok(()), |sheet| sheet.put(object, bytes));
+    let mut hash = || match (sheet, &mut front) {
+        (Some(sheet), Some(front)) => front.move_on(sheet).map_err(StoreError::Io),
+        _ => Ok(()),
+    };
     let wrong = |error| match error {
         HostError::Store(error) => error.into(),
         error => lied(line, &error.to_string()),
@@ -175,12 +180,13 @@ fn receive(
         let mut body = Vec::with_capacity(wants.len() * Want::BYTES);
         wants.iter().for_each(|want| want.write(&mut body));
         let mut reader = FrameReader::new(line.post("give", &body, progress)?);
-        let mut take = |arrivals: &mut Arrivals<'_, '_>| loop {
+        let mut take = |arrivals: &mut Arrivals<'_, '_>, hash: &mut dyn FnMut() -> Result<(), StoreError>| loop {
             match frame(line, &mut reader)? {
                 Some(Frame::Object(record, payload)) if asked.remove(&record.object) => {
                     moved.bytes += payload.len() as u64 + 1 + Record::BYTES as u64;
                     moved.objects += 1;
                     arrivals.add(record, payload).map_err(wrong)?;
+                    hash()?;
                     progress(0)?;
                 }
                 Some(Frame::Unmade(object)) if asked.remove(&object) => drop(unmade.insert(object)),
@@ -189,11 +195,12 @@ fn receive(
             }
         };
         arrivals(store, OutOfReach::Finished, &write, |mut arrivals| {
-            let taken = take(&mut arrivals);
+            let taken = take(&mut arrivals, &mut hash);
             let proven = arrivals.wait().map_err(wrong);
+            let hashed = hash();
             // What came before a connection broke is kept.
             arrivals.finish()?;
-            taken.and(proven)
+            taken.and(proven).and(hashed.map_err(PeerError::Here))
         })?;
     }
     Ok(())
