@@ -43,6 +43,39 @@ pub fn day(date: &str) -> Option<i64> {
     (civil(days) == (year, month, day)).then_some(days)
 }
 
+/// A point in time as programs write it (RFC 3339: `2026-11-28T21:40:52Z`, `2026-11-28T22:40:52.5+01:00`), in seconds since
+/// 1970; parts of a second are left out. None where it is written in another way.
+pub fn seconds(text: &str) -> Option<i64> {
+    let (date, rest) = text.split_at_checked(10)?;
+    let (time, rest) = rest.strip_prefix(['T', 't', ' '])?.split_at_checked(8)?;
+    let digits =
+        rest.strip_prefix('.').map_or(0, |rest| 1 + rest.bytes().take_while(u8::is_ascii_digit).count());
+    let time = clock(time, 60)?;
+    let ahead = match rest.get(digits..)? {
+        "Z" | "z" => 0,
+        zone => {
+            let (sign, zone) = zone.split_at_checked(1)?;
+            let ahead = clock(&format!("{zone}:00"), 59)?;
+            if sign == "+" { ahead } else { (sign == "-").then_some(-ahead)? }
+        }
+    };
+    Some(day(date)? * 86_400 + time - ahead)
+}
+
+/// The second of a day such as `21:40:52`. A minute may have a leap second.
+fn clock(text: &str, most_seconds: i64) -> Option<i64> {
+    let parts: Vec<&str> = text.split(':').collect();
+    let number = |at: usize, most: i64| {
+        let text = parts[at];
+        let is_written = text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_digit());
+        text.parse::<i64>().ok().filter(|number| is_written && *number <= most)
+    };
+    if parts.len() != 3 {
+        return None;
+    }
+    Some(number(0, 23)? * 3600 + number(1, 59)? * 60 + number(2, most_seconds)?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -71,6 +104,29 @@ mod tests {
             ["2026-02-29", "2026-13-01", "2026-00-10", "2026-1-1", "26-01-01", "", "2026/01/01", "+026-01-01"]
         {
             assert_eq!(day(text), None, "{text}");
+        }
+    }
+
+    /// Keys whose end is misread are used too long, or asked for each time.
+    #[test]
+    fn points_in_time_are_read_as_programs_write_them() {
+        assert_eq!(seconds("1970-01-01T00:00:00Z"), Some(0));
+        assert_eq!(seconds("2000-02-29T00:00:01.999Z"), Some(951_782_401));
+        assert_eq!(seconds("2000-02-29t01:30:00+01:30"), Some(951_782_400));
+        assert_eq!(seconds("2000-02-28 19:00:00-05:00"), Some(951_782_400));
+        for text in [
+            "2000-02-29T00:00:00",
+            "2000-02-30T00:00:00Z",
+            "2000-02-29T24:00:00Z",
+            "2000-02-29T1:00:00Z",
+            "2000-02-29T00:00:00+1:00",
+            "2000-02-29T00:00:00~01:00",
+            "2000-02-29T00:00:00Zx",
+            "2000-02-29",
+            "\u{20ac}\u{20ac}\u{20ac}\u{20ac}-29T00:00:00Z",
+            "",
+        ] {
+            assert_eq!(seconds(text), None, "{text}");
         }
     }
 }

@@ -66,7 +66,7 @@ fn in_words(address: &Address, error: &ProfileError) -> Failure {
     match error {
         ProfileError::Unknown(_) => failure.fix("set AWS_PROFILE to one that is there: aws configure list-profiles"),
         ProfileError::Elsewhere { profile, .. } => failure.fix(format!(
-            "put its keys into the environment: eval \"$(aws configure export-credentials --profile {profile} --format env)\""
+            "use a profile that has, in ~/.aws/config, credential_process = aws configure export-credentials --profile {profile}"
         )),
     }
 }

@@ -1,6 +1,7 @@
 //! Real git and git-lfs with a store in a bucket: pushes, clones, and machines that push at once.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Stdio;
 use std::thread;
@@ -79,6 +80,62 @@ fn a_bucket_takes_pushes_and_gives_clones() {
     );
     reader.git(&reader.path(""), &["sparse", "clone", text(&repo.remote()), "second"]);
     Repo { home: &reader, path: reader.path("second") }.assert_is(&tuned.expected);
+}
+
+/// Keys that a program of the user gives, as single sign-on and vaults have them: it is asked again before they end, what
+/// it says when it fails reaches the user, and what it gives stands nowhere.
+#[test]
+fn a_program_gives_the_keys() {
+    let server = S3::serve();
+    let mut user = Home::new(Mode::Daemon);
+    let tools = tempfile::tempdir().expect("a folder");
+    let (vault, runs) = (tools.path().join("my vault"), tools.path().join("runs"));
+    let program = format!(
+        "#!/bin/sh\nset -e\ntest \"$1=$2\" = \"--account=of models\"\ntest \"$AWS_PROFILE\" = vault\n\
+         test -e {gone} && {{ echo {SECRET}; echo your session is over >&2; exit 9; }}\n\
+         echo run >>{runs}\nend=$(date -u -d '+6 seconds' +%Y-%m-%dT%H:%M:%SZ)\n\
+         echo '{{\"Version\": 1, \"AccessKeyId\": \"{KEY}\", \"SecretAccessKey\": \"{SECRET}\",'\n\
+         echo '\"SessionToken\": \"canary0token\", \"Expiration\": \"'$end'\"}}'\n",
+        gone = tools.path().join("gone").display(),
+        runs = runs.display(),
+    );
+    fs::write(&vault, program).expect("a program");
+    fs::set_permissions(&vault, fs::Permissions::from_mode(0o700)).expect("a program");
+    let aws = user.path("home/.aws");
+    fs::create_dir_all(&aws).expect("a folder");
+    let config = format!(
+        "[profile vault]\nregion = us-east-1\nendpoint_url = {}\n\
+         credential_process = \"{}\" --account \"of models\"\n",
+        server.endpoint,
+        vault.display(),
+    );
+    fs::write(aws.join("config"), config).expect("a file");
+    user.set("AWS_PROFILE", "vault");
+    let repo = init(&user, "work");
+    repo.git(&["sparse", "trust", STORE]);
+    repo.commit("base", tree_of(&[("model", "tiny-base")]));
+    fs::write(tools.path().join("gone"), "").expect("a mark");
+    let told = user.git_fails(&repo.path, &["push", "--quiet", "origin", "main"]);
+    assert!(told.contains("exit status: 9: your session is over") && told.contains("by hand"), "{told}");
+    assert!(!told.contains(SECRET), "{told}");
+    fs::remove_file(tools.path().join("gone")).expect("a mark");
+    push(&repo, "main");
+    let count = || fs::read_to_string(&runs).expect("a count").lines().count();
+    let first = count();
+    assert!(first >= 1);
+    // By now the daemon's keys have ended.
+    thread::sleep(Duration::from_secs(7));
+    let tuned = repo.commit("fine-tune", tree_of(&[("model", "tiny-sft")]));
+    push(&repo, "main");
+    assert!(count() > first, "keys that have ended were used");
+    let reader = home(&server, Mode::InProcess);
+    reader.git(&reader.path(""), &["sparse", "trust", STORE]);
+    Repo::clone(&reader, text(&repo.remote()), "clone", &[]).assert_is(&tuned.expected);
+    for file in [user.path("home"), user.path("work/.git")].iter().flat_map(|place| files_below(place)) {
+        let bytes = fs::read(&file).unwrap_or_default();
+        let has = |secret: &str| bytes.windows(secret.len()).any(|window| window == secret.as_bytes());
+        assert!(!has(SECRET) && !has("canary0token"), "a secret stands in {}", file.display());
+    }
 }
 
 /// A user hears what is wrong with a bucket in words that name it, with what to do, and without a secret;

@@ -14,6 +14,8 @@ use object_store::{BackoffConfig, Certificate, ClientOptions, ObjectStore, Retry
 
 use super::address::{Address, Scheme};
 use super::error::unusable;
+use super::process::Process;
+use super::profile::PROCESS;
 use super::settings::Settings;
 
 /// One request with all its bytes; a part of 8 MiB takes that long at 0.5 Mbit/s.
@@ -78,6 +80,10 @@ fn amazon(address: &Address, settings: &Settings) -> io::Result<Result<Connectio
         builder.with_config(key, value)
     });
     let builder = builder.with_bucket_name(&address.bucket);
+    let builder = match settings.get(PROCESS) {
+        Some(command) => builder.with_credentials(Arc::new(Process::new(command, settings.variables()))),
+        None => builder,
+    };
     Ok(Connection::new(|retry| builder.clone().with_retry(retry).build()))
 }
 

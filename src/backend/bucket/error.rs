@@ -9,6 +9,8 @@ use std::io::{self, ErrorKind};
 use object_store::Error;
 use object_store::client::{HttpError, HttpErrorKind};
 
+use super::process::KeysError;
+
 /// An error of a bucket, and what to do about it. It lies in an `io::Error`.
 #[derive(Debug, thiserror::Error)]
 #[error("{doing}: {why}")]
@@ -29,6 +31,8 @@ const CHECK_ENDPOINT: &str = "is the endpoint right (AWS_ENDPOINT_URL, AWS_REGIO
 const TRY_AGAIN: &str = "try again; nothing was lost";
 const SET_KEYS: &str = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE \
     (GOOGLE_SERVICE_ACCOUNT for gs, AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY for az)";
+const RUN_PROCESS: &str =
+    "run the credential_process of your profile by hand (~/.aws/config), and see what it says";
 const SET_CLOCK: &str = "set this machine's clock";
 
 /// What is known of a failed request.
@@ -41,6 +45,8 @@ pub(super) struct Cause {
     transport: Option<HttpErrorKind>,
     /// No keys were found, and the machine's own metadata server has none.
     no_keys: bool,
+    /// The program that has the keys did not give them.
+    withheld: bool,
     last: String,
 }
 
@@ -52,10 +58,11 @@ impl Cause {
         let code = after("<Code>").and_then(|rest| rest.split_once("</Code>")).map(|(code, _)| code);
         let plain = |code: &&str| code.len() <= 64 && code.chars().all(|sign| sign.is_ascii_alphanumeric());
         let mut transport = None;
-        let mut last = String::new();
+        let (mut last, mut withheld) = (String::new(), false);
         let mut next = error.source();
         while let Some(source) = next {
             transport = transport.or(source.downcast_ref::<HttpError>().map(HttpError::kind));
+            withheld |= source.is::<KeysError>();
             last = source.to_string();
             next = source.source();
         }
@@ -65,6 +72,7 @@ impl Cause {
             code: code.filter(plain).map(str::to_owned),
             transport,
             no_keys: no_keys.iter().any(|place| text.contains(place)),
+            withheld,
             last,
         }
     }
@@ -96,6 +104,7 @@ impl Cause {
         };
         let denied = ErrorKind::PermissionDenied;
         match (self.status, code) {
+            _ if self.withheld => (denied, self.told(), Some(RUN_PROCESS)),
             _ if self.no_keys => (denied, "no keys for it were found".into(), Some(SET_KEYS)),
             (_, "NoSuchBucket" | "ContainerNotFound") => {
                 (ErrorKind::Other, format!("there is no such bucket{said}"), Some(CHECK_NAME))
@@ -126,8 +135,12 @@ impl Cause {
         }
     }
 
+    fn told(&self) -> String {
+        self.last.chars().filter(|sign| !sign.is_control()).take(200).collect()
+    }
+
     fn transport_words(&self) -> (ErrorKind, String, Option<&'static str>) {
-        let told: String = self.last.chars().filter(|sign| !sign.is_control()).take(200).collect();
+        let told = self.told();
         match self.transport {
             Some(HttpErrorKind::Timeout) => {
                 (ErrorKind::TimedOut, format!("no answer in time: {told}"), Some(CHECK_ENDPOINT))

@@ -7,6 +7,7 @@
 mod address;
 mod connect;
 mod error;
+mod process;
 mod profile;
 mod runtime;
 mod settings;

@@ -1,7 +1,7 @@
 //! Profiles of Amazon's tools: the keys and places that `~/.aws/config` and `~/.aws/credentials` hold.
 //!
-//! `object_store` reads the environment and no files. Here are static keys, region and endpoint; keys that
-//! another program or a sign-on gives are named, so that the user can export them.
+//! `object_store` reads the environment and no files. Here are static keys, region and endpoint, a token file with its role, and
+//! the program that gives keys (`process`); keys that only a sign-on gives are named, so that the user can export them.
 
 use super::settings::Settings;
 
@@ -12,15 +12,17 @@ const KEYS: [(&str, &str); 4] = [
     ("aws_secret_access_key", "AWS_SECRET_ACCESS_KEY"),
     ("aws_session_token", "AWS_SESSION_TOKEN"),
 ];
-/// What a profile has whose keys do not stand in it.
-const ELSEWHERE: [&str; 6] = [
-    "sso_session",
-    "sso_start_url",
-    "credential_process",
-    "source_profile",
-    "web_identity_token_file",
-    "role_arn",
+/// The same of a role that is taken on with a token in a file.
+const ROLE: [(&str, &str); 3] = [
+    ("web_identity_token_file", "AWS_WEB_IDENTITY_TOKEN_FILE"),
+    ("role_arn", "AWS_ROLE_ARN"),
+    ("role_session_name", "AWS_ROLE_SESSION_NAME"),
 ];
+/// What a profile has whose keys only Amazon's tools can ask for.
+const ELSEWHERE: [&str; 5] =
+    ["sso_session", "sso_start_url", "source_profile", "credential_source", "role_arn"];
+/// The setting, and the key in a profile, of the program that gives keys. No variable has this name.
+pub(super) const PROCESS: &str = "credential_process";
 
 /// Why a profile can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -58,12 +60,20 @@ pub fn add_profile(settings: &mut Settings, config: &str, credentials: &str) -> 
         found("endpoint_url").inspect(|url| settings.or_set("AWS_ENDPOINT_URL", url));
     }
     let is_anonymous = settings.get("AWS_SKIP_SIGNATURE").is_some();
-    match ELSEWHERE.iter().find(|key| found(key).is_some()) {
-        Some(from) if settings.get("AWS_ACCESS_KEY_ID").is_none() && !has_keys && !is_anonymous => {
-            Err(ProfileError::Elsewhere { profile: name.into(), from })
-        }
-        _ => Ok(()),
+    if settings.get("AWS_ACCESS_KEY_ID").is_some() || has_keys || is_anonymous {
+        return Ok(());
     }
+    if found(ROLE[0].0).is_some() && found(ROLE[1].0).is_some() {
+        ROLE.iter().for_each(|(key, variable)| {
+            found(key).inspect(|value| settings.or_set(variable, value));
+        });
+        return Ok(());
+    }
+    if let Some(from) = ELSEWHERE.iter().find(|key| found(key).is_some()) {
+        return Err(ProfileError::Elsewhere { profile: name.into(), from });
+    }
+    found(PROCESS).inspect(|command| settings.or_set(PROCESS, command));
+    Ok(())
 }
 
 /// The entries of `[name]`, if there is such a section. Indented lines belong to the entry above them.
@@ -95,7 +105,10 @@ mod tests {
     use super::*;
 
     const CONFIG: &str = "# mine\n[default]\nregion = eu-west-1\n\n[profile work]\nregion=us-east-2\n\
-        endpoint_url = https://s3.example # ours\ns3 =\n  region = nested\n[profile sso]\nsso_session = x\n";
+        endpoint_url = https://s3.example # ours\ns3 =\n  region = nested\n[profile sso]\nsso_session = x\n\
+        [profile vault]\ncredential_process = \"/opt/my vault\" get # mine\nregion = r\n\
+        [profile token]\nweb_identity_token_file = /t\nrole_arn = arn:1\n\
+        [profile chained]\nrole_arn = arn:1\nsource_profile = vault\n";
     const CREDENTIALS: &str = "[default]\naws_access_key_id = A\naws_secret_access_key = B=\n\
         [ work ]\naws_access_key_id = C\naws_secret_access_key = D\naws_session_token = E\n";
 
@@ -131,5 +144,20 @@ mod tests {
         let found = with(&[("AWS_PROFILE", "sso")]);
         assert!(matches!(found, Err(ProfileError::Elsewhere { from: "sso_session", .. })));
         assert!(with(&[("AWS_PROFILE", "sso"), ("AWS_ACCESS_KEY_ID", "X")]).is_ok());
+        let found = with(&[("AWS_PROFILE", "chained")]);
+        assert!(matches!(found, Err(ProfileError::Elsewhere { from: "source_profile", .. })));
+    }
+
+    /// Keys that a program gives are asked for only where there are no others, and only as the user's files say.
+    #[test]
+    fn programs_and_tokens_stand_in_for_keys() {
+        let vault = with(&[("AWS_PROFILE", "vault"), ("credential_process", "another")]).unwrap();
+        assert_eq!(vault.get(PROCESS), Some("\"/opt/my vault\" get"));
+        assert_eq!((vault.get("AWS_REGION"), vault.get("AWS_ACCESS_KEY_ID")), (Some("r"), None));
+        let own = with(&[("AWS_PROFILE", "vault"), ("AWS_ACCESS_KEY_ID", "X")]).unwrap();
+        assert_eq!(own.get(PROCESS), None);
+        let token = with(&[("AWS_PROFILE", "token")]).unwrap();
+        assert_eq!(token.get("AWS_WEB_IDENTITY_TOKEN_FILE"), Some("/t"));
+        assert_eq!(token.get("AWS_ROLE_ARN"), Some("arn:1"));
     }
 }

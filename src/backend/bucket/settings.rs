@@ -42,6 +42,12 @@ impl Settings {
         self.0.insert(name.into(), value);
     }
 
+    /// What another program is told of the same configuration.
+    pub(super) fn variables(&self) -> Vec<(String, String)> {
+        let named = self.0.iter().filter(|(name, _)| name.starts_with("AWS_"));
+        named.map(|(name, value)| (name.clone(), value.clone())).collect()
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
