@@ -25,3 +25,5 @@ mod ssh;
 mod tls;
 
 mod transfer;
+
+mod turns;

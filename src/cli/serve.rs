@@ -63,6 +63,9 @@ pub struct Serve {
     /// Most open connections
     #[arg(long, value_name = "NUMBER", default_value_t = Limits::default().connections)]
     connections: usize,
+    /// Most open connections of one address; this machine's own, where a proxy may be, has as many as there are
+    #[arg(long, value_name = "NUMBER", default_value_t = Limits::default().connections_each)]
+    connections_each: usize,
     /// Requests a second that one client may make on the long run
     #[arg(long, value_name = "NUMBER", default_value_t = Limits::default().rate)]
     rate: u32,
@@ -78,6 +81,9 @@ pub struct Serve {
     /// How long a request waits for an index that is being made
     #[arg(long, value_name = "SECONDS", hide = true, default_value_t = Limits::default().patience.as_secs())]
     patience: u64,
+    /// A client whose file waits for its turn hears something so often
+    #[arg(long, value_name = "SECONDS", hide = true, default_value_t = Limits::default().pulse.as_secs())]
+    pulse: u64,
     /// MiB of requests' lists and recipes that are held in memory at a time
     #[arg(long, value_name = "MIB", hide = true, default_value_t = Limits::default().held_bytes >> 20)]
     held: usize,
@@ -165,11 +171,13 @@ impl Serve {
             key: self.key.clone().unwrap_or_else(|| self.root.join("link-keys")),
             limits: Limits {
                 connections: self.connections,
+                connections_each: self.connections_each,
                 rate: self.rate,
                 file_bytes: self.file_size.saturating_mul(1 << 30),
                 link_life: Duration::from_secs(self.link_life),
                 silence: Duration::from_secs(self.silence),
                 patience: Duration::from_secs(self.patience),
+                pulse: Duration::from_secs(self.pulse),
                 held_bytes: self.held.saturating_mul(1 << 20),
                 decode_bytes: self.decode.saturating_mul(1 << 20),
                 ..Limits::default()

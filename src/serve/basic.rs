@@ -1,26 +1,35 @@
 //! Transfer `basic`, down: whole files, in ranges, by a link or by a token.
 
+use std::io::{self, Write};
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use hyper::body::Bytes;
 use hyper::header::{self, HeaderValue};
 use hyper::{Method, StatusCode};
+use tokio::time::timeout;
 
 use super::access::May;
 use super::bodies::{Pieces, pipe};
-use super::memory::REBUILD_BYTES;
-use super::rebuilt::{Progress, Reading};
+use super::memory::{REBUILD_BYTES, Share};
+use super::rebuilt::{HELD_BACK, Progress, Reading};
 use super::replies::{Refusal, Reply, empty, stream};
 use super::repos::Repo;
 use super::router::{Asked, Hub, run};
 use super::signature::Purpose;
 use crate::id::Oid;
-use crate::reconstruct::reconstruct;
+use crate::recipe::Recipe;
+use crate::reconstruct::{decode, reconstruct};
 
 /// Bytes that are read at a time.
 const PIECE_BYTES: u64 = 512 << 10;
+/// A longer file waits for its turn among the large ones.
+const SMALL_BYTES: u64 = 1 << 20;
+/// Bytes that are sent one by one while a file waits for its turn.
+const DRIPS: u64 = 1 << 10;
 
 /// What of a file is wanted.
 #[derive(Debug, PartialEq, Eq)]
@@ -61,7 +70,7 @@ impl Asked {
         let mut reply = match span {
             Span::Beyond => empty(StatusCode::RANGE_NOT_SATISFIABLE),
             _ if self.head.method == Method::HEAD => empty(StatusCode::OK),
-            _ => stream(self.hub.clone().read(repo, oid, size, from, to).await?),
+            _ => stream(self.hub.clone().read(repo, self.client.clone(), oid, size, from..to).await?),
         };
         let headers = reply.headers_mut();
         let number = |text: String| HeaderValue::from_str(&text).expect("because it is ASCII");
@@ -87,29 +96,101 @@ impl Hub {
     async fn read(
         self: Arc<Hub>,
         repo: Arc<Repo>,
+        client: String,
         oid: Oid,
         size: u64,
-        from: u64,
-        to: u64,
+        range: Range<u64>,
     ) -> Result<super::bodies::Sent, Refusal> {
         let hub = self.clone();
-        let make = Box::new(move |out: &mut (dyn std::io::Write + Send)| {
-            let _share = tokio::runtime::Handle::current().block_on(hub.memory.share(REBUILD_BYTES));
+        let make = Box::new(move |out: &mut (dyn Write + Send)| {
+            let mut dripping =
+                Dripping { out, repo: &repo, oid, size, head: Vec::new(), dripped: 0, again: 0 };
+            let _share = tokio::runtime::Handle::current().block_on(hub.turn(&client, &mut dripping))?;
             hub.metrics.rebuilds.fetch_add(1, Ordering::Relaxed);
-            let recipe = repo.store.recipe(&oid).map_err(|error| error.to_string())?;
-            let recipe = recipe.ok_or_else(|| "its recipe is gone".to_owned())?;
-            reconstruct(&repo.store, &recipe, out, &|_| Ok(())).map_err(|error| error.to_string())
+            let recipe = recipe(&repo, &oid)?;
+            reconstruct(&repo.store, &recipe, &mut dripping, &|_| Ok(())).map_err(|error| error.to_string())
         });
         let rebuilt = self.rebuilt.clone();
         let reading = run(move || rebuilt.get(oid, size, make)).await?.map_err(|error| full(&error))?;
         let (pieces, sent) = pipe(self.limits.silence);
         tokio::spawn(async move {
-            if let Err(why) = send(reading, from, to, pieces).await {
+            if let Err(why) = send(reading, range.start, range.end, pieces).await {
                 self.tell(&format!("file {oid}: not sent to its end: {why}"));
             }
         });
         Ok(sent)
     }
+}
+
+/// A file that is rebuilt. Clients give up one that is silent for half a minute (git-lfs), so while it waits for its turn its
+/// first bytes leave, one now and then.
+struct Dripping<'a> {
+    out: &'a mut (dyn Write + Send),
+    repo: &'a Repo,
+    oid: Oid,
+    size: u64,
+    /// The first bytes, once they were needed.
+    head: Vec<u8>,
+    dripped: usize,
+    /// Of these, how many were written again by the rebuild.
+    again: usize,
+}
+
+impl Dripping<'_> {
+    /// Writes the next byte, if one is known.
+    fn drip(&mut self) -> Result<(), String> {
+        if self.dripped == 0 {
+            // Its chain is short, as is its object where the format has a head; and one is decoded at a time.
+            let recipe = recipe(self.repo, &self.oid)?;
+            let first = recipe.parts.first().map(|part| decode(&self.repo.store, part)).transpose();
+            let first = first.map_err(|error| error.to_string())?.unwrap_or_default();
+            let most = DRIPS.min(self.size.saturating_sub(HELD_BACK)) as usize;
+            self.head = first[..most.min(first.len())].to_vec();
+        }
+        if let Some(byte) = self.head.get(self.dripped) {
+            self.out.write_all(&[*byte]).map_err(|error| error.to_string())?;
+            self.dripped += 1;
+        }
+        Ok(())
+    }
+}
+
+/// Passes on what was not sent yet.
+impl Write for Dripping<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let known = bytes.len().min(self.dripped - self.again);
+        if known > 0 {
+            self.again += known;
+            return Ok(known);
+        }
+        self.out.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+impl Hub {
+    /// Waits until a file may be rebuilt.
+    async fn turn(&self, client: &str, file: &mut Dripping<'_>) -> Result<Share, String> {
+        if file.size <= SMALL_BYTES {
+            return Ok(self.small.share(client, REBUILD_BYTES).await);
+        }
+        let mut share = pin!(self.memory.share(client, REBUILD_BYTES));
+        loop {
+            if let Ok(share) = timeout(self.limits.pulse, &mut share).await {
+                return Ok(share);
+            }
+            let _alone = self.small.share(client, REBUILD_BYTES).await;
+            file.drip()?;
+        }
+    }
+}
+
+fn recipe(repo: &Repo, oid: &Oid) -> Result<Recipe, String> {
+    let recipe = repo.store.recipe(oid).map_err(|error| error.to_string())?;
+    recipe.ok_or_else(|| "its recipe is gone".to_owned())
 }
 
 /// Sends bytes of a file as far as it is made, and the last ones when it is proven.

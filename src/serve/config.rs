@@ -46,6 +46,8 @@ pub struct Tls {
 /// What one server and one client may take.
 pub struct Limits {
     pub connections: usize,
+    /// Of these, those of one address that is not this machine's own.
+    pub connections_each: usize,
     /// Requests a second that one client may make on the long run, and ten times as many at once.
     pub rate: u32,
     /// Largest file that is taken.
@@ -58,6 +60,8 @@ pub struct Limits {
     pub silence: Duration,
     /// How long a request waits for an index that is being made.
     pub patience: Duration,
+    /// A client whose file waits for its turn hears something so often.
+    pub pulse: Duration,
     /// Bytes of requests' bodies that are held in memory at a time, and of what is made of them.
     pub held_bytes: usize,
     /// Bytes that everything which decodes or encodes may take.
@@ -68,12 +72,15 @@ impl Default for Limits {
     fn default() -> Self {
         Limits {
             connections: 1024,
+            connections_each: 256,
             rate: 500,
             file_bytes: 1 << 40,
             workers: 16,
             link_life: Duration::from_secs(3600),
             silence: SILENCE,
             patience: Duration::from_secs(5),
+            // git-lfs waits 30 seconds.
+            pulse: Duration::from_secs(8),
             // With what 200 clients have under way and with bases that are kept, within 1 GiB.
             held_bytes: 256 << 20,
             decode_bytes: 384 << 20,

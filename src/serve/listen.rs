@@ -19,6 +19,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
+use super::callers::Callers;
 use super::config::{Config, Tls};
 use super::router::{Hub, Log, OpenError};
 
@@ -85,6 +86,7 @@ async fn accept(
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let (stop, stopped) = watch::channel(false);
+    let callers = Callers::of(hub.limits.connections_each);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -95,7 +97,8 @@ async fn accept(
             sleep(PAUSE).await;
             continue;
         };
-        let Ok(place) = connections.clone().try_acquire_owned() else {
+        let place = connections.clone().try_acquire_owned().ok();
+        let Some(place) = place.and_then(|place| Some((place, callers.admit(from.ip())?))) else {
             hub.metrics.refused_connections.fetch_add(1, Ordering::Relaxed);
             continue;
         };

@@ -8,6 +8,7 @@ mod access;
 mod basic;
 mod batch;
 mod bodies;
+mod callers;
 pub mod chat;
 mod config;
 mod front;

@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use crate::id::Oid;
 
 /// Bytes at the end of a file that nobody gets before it is proven.
-const HELD_BACK: u64 = 64 << 10;
+pub const HELD_BACK: u64 = 64 << 10;
 const COPY_BYTES: usize = 1 << 20;
 
 /// How far a file is.

@@ -18,7 +18,7 @@ use super::config::{Config, Limits};
 use super::front;
 use super::learning::Tell;
 use super::login;
-use super::memory::{JOB_BYTES, Memory, Share};
+use super::memory::{JOB_BYTES, Memory, REBUILD_BYTES, Share};
 use super::metrics::{Counted, Metrics};
 use super::rate::Rate;
 use super::rebuilt::Rebuilt;
@@ -44,6 +44,8 @@ pub struct Hub {
     pub workers: Arc<Semaphore>,
     /// What bounds those that decode or encode.
     pub memory: Memory,
+    /// The same for small files, which need not wait for large ones.
+    pub small: Memory,
     held: Budget,
     /// What the front page counted.
     pub counted: front::Counted,
@@ -63,6 +65,8 @@ pub struct Asked {
     pub hub: Arc<Hub>,
     pub repo: RepoName,
     pub caller: Caller,
+    /// Whose requests share what one client may take: a token's name, or an address.
+    pub client: String,
     pub may: Option<May>,
     pub head: Parts,
     pub from: Option<IpAddr>,
@@ -102,6 +106,7 @@ impl Hub {
             rate: Rate::new(config.limits.rate),
             workers: Arc::new(Semaphore::new(config.limits.workers)),
             memory: Memory::of(config.limits.decode_bytes),
+            small: Memory::of(REBUILD_BYTES),
             held: Budget::of(config.limits.held_bytes),
             counted: front::Counted::default(),
             limits: config.limits,
@@ -184,7 +189,7 @@ impl Hub {
             Some(Route::Of(repo, endpoint)) => {
                 let (head, body) = request.into_parts();
                 let hub = self.clone();
-                let asked = Asked { hub: self, repo, caller, may, head, from, body: Some(body) };
+                let asked = Asked { hub: self, repo, caller, client, may, head, from, body: Some(body) };
                 asked.answer(endpoint).await.unwrap_or_else(|refusal| hub.told(refusal).reply())
             }
         };
@@ -215,8 +220,8 @@ impl Hub {
 
     /// Waits until a thread may decode or encode a whole file, or what came of one. It needs no turn beside that: who
     /// has one may wait for memory.
-    pub async fn job(&self) -> Share {
-        self.memory.share(JOB_BYTES).await
+    pub async fn job(&self, client: &str) -> Share {
+        self.memory.share(client, JOB_BYTES).await
     }
 }
 

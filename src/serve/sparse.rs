@@ -100,10 +100,11 @@ impl Asked {
         let list = self.list().await?;
         let wants = Want::read_all(&list).map_err(|error| malformed(&error))?;
         let (memory, runtime) = (self.hub.memory.clone(), tokio::runtime::Handle::current());
+        let client = self.client.clone();
         Ok(self.streams(move |out| {
             let _held = list;
             let within = |bytes, work: &mut dyn FnMut()| {
-                let _share = runtime.block_on(memory.share(bytes));
+                let _share = runtime.block_on(memory.share(&client, bytes));
                 work();
             };
             peer::give(&repo.store, &wants, &within, out)
@@ -131,7 +132,7 @@ impl Asked {
         // All of it before a turn is taken: a few slow clients must not hold up all the others.
         let received = run(move || hub.receive_all(body)).await??;
         let hub = self.hub.clone();
-        let share = hub.job().await;
+        let share = hub.job(&self.client).await;
         let stored = run(move || {
             // Also where its client is gone meanwhile.
             let _share = share;
@@ -148,9 +149,9 @@ impl Asked {
     async fn accept(mut self, repo: Arc<Repo>, oid: Oid) -> Result<Reply, Refusal> {
         let (most, busy) = (MAX_RECIPE_BYTES as usize, StatusCode::SERVICE_UNAVAILABLE);
         let recipe = self.whole_body(most, "the recipe is too long", busy).await?;
-        let hub = self.hub.clone();
+        let (hub, client) = (self.hub.clone(), self.client);
         let mut job = tokio::task::spawn_blocking(move || {
-            let _share = tokio::runtime::Handle::current().block_on(hub.job());
+            let _share = tokio::runtime::Handle::current().block_on(hub.job(&client));
             peer::accept(&repo.store, oid, &recipe, hub.limits.file_bytes, &|_| Ok(()))
         });
         let (pieces, sent) = pipe(self.hub.limits.silence);

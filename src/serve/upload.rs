@@ -68,8 +68,8 @@ impl Asked {
         self.index_of(&repo).await?;
         let (hub, body) = (self.hub.clone(), self.body_reader(size)?);
         let received = run(move || hub.receive(body, oid, size)).await??;
-        let hub = self.hub.clone();
-        let mut job = tokio::task::spawn_blocking(move || hub.keep(&repo, &received, oid));
+        let (hub, client) = (self.hub.clone(), self.client);
+        let mut job = tokio::task::spawn_blocking(move || hub.keep(&repo, &received, oid, &client));
         if let Ok(done) = tokio::time::timeout(HEARTBEAT, &mut job).await {
             done.map_err(Refusal::internal)??;
             return Ok(empty(StatusCode::OK));
@@ -161,8 +161,8 @@ impl Hub {
     }
 
     /// Stores a received file as deltas, durably.
-    fn keep(&self, repo: &Arc<Repo>, received: &Received, oid: Oid) -> Result<(), Refusal> {
-        let _share = tokio::runtime::Handle::current().block_on(self.job());
+    fn keep(&self, repo: &Arc<Repo>, received: &Received, oid: Oid, client: &str) -> Result<(), Refusal> {
+        let _share = tokio::runtime::Handle::current().block_on(self.job(client));
         store::check_config(repo.store.backend()).map_err(Refusal::internal)?;
         let source = OpenFile::open(&received.0).map_err(Refusal::internal)?;
         for _ in 0..ROUNDS {
