@@ -15,6 +15,7 @@ use git_sparse::progress::unwatched;
 use git_sparse::sync::{self, Remote};
 
 use super::{PART, noise, pack};
+use crate::support::proxy::Proxy;
 use crate::support::samples::{assert_clean, fetch, fresh, keep_all, names, samples};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -164,6 +165,69 @@ fn moto_keeps_stores() {
     let arguments = |ports: &[String], _: &Path| words(["-H", "127.0.0.1", "-p", &ports[0]]);
     let server = Server::start(&moto, arguments, Server::put_bucket);
     keeps_a_store(|| server.s3(&server.url(), &[]));
+}
+
+/// Moto behind a network and a gate that do to it what Amazon's may do: connections cut at every stage, in both directions,
+/// slow, and busy. Pushes and fetches end well, at once or with the next try, and nothing is lost.
+#[test]
+fn moto_behind_a_bad_network_loses_nothing() {
+    let Some(moto) = installed("moto_server") else { return };
+    let arguments = |ports: &[String], _: &Path| words(["-H", "127.0.0.1", "-p", &ports[0]]);
+    let server = Server::start(&moto, arguments, Server::put_bucket);
+    let proxy = Proxy::before(&[format!("127.0.0.1:{}", server.ports[0]).parse().expect("an address")]);
+    let files = samples();
+    let bad: [(&str, &dyn Fn()); 7] = [
+        ("cut on the way up", &|| proxy.cut(true, 150_000, 6)),
+        ("cut on the way down", &|| proxy.cut(false, 150_000, 6)),
+        ("503", &|| ["PUT /", "GET /", "HEAD /"].iter().for_each(|part| proxy.refuse(part, 3, 503))),
+        ("500", &|| ["PUT /", "GET /", "HEAD /"].iter().for_each(|part| proxy.refuse(part, 3, 500))),
+        ("429", &|| ["PUT /", "GET /", "HEAD /"].iter().for_each(|part| proxy.refuse(part, 3, 429))),
+        ("slow", &|| proxy.slow(1_500_000)),
+        ("late", &|| proxy.delay(40)),
+    ];
+    for (at, (what, begin)) in bad.into_iter().enumerate() {
+        let place = format!("s3://models/{at}");
+        let bucket = || {
+            let variables = [
+                ("AWS_ACCESS_KEY_ID", "any"),
+                ("AWS_SECRET_ACCESS_KEY", "thing"),
+                ("AWS_ENDPOINT_URL", proxy.url.as_str()),
+                ("AWS_REGION", "us-east-1"),
+            ];
+            Box::new(server.bucket(&place, Scheme::S3, &variables))
+        };
+        let (store, here) = (fresh(Memory::default()), fresh(Memory::default()));
+        keep_all(&store, &files);
+        begin();
+        for file in &files {
+            well(what, || sync::push(&store, &mut Remote::new(bucket()), file.oid, &unwatched).map(drop));
+        }
+        begin();
+        for file in &files {
+            well(what, || {
+                fetch(&here, &mut Remote::new(bucket()), file.oid).map(|found| assert!(found == file.bytes))
+            });
+        }
+        proxy.cut(true, u64::MAX, 0);
+        proxy.forget_refusals();
+        proxy.slow(0);
+        proxy.delay(0);
+        assert_clean(&here, what);
+        assert_clean(&fresh(*bucket()), what);
+    }
+}
+
+/// Tries a few times, as people do.
+#[track_caller]
+fn well<E: std::fmt::Display>(what: &str, mut work: impl FnMut() -> Result<(), E>) {
+    let mut told = String::new();
+    for _ in 0..4 {
+        match work() {
+            Ok(()) => return,
+            Err(error) => told.push_str(&format!("{error}\n")),
+        }
+    }
+    panic!("{what}: it never ends well:\n{told}");
 }
 
 /// A server with a certificate of its own is trusted where `AWS_CA_BUNDLE` says so, and only there.

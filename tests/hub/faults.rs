@@ -17,11 +17,11 @@ use crate::support::samples::assert_clean;
 use crate::support::server::Server;
 use crate::support::tmpfs::Tmpfs;
 
-const PUSH: [&str; 4] = ["push", "--quiet", "origin", "main"];
+pub const PUSH: [&str; 4] = ["push", "--quiet", "origin", "main"];
 
 /// Runs git until it ends well; how often that was.
 #[track_caller]
-fn until_well(repo: &Repo<'_>, arguments: &[&str]) -> usize {
+pub fn until_well(repo: &Repo<'_>, arguments: &[&str]) -> usize {
     let mut told = String::new();
     for round in 1..=8 {
         let output = repo.home.output(repo.home.command("git", &repo.path).args(arguments));
