@@ -149,7 +149,7 @@ fn refuse_taken(dir: &Path) -> Result<(), Failure> {
 
 /// Another LFS repository: its files are git-lfs' own affair.
 fn pull_plainly(git: &Git) -> Result<(), Failure> {
-    report::say("this repository names no store of git sparse; git lfs pull fills in its files");
+    report::say("fetching the large files by git lfs pull, as this repository names no store of git sparse");
     git.run(&["lfs", "pull"]).map(drop).map_err(|error| Failure::new(Kind::Remote, error.to_string()))
 }
 
