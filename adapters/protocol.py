@@ -17,8 +17,10 @@ def serve(tool, methods, quantize, load):
 
     quantize(source, target, method, settings, text) writes a model; load(directory) gives one that is called with tokens.
     """
-    # What libraries print must not get among the answers.
-    answers, sys.stdout = sys.stdout, sys.stderr
+    # What libraries print must not get among the answers, whether Python knows of it or not.
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    sys.stdout = sys.stderr
     loaded = {}
     for line in sys.stdin:
         try:

@@ -8,7 +8,7 @@ use crate::cli::report as printed;
 use crate::daemon::message::Failure;
 use crate::daemon::words;
 use crate::optimize::candidates::Catalogue;
-use crate::optimize::choice::Choice;
+use crate::optimize::choice::{Choice, Near};
 use crate::optimize::limits::Limits;
 use crate::optimize::markdown;
 use crate::optimize::picture;
@@ -23,88 +23,88 @@ const PICTURE: &str = "picture.svg";
 ///
 /// With `is_check` the choice was made before, and only has to hold.
 pub fn say(report: &Report, choice: &Choice, json: bool, is_check: bool) -> bool {
-    let infeasible = match choice {
-        Choice::Chosen(_) => None,
-        Choice::Infeasible(found) => Some(found),
-    };
-    if json {
-        let mut document = serde_json::to_value(report).expect("because its keys are strings");
-        if let (Some(found), Some(fields)) = (infeasible, document.as_object_mut()) {
-            let nearest: Vec<_> = found
-                .nearest
-                .iter()
-                .map(|near| {
-                    let name = &report.candidates[near.candidate].name;
-                    serde_json::json!({ "candidate": name, "limit": near.limit, "excess": near.excess })
-                })
-                .collect();
-            let undecided: Vec<_> = found.undecided.iter().map(|at| &report.candidates[*at].name).collect();
-            fields.insert(
-                "infeasible".into(),
-                serde_json::json!({ "binding": found.binding, "nearest": nearest, "undecided": undecided }),
-            );
+    match json {
+        true => printed::json("optimize", with_nearest(report, choice)),
+        false => {
+            table(report);
+            estimates(report);
+            notes(report, is_check);
+            verdict(report, choice, is_check);
         }
-        printed::json("optimize", document);
-        return infeasible.is_some();
     }
+    matches!(choice, Choice::Infeasible(_))
+}
+
+/// The report, and where nothing passes what came nearest.
+fn with_nearest(report: &Report, choice: &Choice) -> serde_json::Value {
+    let mut document = serde_json::to_value(report).expect("because its keys are strings");
+    if let Choice::Infeasible(found) = choice {
+        let name = |at: usize| &report.candidates[at].name;
+        let near = |near: &Near| serde_json::json!({ "candidate": name(near.candidate), "limit": near.limit, "excess": near.excess });
+        document["infeasible"] = serde_json::json!({
+            "binding": found.binding,
+            "nearest": found.nearest.iter().map(near).collect::<Vec<_>>(),
+            "undecided": found.undecided.iter().map(|at| name(*at)).collect::<Vec<_>>(),
+        });
+    }
+    document
+}
+
+/// A row for each candidate.
+fn table(report: &Report) {
     let chosen = report.chosen.as_deref();
-    printed::table(
-        &markdown::HEAD,
-        report.candidates.iter().map(|candidate| markdown::row(candidate, chosen)),
-    );
+    let rows = report.candidates.iter().map(|candidate| markdown::row(candidate, chosen));
+    printed::table(&markdown::HEAD, rows);
     if report.candidates.len() > 1 {
         printed::say(
             "★ chosen, • no other is better in everything, ? the machine was busy: no ground for a verdict",
         );
     }
-    estimates(report);
-    for candidate in report.candidates.iter().filter(|candidate| candidate.note.is_some()) {
-        printed::say(&format!("{}: {}", candidate.name, candidate.note.as_deref().unwrap_or_default()));
+}
+
+/// What is to be said of single candidates, and of the source.
+fn notes(report: &Report, is_check: bool) {
+    for candidate in &report.candidates {
+        if let Some(note) = &candidate.note {
+            printed::say(&format!("{}: {note}", candidate.name));
+        }
     }
-    if let Some(from) = &report.source.dequantised_from {
+    let Some(from) = &report.source.dequantised_from else { return };
+    printed::note(&format!(
+        "the source's weights lie on the grid of {from}: it was dequantised, and what resembles {from} looks better \
+         here than it is"
+    ));
+    if !is_check && !report.candidates.iter().any(|candidate| candidate.name == *from) {
         printed::note(&format!(
-            "the source's weights lie on the grid of {from}: it was dequantised, and what resembles {from} looks better \
-             here than it is"
+            "{from} itself was not tried, and may lose next to nothing: --candidates {from}"
         ));
-        if !is_check && !report.candidates.iter().any(|candidate| candidate.name == *from) {
-            printed::note(&format!(
-                "{from} itself was not tried, and may lose next to nothing: --candidates {from}"
-            ));
-        }
     }
-    match (choice, infeasible) {
-        (Choice::Chosen(at), _) => {
-            let chosen = &report.candidates[*at];
-            let verdicts: Vec<String> = chosen
-                .verdicts
-                .iter()
-                .map(|judged| {
-                    format!("{}: {} ({})", judged.limit, markdown::name(judged.verdict), judged.because)
-                })
-                .collect();
-            let name = &chosen.name;
-            if chosen.bytes >= report.source.bytes {
-                printed::note(&format!(
-                    "{name} is no smaller than the source, which loses nothing: keep that"
-                ));
-            }
-            printed::say(&match verdicts.is_empty() {
-                true => format!(
-                    "{name} is the cheapest; no limit was set (--max-ppl-delta PCT is one on quality)"
-                ),
-                false if is_check => format!("{name} still holds: {}", verdicts.join(", ")),
-                false => format!("{name} is the cheapest that passes: {}", verdicts.join(", ")),
-            });
-        }
-        (_, Some(found)) => {
+}
+
+/// Who was chosen and why, or why nobody was.
+fn verdict(report: &Report, choice: &Choice, is_check: bool) {
+    let chosen = match choice {
+        Choice::Chosen(at) => &report.candidates[*at],
+        Choice::Infeasible(found) => {
             printed::say("no candidate passes");
-            for sentence in markdown::why_not(report, found) {
-                printed::say(&sentence);
-            }
+            markdown::why_not(report, found).iter().for_each(|sentence| printed::say(sentence));
+            return;
         }
-        _ => {}
+    };
+    let name = &chosen.name;
+    if chosen.bytes >= report.source.bytes {
+        printed::note(&format!("{name} is no smaller than the source, which loses nothing: keep that"));
     }
-    infeasible.is_some()
+    let verdicts: Vec<String> = chosen
+        .verdicts
+        .iter()
+        .map(|judged| format!("{}: {} ({})", judged.limit, markdown::name(judged.verdict), judged.because))
+        .collect();
+    printed::say(&match verdicts.is_empty() {
+        true => format!("{name} is the cheapest; no limit was set (--max-ppl-delta PCT is one on quality)"),
+        false if is_check => format!("{name} still holds: {}", verdicts.join(", ")),
+        false => format!("{name} is the cheapest that passes: {}", verdicts.join(", ")),
+    });
 }
 
 /// What the times come to on the machine that was named, where that is another one.

@@ -118,7 +118,7 @@ fn recorded(tool: &str) -> Vec<(serde_json::Value, String)> {
 }
 
 /// The tools that were recorded with `tests/data/backends/make.py`.
-const RECORDED: [&str; 4] = ["bitsandbytes", "hqq", "quanto", "torchao"];
+const RECORDED: [&str; 5] = ["bitsandbytes", "gptqmodel", "hqq", "quanto", "torchao"];
 
 /// The real adapters and this client speak one language: asked what they were asked when they were recorded, the client writes the
 /// same questions, and takes the answers for what they are.
