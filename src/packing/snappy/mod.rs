@@ -8,6 +8,7 @@ mod read;
 mod search;
 
 use super::NotPacked;
+use search::Search;
 
 /// Bytes that are searched at a time, with an empty table: no match reaches farther back.
 const BLOCK_BYTES: usize = 1 << 16;
@@ -37,8 +38,9 @@ impl Snappy {
     pub fn pack(self, plain: &[u8]) -> Vec<u8> {
         let mut packed = Vec::with_capacity(plain.len() / 2 + 16);
         put_length(&mut packed, plain.len());
+        let mut search = Search::of_blocks(plain.len().min(BLOCK_BYTES));
         for block in plain.chunks(BLOCK_BYTES) {
-            search::pack_block(self, block, &mut packed);
+            packed.extend_from_slice(search.pack(self, block));
         }
         packed
     }
@@ -50,18 +52,14 @@ impl Snappy {
 
     /// Whether `plain` packs to `packed`; block by block, so most that don't are found out by the first.
     pub(super) fn gives(self, plain: &[u8], packed: &[u8]) -> bool {
-        let mut made = Vec::new();
-        put_length(&mut made, plain.len());
-        let mut rest = packed;
-        for block in plain.chunks(BLOCK_BYTES) {
-            search::pack_block(self, block, &mut made);
-            match rest.strip_prefix(made.as_slice()) {
-                Some(behind) => rest = behind,
-                None => return false,
-            }
-            made.clear();
-        }
-        rest == made
+        let mut length = Vec::new();
+        put_length(&mut length, plain.len());
+        let mut search = Search::of_blocks(plain.len().min(BLOCK_BYTES));
+        let rest = packed.strip_prefix(length.as_slice());
+        let rest = plain
+            .chunks(BLOCK_BYTES)
+            .try_fold(rest, |rest, block| rest?.strip_prefix(search.pack(self, block)).map(Some));
+        rest == Some(Some(&[]))
     }
 }
 

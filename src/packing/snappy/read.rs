@@ -11,25 +11,33 @@ pub(super) fn unpack(packed: &[u8], most: usize) -> Result<Vec<u8>, NotPacked> {
     if len > most || len / 64 > rest.len() {
         return Err(WHAT);
     }
-    let mut plain = Vec::with_capacity(len);
+    let (mut plain, mut at) = (vec![0; len], 0);
     while let Some((&tag, after)) = rest.split_first() {
-        rest = element(tag, after, len, &mut plain).ok_or(WHAT)?;
+        rest = element(tag, after, &mut plain, &mut at).ok_or(WHAT)?;
     }
-    if plain.len() == len { Ok(plain) } else { Err(WHAT) }
+    if at == len { Ok(plain) } else { Err(WHAT) }
 }
 
-/// Appends what an element gives, and returns what follows it; none if it gives more than `len` bytes in all.
+/// So many bytes are copied at one go where there is room, and what is too much of that is written over.
+const SHORT: usize = 16;
+
+/// Writes what an element gives to `plain` from `at` on, and returns what follows it; none if that has no room.
 #[inline(always)]
-fn element<'a>(tag: u8, after: &'a [u8], len: usize, plain: &mut Vec<u8>) -> Option<&'a [u8]> {
+fn element<'a>(tag: u8, after: &'a [u8], plain: &mut [u8], at: &mut usize) -> Option<&'a [u8]> {
     let high = usize::from(tag >> 2);
     let (copied, offset, rest) = match tag & 3 {
         0 => {
+            if let (0..SHORT, Some(long)) = (high, after.first_chunk::<SHORT>())
+                && let Some(room) = plain.get_mut(*at..*at + SHORT)
+            {
+                room.copy_from_slice(long);
+                *at += high + 1;
+                return Some(&after[high + 1..]);
+            }
             let (last, rest) = if high < 60 { (high, after) } else { take_integer(after, high - 59)? };
             let (literal, rest) = rest.split_at_checked(last.checked_add(1)?)?;
-            if literal.len() > len - plain.len() {
-                return None;
-            }
-            plain.extend_from_slice(literal);
+            plain.get_mut(*at..*at + literal.len())?.copy_from_slice(literal);
+            *at += literal.len();
             return Some(rest);
         }
         1 => {
@@ -41,24 +49,26 @@ fn element<'a>(tag: u8, after: &'a [u8], len: usize, plain: &mut Vec<u8>) -> Opt
             (high + 1, offset, rest)
         }
     };
-    if offset == 0 || offset > plain.len() || copied > len - plain.len() {
+    if offset == 0 || offset > *at || copied > plain.len() - *at {
         return None;
     }
-    repeat(plain, offset, copied);
+    repeat(plain, *at, offset, copied);
+    *at += copied;
     Some(rest)
 }
 
-/// Appends `len` bytes of those from `offset` before the end on, which may reach into what is appended.
-fn repeat(plain: &mut Vec<u8>, offset: usize, len: usize) {
-    let from = plain.len() - offset;
-    if offset >= len {
-        plain.extend_from_within(from..from + len);
+/// Writes `len` bytes of those from `offset` before `at` on, which may reach into what is written.
+#[inline(always)]
+fn repeat(plain: &mut [u8], at: usize, offset: usize, len: usize) {
+    let from = at - offset;
+    if offset >= SHORT && at + len.next_multiple_of(SHORT) <= plain.len() {
+        for done in (0..len).step_by(SHORT) {
+            plain.copy_within(from + done..from + done + SHORT, at + done);
+        }
         return;
     }
-    let end = plain.len() + len;
-    while plain.len() < end {
-        let more = (plain.len() - from).min(end - plain.len());
-        plain.extend_from_within(from..from + more);
+    for done in 0..len {
+        plain[at + done] = plain[from + done];
     }
 }
 

@@ -92,58 +92,131 @@ const fn crc32c_tables() -> [[u32; 256]; 4] {
     tables
 }
 
-/// Appends the elements of one block.
-pub(super) fn pack_block(behaviour: Snappy, block: &[u8], out: &mut Vec<u8>) {
-    match behaviour {
-        Snappy::V1_1_8 => search::<HighBits>(block, out),
-        Snappy::V1_1_9 => search::<LowBits<14>>(block, out),
-        Snappy::V1_2 => search::<LowBits<15>>(block, out),
-        Snappy::V1_2Crc => search::<Crc>(block, out),
-    }
+/// Searches blocks one after the other, each with an empty table, and keeps the elements of the last one.
+pub(super) struct Search {
+    table: Vec<u16>,
+    elements: Vec<u8>,
+    len: usize,
 }
 
-fn search<S: Slot>(block: &[u8], out: &mut Vec<u8>) {
-    let slots = block.len().next_power_of_two().clamp(LEAST_SLOTS, S::MOST_SLOTS);
-    let mut table = vec![0u16; slots];
-    let mut literal = 0;
-    if let Some(last) = block.len().checked_sub(MARGIN_BYTES) {
-        let mut from = 1;
-        while let Some((candidate, at)) = first_match::<S>(block, &mut table, from, last) {
-            put_literal(out, &block[literal..at]);
-            literal = put_copies::<S>(block, &mut table, (candidate, at), last, out);
-            if literal >= last {
-                break;
+/// A literal of so many bytes at most is copied at one go, and what is too much of that is written over.
+const SHORT_LITERAL: usize = 16;
+
+impl Search {
+    /// For blocks of that length, or shorter ones.
+    pub fn of_blocks(block_bytes: usize) -> Search {
+        // A copy of three bytes stands for four at least; a literal has a byte for sixty, or three.
+        let most = block_bytes + block_bytes / 6 + 32 + SHORT_LITERAL;
+        Search { table: Vec::new(), elements: vec![0; most], len: 0 }
+    }
+
+    /// The elements of one block.
+    pub fn pack(&mut self, behaviour: Snappy, block: &[u8]) -> &[u8] {
+        self.len = 0;
+        match behaviour {
+            Snappy::V1_1_8 => self.search::<HighBits>(block),
+            Snappy::V1_1_9 => self.search::<LowBits<14>>(block),
+            Snappy::V1_2 => self.search::<LowBits<15>>(block),
+            Snappy::V1_2Crc => self.search::<Crc>(block),
+        }
+        &self.elements[..self.len]
+    }
+
+    fn search<S: Slot>(&mut self, block: &[u8]) {
+        let slots = block.len().next_power_of_two().clamp(LEAST_SLOTS, S::MOST_SLOTS);
+        let mut table = std::mem::take(&mut self.table);
+        table.clear();
+        table.resize(slots, 0);
+        let mut literal = 0;
+        if let Some(last) = block.len().checked_sub(MARGIN_BYTES) {
+            let mut from = 1;
+            while let Some((candidate, at)) = first_match::<S>(block, &mut table, from, last) {
+                self.put_literal(block, literal, at);
+                literal = self.put_copies::<S>(block, &mut table, (candidate, at), last);
+                if literal >= last {
+                    break;
+                }
+                from = literal + 1;
             }
-            from = literal + 1;
         }
+        if literal < block.len() {
+            self.put_literal(block, literal, block.len());
+        }
+        self.table = table;
     }
-    if literal < block.len() {
-        put_literal(out, &block[literal..]);
-    }
-}
 
-/// Appends a match and those that follow it without a gap, and returns where they end.
-#[inline(always)]
-fn put_copies<S: Slot>(
-    block: &[u8],
-    table: &mut [u16],
-    (mut candidate, mut at): (usize, usize),
-    last: usize,
-    out: &mut Vec<u8>,
-) -> usize {
-    loop {
-        let len = 4 + equal_bytes(block, candidate + 4, at + 4);
-        put_copy(out, at - candidate, len);
-        at += len;
-        if at >= last {
-            return at;
+    /// Appends a match and those that follow it without a gap, and returns where they end.
+    #[inline(always)]
+    fn put_copies<S: Slot>(
+        &mut self,
+        block: &[u8],
+        table: &mut [u16],
+        (mut candidate, mut at): (usize, usize),
+        last: usize,
+    ) -> usize {
+        loop {
+            let len = 4 + equal_bytes(block, candidate + 4, at + 4);
+            self.put_copy(at - candidate, len);
+            at += len;
+            if at >= last {
+                return at;
+            }
+            let slots = table.len();
+            table[S::of(four(block, at - 1), slots)] = (at - 1) as u16;
+            match look_up::<S>(block, table, at) {
+                Some(next) => candidate = next,
+                None => return at,
+            }
         }
-        let slots = table.len();
-        table[S::of(four(block, at - 1), slots)] = (at - 1) as u16;
-        match look_up::<S>(block, table, at) {
-            Some(next) => candidate = next,
-            None => return at,
+    }
+
+    /// Appends the bytes from one place to another one.
+    #[inline(always)]
+    fn put_literal(&mut self, block: &[u8], start: usize, end: usize) {
+        let last = end - start - 1;
+        if let (0..SHORT_LITERAL, Some(long)) = (last, block.get(start..start + SHORT_LITERAL)) {
+            let room = &mut self.elements[self.len..self.len + 1 + SHORT_LITERAL];
+            room[0] = LITERAL | (last as u8) << 2;
+            room[1..].copy_from_slice(long);
+            self.len += 2 + last;
+            return;
         }
+        match last {
+            0..60 => self.put([LITERAL | (last as u8) << 2]),
+            60..0x100 => self.put([LITERAL | 60 << 2, last as u8]),
+            _ => self.put([LITERAL | 61 << 2, last as u8, (last >> 8) as u8]),
+        }
+        self.elements[self.len..][..last + 1].copy_from_slice(&block[start..end]);
+        self.len += last + 1;
+    }
+
+    #[inline(always)]
+    fn put<const N: usize>(&mut self, bytes: [u8; N]) {
+        self.elements[self.len..self.len + N].copy_from_slice(&bytes);
+        self.len += N;
+    }
+
+    /// A copy of any length: in pieces of 64, and a last one that is never shorter than four.
+    #[inline(always)]
+    fn put_copy(&mut self, offset: usize, mut len: usize) {
+        while len >= 68 {
+            self.put_far(offset, 64);
+            len -= 64;
+        }
+        if len > 64 {
+            self.put_far(offset, 60);
+            len -= 60;
+        }
+        if len < 12 && offset < 2048 {
+            self.put([COPY_NEAR | ((len - 4) as u8) << 2 | ((offset >> 8) as u8) << 5, offset as u8]);
+        } else {
+            self.put_far(offset, len);
+        }
+    }
+
+    #[inline(always)]
+    fn put_far(&mut self, offset: usize, len: usize) {
+        self.put([COPY_FAR | ((len - 1) as u8) << 2, offset as u8, (offset >> 8) as u8]);
     }
 }
 
@@ -200,39 +273,4 @@ fn equal_bytes(block: &[u8], a: usize, b: usize) -> usize {
         (earlier, later) = (more_earlier, more_later);
     }
     equal + earlier.iter().zip(later).take_while(|(x, y)| x == y).count()
-}
-
-fn put_literal(out: &mut Vec<u8>, literal: &[u8]) {
-    let last = literal.len() - 1;
-    match last {
-        0..60 => out.push(LITERAL | (last as u8) << 2),
-        60..0x100 => out.extend([LITERAL | 60 << 2, last as u8]),
-        _ => {
-            out.push(LITERAL | 61 << 2);
-            out.extend_from_slice(&(last as u16).to_le_bytes());
-        }
-    }
-    out.extend_from_slice(literal);
-}
-
-/// A copy of any length: in pieces of 64, and a last one that is never shorter than four.
-fn put_copy(out: &mut Vec<u8>, offset: usize, mut len: usize) {
-    while len >= 68 {
-        put_far(out, offset, 64);
-        len -= 64;
-    }
-    if len > 64 {
-        put_far(out, offset, 60);
-        len -= 60;
-    }
-    if len < 12 && offset < 2048 {
-        out.extend([COPY_NEAR | ((len - 4) as u8) << 2 | ((offset >> 8) as u8) << 5, offset as u8]);
-    } else {
-        put_far(out, offset, len);
-    }
-}
-
-fn put_far(out: &mut Vec<u8>, offset: usize, len: usize) {
-    out.push(COPY_FAR | ((len - 1) as u8) << 2);
-    out.extend_from_slice(&(offset as u16).to_le_bytes());
 }
