@@ -98,7 +98,12 @@ impl Cells {
     pub fn values_in(&self, entries: Range<usize>) -> usize {
         match self.definitions.is_empty() {
             true => entries.len(),
-            false => self.definitions[entries].iter().filter(|level| **level == self.max_definition).count(),
+            // In pieces whose counts have room in a byte: as many levels at a time as a register holds.
+            false => self.definitions[entries]
+                .chunks(u8::MAX.into())
+                .map(|levels| levels.iter().map(|level| u8::from(*level == self.max_definition)).sum::<u8>())
+                .map(usize::from)
+                .sum(),
         }
     }
 
@@ -110,8 +115,11 @@ impl Cells {
         };
         let (tag, width) = self.physical.tag();
         let code_bytes = codes.map_or(0, |_| code_bytes(values.len()));
-        let mut out = vec![tag, self.max_definition, self.max_repetition, code_bytes as u8];
         let count = codes.map_or(0, Vec::len) as u32;
+        let levels = self.repetitions.len() + self.definitions.len();
+        let values_bytes = values.bytes().len() + 4 * values.len();
+        let mut out = Vec::with_capacity(HEADER_BYTES + levels + count as usize * code_bytes + values_bytes);
+        out.extend([tag, self.max_definition, self.max_repetition, code_bytes as u8]);
         for number in [width, self.entries as u32, count, values.len() as u32, values.bytes().len() as u32] {
             out.extend_from_slice(&number.to_le_bytes());
         }

@@ -10,9 +10,22 @@ use super::values::Values;
 /// Gives numbers to values.
 pub struct Dictionary {
     values: Values,
-    numbers: HashTable<u32>,
+    numbers: HashTable<Known>,
     /// A secret of this process: values that all hash to one number can't be made.
     state: RandomState,
+}
+
+/// A value that has a number. Its hash is kept, or a table that grows would hash all values anew.
+struct Known {
+    hash: u32,
+    number: u32,
+}
+
+impl Known {
+    /// The hash as the table wants it: with all bits in use.
+    fn spread(&self) -> u64 {
+        spread(self.hash)
+    }
 }
 
 impl Dictionary {
@@ -22,11 +35,11 @@ impl Dictionary {
         let mut numbers = HashTable::with_capacity(values.len());
         for number in 0..values.len() {
             let hash = hash(&state, values.get(number));
-            let is_known = |known: &u32| values.get(*known as usize) == values.get(number);
-            if numbers.find(hash, is_known).is_some() {
-                continue;
+            let is_known =
+                |known: &Known| known.hash == hash && values.get(known.number as usize) == values.get(number);
+            if numbers.find(spread(hash), is_known).is_none() {
+                numbers.insert_unique(spread(hash), Known { hash, number: number as u32 }, Known::spread);
             }
-            numbers.insert_unique(hash, number as u32, |number| hash_of(&state, &values, *number));
         }
         Dictionary { values, numbers, state }
     }
@@ -41,29 +54,34 @@ impl Dictionary {
 
     /// The number of a value that is known.
     pub fn find(&self, value: &[u8]) -> Option<u32> {
-        let hash = hash(&self.state, value);
-        self.numbers.find(hash, |number| self.values.get(*number as usize) == value).copied()
+        self.find_hashed(hash(&self.state, value), value)
+    }
+
+    fn find_hashed(&self, hash: u32, value: &[u8]) -> Option<u32> {
+        let is_known = |known: &Known| known.hash == hash && self.values.get(known.number as usize) == value;
+        self.numbers.find(spread(hash), is_known).map(|known| known.number)
     }
 
     /// The number of a value, a new one if need be.
     pub fn number(&mut self, value: &[u8]) -> u32 {
-        if let Some(number) = self.find(value) {
+        let hash = hash(&self.state, value);
+        if let Some(number) = self.find_hashed(hash, value) {
             return number;
         }
-        let Dictionary { values, numbers, state } = self;
-        let number = values.len() as u32;
-        values.push(value);
-        numbers.insert_unique(hash(state, value), number, |number| hash_of(state, values, *number));
+        let number = self.values.len() as u32;
+        self.values.push(value);
+        self.numbers.insert_unique(spread(hash), Known { hash, number }, Known::spread);
         number
     }
 }
 
-fn hash_of(state: &RandomState, values: &Values, number: u32) -> u64 {
-    hash(state, values.get(number as usize))
-}
-
-fn hash(state: &RandomState, value: &[u8]) -> u64 {
+fn hash(state: &RandomState, value: &[u8]) -> u32 {
     let mut hasher = state.build_hasher();
     hasher.write(value);
-    hasher.finish()
+    let hash = hasher.finish();
+    (hash ^ hash >> 32) as u32
+}
+
+fn spread(hash: u32) -> u64 {
+    u64::from(hash).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }

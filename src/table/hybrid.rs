@@ -132,9 +132,11 @@ fn impala(numbers: &[u32]) -> Vec<NumberRun> {
     };
     while at < numbers.len() {
         let left = &numbers[at..];
-        if left.len() >= GROUP && left[1..GROUP].iter().all(|number| *number == left[0]) {
+        if left.first_chunk().is_some_and(|group| are_all(group, left[0])) {
             flush(&mut groups, &mut stretches);
-            let many = left.iter().take_while(|number| **number == left[0]).count();
+            let (whole, _) = left.as_chunks::<GROUP>();
+            let many = whole.iter().take_while(|group| are_all(group, left[0])).count() * GROUP;
+            let many = many + left[many..].iter().take_while(|number| **number == left[0]).count();
             stretches.push(NumberRun::Equal(many as u32));
             at += many;
         } else if left.len() < GROUP && groups == 0 && left.iter().all(|number| *number == left[0]) {
@@ -150,6 +152,11 @@ fn impala(numbers: &[u32]) -> Vec<NumberRun> {
     }
     flush(&mut groups, &mut stretches);
     stretches
+}
+
+/// Without a branch: whether it is so is hard to foretell.
+fn are_all(group: &[u32; GROUP], number: u32) -> bool {
+    group.iter().fold(0, |different, other| different | (other ^ number)) == 0
 }
 
 fn unpack(packed: &[u8], width: u32, count: usize, out: &mut Vec<u32>) {

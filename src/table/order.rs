@@ -128,11 +128,33 @@ pub fn extremes_in(cells: &Cells, places: Range<usize>) -> Option<[&[u8]; 2]> {
 
 fn extremes_of<'a>(mut values: impl Iterator<Item = &'a [u8]>, physical: Physical) -> Option<[&'a [u8]; 2]> {
     let first = values.next()?;
+    if matches!(physical, Physical::Bytes | Physical::Fixed(_)) {
+        return Some(extremes_of_bytes(first, values));
+    }
     Some(values.fold([first; 2], |[least, most], value| {
         let is_less = compare(value, least, physical) == Ordering::Less;
         let is_more = compare(value, most, physical) != Ordering::Less;
         [if is_less { value } else { least }, if is_more { value } else { most }]
     }))
+}
+
+/// The same of bytes: nearly all are told by their first eight to lie between both.
+fn extremes_of_bytes<'a>(first: &'a [u8], values: impl Iterator<Item = &'a [u8]>) -> [&'a [u8]; 2] {
+    let head = |value: &[u8]| match value.first_chunk() {
+        Some(head) => u64::from_be_bytes(*head),
+        None => value.iter().rev().fold(0, |head, byte| head >> 8 | u64::from(*byte) << 56),
+    };
+    let ([mut least, mut most], [mut least_head, mut most_head]) = ([first; 2], [head(first); 2]);
+    for value in values {
+        let own = head(value);
+        if own <= least_head && value < least {
+            (least, least_head) = (value, own);
+        }
+        if own >= most_head && value >= most {
+            (most, most_head) = (value, own);
+        }
+    }
+    [least, most]
 }
 
 /// The ranks of different values; those that compare as equal have the same.
@@ -221,6 +243,19 @@ mod tests {
         assert_eq!(rows(&[(first(), up_nulls)]), [1, 2, 4, 0, 3]);
         assert_eq!(rows(&[(first(), up), (second(), up)]), [4, 2, 0, 3, 1]);
         assert_eq!(rows(&[(first(), down), (second(), down)]), [3, 0, 2, 4, 1]);
+    }
+
+    /// Statistics of text follow from it, or are stored.
+    #[test]
+    fn extremes_of_text_are_those_of_its_bytes() {
+        let texts = ["abcdefgh", "b", "abcdefg", "", "abcdefgh\0", "b\0", "\0", "abcdefghz", "\u{e9}"];
+        for many in 1..=texts.len() {
+            let mut values = Values::none(Physical::Bytes);
+            texts[..many].iter().for_each(|text| values.push(text.as_bytes()));
+            let found = extremes_of(values.iter(), Physical::Bytes).unwrap();
+            let [least, most] = [texts[..many].iter().min(), texts[..many].iter().max()];
+            assert_eq!(found, [least.unwrap().as_bytes(), most.unwrap().as_bytes()]);
+        }
     }
 
     #[test]

@@ -193,7 +193,7 @@ pub fn write(
             let Some(bits) = layout.code_bits else { return codes.is_empty().then_some(out) };
             out.push(bits);
             let write = |codes: &[u32], out: &mut Vec<u8>| {
-                let fits = codes.iter().all(|code| u64::from(*code) < 1 << bits);
+                let fits = u64::from(codes.iter().fold(0, |all, code| all | code)) < 1 << bits;
                 fits.then(|| hybrid::write(codes, bits.into(), &layout.numbers, out))?
             };
             match numbers {

@@ -134,11 +134,15 @@ impl Values {
             Values::Fixed { width, bytes } => {
                 out.extend_from_slice(&bytes[range.start * width..range.end * width]);
             }
-            Values::Variable { .. } => range.for_each(|at| {
-                let value = self.get(at);
-                out.extend_from_slice(&(value.len() as u32).to_le_bytes());
-                out.extend_from_slice(value);
-            }),
+            Values::Variable { ends, .. } => {
+                let place = |at: usize| at.checked_sub(1).map_or(0, |before| ends[before] as usize);
+                out.reserve(place(range.end) - place(range.start) + 4 * range.len());
+                range.for_each(|at| {
+                    let value = self.get(at);
+                    out.extend_from_slice(&(value.len() as u32).to_le_bytes());
+                    out.extend_from_slice(value);
+                });
+            }
         }
     }
 }
