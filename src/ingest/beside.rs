@@ -18,6 +18,10 @@ use crate::table::{Cells, Kind, Run};
 const MAX_COLUMNS: usize = 64;
 /// Rows that are looked at.
 const SAMPLE_ROWS: usize = 1 << 14;
+/// So many of them tell which other columns are looked at in all,
+const FIRST_ROWS: usize = 1 << 11;
+/// and so many are.
+const MAX_OTHERS: usize = 6;
 /// A column has fewer different cells than one in so many rows, or none comes again.
 const SELDOM: usize = 2;
 /// Another column must save this share of a column,
@@ -105,12 +109,12 @@ impl Beside {
         let mut pairs = Vec::new();
         for (own, sample) in samples.iter().enumerate().filter(|(own, _)| is_new[*own]) {
             let Some(sample) = sample else { continue };
-            let beside = samples.iter().enumerate().filter_map(|(other, known)| {
+            let others = samples.iter().enumerate().filter_map(|(other, known)| {
                 let known = known.as_ref().filter(|known| other != own && known.len() == sample.len())?;
                 self.have_same_rows(names[own], names[other])?;
-                Some((sample.bytes_beside(known), other))
+                Some((other, known))
             });
-            let mut beside: Vec<(usize, usize)> = beside.collect();
+            let mut beside = nearest(sample, others.collect());
             beside.sort_unstable();
             let Some((least, _)) = beside.first() else { continue };
             let by_counts = sample.bytes_by_counts() as f64 * (1.0 - WORTH);
@@ -237,24 +241,20 @@ impl Beside {
     }
 }
 
+/// What a column takes beside each of the others that are likely to tell most of it, by fewer rows.
+fn nearest(own: &Symbols, others: Vec<(usize, &Symbols)>) -> Vec<(usize, usize)> {
+    let first = own.part(0, FIRST_ROWS);
+    let mut likely: Vec<_> = others
+        .into_iter()
+        .map(|(other, known)| (first.bytes_beside(&known.part(0, FIRST_ROWS)), other, known))
+        .collect();
+    likely.sort_by_key(|(bytes, other, _)| (*bytes, *other));
+    likely.into_iter().take(MAX_OTHERS).map(|(_, other, known)| (own.bytes_beside(known), other)).collect()
+}
+
 /// The cells of the first rows of a column.
 fn sample(tables: &Both<'_>, kind: Kind, first: &Segment, packer: &mut Option<Packer>) -> Option<Symbols> {
-    let bytes = tables.read(first)?;
-    let mut end = 0;
-    let mut rows = 0;
-    for page in format::pages(&bytes)? {
-        end += page.header.len() + page.plain.len() + page.packed.len();
-        rows += if page.kind == PageKind::Values { page.values } else { 0 };
-        if rows >= SAMPLE_ROWS {
-            break;
-        }
-    }
-    let beginning = &bytes[..end];
-    let cells = Run::read_packed_by(beginning, kind, &mut None, packer.as_ref());
-    let cells = match cells {
-        Some(cells) => cells,
-        None => Run::read(beginning, kind, &mut None, packer)?.cells,
-    };
+    let cells = Run::beginning(&tables.read(first)?, kind, SAMPLE_ROWS, packer)?;
     let symbols = Symbols::of(&[&cells])?.part(0, SAMPLE_ROWS);
     (symbols.different() * SELDOM < symbols.len()).then_some(symbols)
 }

@@ -1,6 +1,6 @@
 //! A run of pages of one chunk: its cells, and how its pages follow from them.
 
-use crate::format::{self, PageKind, PageParts, Physical};
+use crate::format::{self, PageKind, PageParts, Physical, is_coded};
 use crate::packing::{self, Packer};
 
 use super::cells::{Cells, Items, MAX_ENTRIES};
@@ -10,6 +10,9 @@ use super::values::Values;
 
 /// Most bytes of all pages of a run when they are unpacked.
 const MAX_UNPACKED_BYTES: usize = 30 << 20;
+
+/// So many values tell whether they repeat.
+const FEW_VALUES: usize = 1 << 10;
 
 /// What a run of pages holds.
 #[derive(Debug)]
@@ -53,6 +56,42 @@ impl<'a> Run<'a> {
         packer: Option<&Packer>,
     ) -> Option<Cells> {
         Some(Run::read_with(bytes, kind, dictionary, Packing::Known(packer))?.cells)
+    }
+
+    /// Cells of the first pages, up to the one that has the last of so many rows. Where the chunk has a dictionary, their
+    /// values are the numbers of its entries, which says which are the same, and the dictionary is not even unpacked.
+    pub fn beginning(bytes: &'a [u8], kind: Kind, rows: usize, packer: &mut Option<Packer>) -> Option<Cells> {
+        let found = Run::begin_with(bytes, kind, rows, Packing::Known(packer.as_ref()));
+        found.or_else(|| Run::begin_with(bytes, kind, rows, Packing::Sought(packer)))
+    }
+
+    fn begin_with(bytes: &'a [u8], kind: Kind, rows: usize, packing: Packing<'_>) -> Option<Cells> {
+        let pages = format::pages(bytes)?;
+        let entries = pages.first().filter(|page| page.kind == PageKind::Dictionary).map(|page| page.values);
+        let mut dictionary = match entries {
+            Some(entries) if entries <= MAX_ENTRIES => Some(Values::Fixed {
+                width: size_of::<u32>(),
+                bytes: (0..entries as u32).flat_map(u32::to_le_bytes).collect(),
+            }),
+            Some(_) => return None,
+            None => None,
+        };
+        let kind = if entries.is_some() { Kind { physical: Physical::Int32, ..kind } } else { kind };
+        let (repetitions, definitions, items) = (Vec::new(), Vec::new(), Vec::new());
+        let mut reader =
+            Reader { kind, dictionary: &mut dictionary, packing, repetitions, definitions, items };
+        let mut read = 0;
+        for parts in pages.into_iter().skip(entries.is_some().into()) {
+            let is_alike = parts.kind == PageKind::Values && is_coded(parts.encoding) == entries.is_some();
+            (is_alike && parts.unpacked_bytes <= MAX_UNPACKED_BYTES).then_some(())?;
+            read += parts.values;
+            (read <= MAX_ENTRIES).then_some(())?;
+            reader.page(parts)?;
+            if read >= rows || reader.seldom_repeats() {
+                break;
+            }
+        }
+        reader.finish(read)
     }
 
     fn read_with(
@@ -168,6 +207,17 @@ impl Reader<'_> {
         Some(Some(content.layout))
     }
 
+    /// Whether many values are read, none of them a number of a dictionary, and nearly all are different.
+    fn seldom_repeats(&self) -> bool {
+        let [PageItems::Plain(values)] = &self.items[..] else { return false };
+        let few = values.len().min(FEW_VALUES);
+        let mut different = Dictionary::of(values.none_like());
+        values.iter().take(few).for_each(|value| {
+            different.number(value);
+        });
+        few == FEW_VALUES && different.values().len() > few / 4 * 3
+    }
+
     fn finish(self, entries: usize) -> Option<Cells> {
         let Kind { physical, max_definition, max_repetition } = self.kind;
         let items = items(Values::none(physical), self.items, self.dictionary.as_ref())?;
@@ -223,4 +273,39 @@ fn items(none: Values, pages: Vec<PageItems>, dictionary: Option<&Values>) -> Op
         }
     }
     Some(Items::Coded { codes, dictionary: values.into_values() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The number of each value among the different ones.
+    fn numbers(cells: &Cells) -> Vec<u32> {
+        let mut different = Dictionary::of(match &cells.items {
+            Items::Plain(values) | Items::Coded { dictionary: values, .. } => values.none_like(),
+        });
+        (0..cells.items.len()).map(|at| different.number(cells.items.get(at))).collect()
+    }
+
+    /// Which columns are stored by which is decided by these cells.
+    #[test]
+    fn the_beginning_of_a_run_tells_the_same_cells_apart() {
+        let file = std::fs::read("tests/data/tables/contrib-1.parquet").unwrap();
+        let source: &[u8] = &file;
+        let cut = format::cut(&source).unwrap();
+        let (mut packer, mut coded) = (None, 0);
+        for column in format::columns(&source).unwrap() {
+            let format::Column { path, physical, max_definition, max_repetition } = column;
+            let kind = Kind { physical, max_definition, max_repetition };
+            let first = cut.segments().iter().find(|segment| segment.name == path).unwrap();
+            let pages = &file[first.range.start as usize..first.range.end as usize];
+            let whole = Run::read(pages, kind, &mut None, &mut packer).unwrap().cells;
+            let Some(beginning) = Run::beginning(pages, kind, 10, &mut packer) else { continue };
+            coded += usize::from(matches!(beginning.items, Items::Coded { .. }));
+            assert!(beginning.entries >= 10, "{path}");
+            assert_eq!(beginning.definitions, whole.definitions[..beginning.definitions.len()], "{path}");
+            assert_eq!(numbers(&beginning), numbers(&whole)[..beginning.items.len()], "{path}");
+        }
+        assert!(coded > 5, "{coded} columns have a dictionary");
+    }
 }

@@ -92,11 +92,17 @@ impl Symbols {
 
     /// About what these take beside others of as many rows.
     pub fn bytes_beside(&self, other: &Symbols) -> usize {
-        let written = Written::of(&self.rows, other);
-        let ranks = written.ranks.iter();
-        let ranks =
-            ranks.map(|ranks| entropy_bits(ranks.iter().map(|rank| u32::from(*rank)), REMEMBERED + 1));
-        let bits = ranks.sum::<f64>() + entropy_bits(written.symbols.iter().copied(), self.count);
+        let mut ranks = [[0u32; REMEMBERED + 1]; STREAMS];
+        let mut symbols = vec![0u32; self.count];
+        let mut memory = Memory::of(other.count);
+        for (symbol, other) in self.rows.iter().zip(&other.rows) {
+            let (stream, rank) = memory.put(*other, *symbol);
+            if let Some(stream) = stream {
+                ranks[usize::from(stream)][usize::from(rank)] += 1;
+            }
+            symbols[*symbol as usize] += u32::from(rank == OTHER);
+        }
+        let bits = ranks.iter().map(|counts| bits_of(counts)).sum::<f64>() + bits_of(&symbols);
         (bits / 8.0) as usize
     }
 }
@@ -105,6 +111,11 @@ impl Symbols {
 fn entropy_bits(numbers: impl Iterator<Item = u32>, count: usize) -> f64 {
     let mut counts = vec![0u32; count];
     numbers.for_each(|number| counts[number as usize] += 1);
+    bits_of(&counts)
+}
+
+/// The same where each came so often.
+fn bits_of(counts: &[u32]) -> f64 {
     let all = f64::from(counts.iter().sum::<u32>());
     counts
         .iter()
@@ -145,25 +156,53 @@ impl Memory {
         self.last[other as usize][0] != 0
     }
 
-    fn rank(&self, other: u32, symbol: u32) -> u8 {
-        let found = self.last[other as usize].iter().position(|known| *known == symbol + 1);
-        found.map_or(OTHER, |rank| rank as u8)
+    /// The rank of a symbol and its stream, which it has none where nothing came before; it is the last one then.
+    #[inline(always)]
+    fn put(&mut self, other: u32, symbol: u32) -> (Option<u8>, u8) {
+        let trust = &mut self.trust[other as usize];
+        let known = &mut self.last[other as usize];
+        let stream = (known[0] != 0).then_some(*trust);
+        let mut rank = 0;
+        if known[0] != symbol + 1 {
+            // Each takes the place of the one before it, up to where the symbol stood.
+            let mut carried = symbol + 1;
+            for place in known {
+                carried = std::mem::replace(place, carried);
+                if carried == symbol + 1 {
+                    break;
+                }
+                rank += 1;
+            }
+        }
+        *trust = trusted(*trust, rank);
+        (stream, rank)
     }
 
-    /// The symbol of that rank.
-    fn symbol(&self, other: u32, rank: u8) -> Option<u32> {
-        self.last[other as usize].get(usize::from(rank))?.checked_sub(1)
+    /// The symbol of that rank, which is the last one then; none where none has it.
+    #[inline(always)]
+    fn take(&mut self, other: u32, rank: u8) -> Option<u32> {
+        let known = &mut self.last[other as usize];
+        let symbol = known.get(usize::from(rank))?.checked_sub(1)?;
+        self.remember(other, rank, symbol);
+        Some(symbol)
     }
 
+    /// Makes a symbol of that rank the last one.
+    #[inline(always)]
     fn remember(&mut self, other: u32, rank: u8, symbol: u32) {
         let known = &mut self.last[other as usize];
-        if rank > 0 {
-            known.copy_within(..usize::from(rank).min(REMEMBERED - 1), 1);
+        for place in (0..usize::from(rank).min(REMEMBERED - 1)).rev() {
+            known[place + 1] = known[place];
         }
         known[0] = symbol + 1;
         let trust = &mut self.trust[other as usize];
-        *trust = if rank == 0 { (*trust + 1).min(STREAMS as u8 - 1) } else { *trust / 2 };
+        *trust = trusted(*trust, rank);
     }
+}
+
+/// How often the last one was right lately, after one of that rank.
+fn trusted(trust: u8, rank: u8) -> u8 {
+    if rank == 0 { (trust + 1).min(STREAMS as u8 - 1) } else { trust / 2 }
 }
 
 /// What is written of some symbols.
@@ -178,14 +217,13 @@ impl Written {
         let mut written = Written::default();
         let mut memory = Memory::of(other.count);
         for (symbol, other) in own.iter().zip(&other.rows) {
-            let rank = memory.rank(*other, *symbol);
-            if memory.knows(*other) {
-                written.ranks[usize::from(memory.trust[*other as usize])].push(rank);
+            let (stream, rank) = memory.put(*other, *symbol);
+            if let Some(stream) = stream {
+                written.ranks[usize::from(stream)].push(rank);
             }
             if rank == OTHER {
                 written.symbols.push(*symbol);
             }
-            memory.remember(*other, rank, *symbol);
         }
         written
     }
@@ -201,9 +239,14 @@ impl Written {
                 true => *ranks[usize::from(memory.trust[*other as usize])].next()?,
                 false => OTHER,
             };
-            let symbol = if rank == OTHER { *symbols.next()? } else { memory.symbol(*other, rank)? };
-            memory.remember(*other, rank, symbol);
-            own.push(symbol);
+            own.push(match rank {
+                OTHER => {
+                    let symbol = *symbols.next()?;
+                    memory.remember(*other, OTHER, symbol);
+                    symbol
+                }
+                rank => memory.take(*other, rank)?,
+            });
         }
         let is_all = symbols.next().is_none() && ranks.iter_mut().all(|ranks| ranks.next().is_none());
         is_all.then_some(own)
