@@ -22,6 +22,9 @@ use crate::store::{Decoded, Store};
 /// Text rarely compresses better than this without a base.
 const CLEAR_TIMES: usize = 16;
 
+/// A footer or an index of pages that is no longer is worth all time: it is most of what a small edit takes.
+const SHORT_FOOTER_BYTES: usize = 128 << 10;
+
 /// Neighbouring segments after the parallel part.
 pub(super) struct Stretch {
     pub bytes: Vec<u8>,
@@ -154,7 +157,11 @@ impl Encoder<'_> {
             return Ok(Outcome { object, new: vec![alike.clone()] });
         }
         let with = base.as_ref().map(BaseBytes::bases).unwrap_or_default();
-        let mut encoded = codec::encode(bytes, segment.dtype, segment.row_len, &with, self.effort);
+        // No sensible column is called so.
+        let is_footer = self.table.is_some() && segment.name.starts_with('/');
+        let effort =
+            if is_footer && bytes.len() <= SHORT_FOOTER_BYTES { Effort::Repack } else { self.effort };
+        let mut encoded = codec::encode(bytes, segment.dtype, segment.row_len, &with, effort);
         if let Some((tier, with)) = self.lossy.zip(with.first()) {
             let found = lossy::approximate(bytes, segment.dtype, segment.row_len, *with, tier);
             let found = found.map_err(|NotFinite| IngestError::NotFinite(segment.name.clone()))?;
