@@ -50,7 +50,7 @@ goal() {
         else if (edit == "filter" || edit == "rg" || edit == "codec") { text = "0.1 %"; most = bytes * 0.001 }
         else if (edit == "resort") { text = "0.05 %"; most = bytes * 0.0005 }
         else if (edit == "concat") { text = "zstd of pages"; most = pages }
-        else if (edit == "release") { text = "0.9 zstd of pages"; most = pages * 0.9 }
+        else if (edit == "release" || edit == "translate") { text = "0.9 zstd of pages"; most = pages * 0.9 }
         else if (edit == "shuffle") { text = "22 bits a row"; most = rows * 22 / 8 }
         else { print "-"; exit }
         print text, stored <= most ? "✓" : sprintf("✗ (%d)", most)

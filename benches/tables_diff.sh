@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The rows that differ between two versions of a table, without a key: seconds of the CPU and the peak of memory of
-# `git sparse dataset diff`, of DuckDB's two anti-joins, and of csv-diff (with a row number as key, on CSV). Prints a table.
+# `git sparse dataset diff`, of DuckDB's two anti-joins, and of the crate csv-diff (with a row number
+# as key, on CSV, which qsv's diff is made of). Prints a table.
 # Needs: cargo, GNU time, the tables of tables.sh, python3 with venv, a package index for pip.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -8,8 +9,9 @@ made=$(realpath -m "${1:-target/tables}")
 scripts=$PWD/benches/tables
 [ -d target/python ] || python3 -m venv target/python
 python=$PWD/target/python/bin/python
-"$python" -m pip install --quiet pyarrow duckdb csv-diff
+"$python" -m pip install --quiet pyarrow duckdb
 cargo build --quiet --release -p git-sparse
+cargo build --quiet --release --manifest-path "$scripts/csv_rows/Cargo.toml" --target-dir target/csv-rows
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 measured() {
@@ -26,6 +28,6 @@ for table in packages flights; do
     measured 'DuckDB, two anti-joins' "$python" "$scripts/antijoin.py" "$old" "$new"
     "$python" "$scripts/csv_of.py" "$old" "$work/old.csv"
     "$python" "$scripts/csv_of.py" "$new" "$work/new.csv"
-    measured 'csv-diff' "${python%/*}/csv-diff" "$work/old.csv" "$work/new.csv" --key row --json
+    measured 'csv-diff' target/csv-rows/release/csv-rows "$work/old.csv" "$work/new.csv"
     echo
 done
