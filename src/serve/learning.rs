@@ -29,6 +29,7 @@ enum Stage {
 }
 
 /// What requests ask before they use an index.
+#[derive(Clone)]
 pub struct Learning(watch::Receiver<Stage>);
 
 /// What tells it.

@@ -175,14 +175,23 @@ impl Writing {
         self.tell.send_replace(Progress::Bytes(safe));
     }
 
-    fn end(self, oid: Oid, done: Result<(), String>) {
-        let found = Oid::from_bytes(self.hasher.finalize().into());
+    fn end(mut self, oid: Oid, done: Result<(), String>) {
+        let found = Oid::from_bytes(std::mem::take(&mut self.hasher).finalize().into());
         let outcome = match done {
             Err(why) => Progress::Failed(why),
             Ok(()) if found == oid && self.written == self.size => Progress::Whole,
             Ok(()) => Progress::Failed(format!("it hashes to {found}")),
         };
         self.tell.send_replace(outcome);
+    }
+}
+
+/// Who panics while a file is made says nothing more, and those that wait for it would wait for ever.
+impl Drop for Writing {
+    fn drop(&mut self) {
+        if matches!(*self.tell.borrow(), Progress::Bytes(_)) {
+            self.tell.send_replace(Progress::Failed("its maker broke off".into()));
+        }
     }
 }
 
@@ -249,6 +258,18 @@ mod tests {
         fs::write(dir.path().join(oid.to_string()), b"wrong").unwrap();
         let again = Arc::new(Rebuilt::new(dir.path().into(), 1 << 20).unwrap());
         assert!(end(again.get(oid, 5, writes(b"right", &runs)).unwrap()).await.is_err());
+    }
+
+    /// One file that can't be made must not block its name.
+    #[tokio::test]
+    async fn a_file_whose_maker_panics_is_made_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let rebuilt = Arc::new(Rebuilt::new(dir.path().into(), 1 << 20).unwrap());
+        let oid = Oid::of(b"right");
+        let broken = rebuilt.get(oid, 5, Box::new(|_| panic!("as it must"))).unwrap();
+        assert!(end(broken).await.is_err());
+        let runs = Arc::new(AtomicUsize::new(0));
+        assert_eq!(end(rebuilt.get(oid, 5, writes(b"right", &runs)).unwrap()).await.unwrap(), b"right");
     }
 
     /// The directory must not fill the disk.

@@ -77,7 +77,7 @@ impl RepoName {
 pub struct Repo {
     /// None where only large files are served.
     pub git_dir: Option<PathBuf>,
-    pub store: Store,
+    pub store: Arc<Store>,
     /// Whether the index knows all that the store has.
     pub learning: Learning,
 }
@@ -94,7 +94,7 @@ impl Repo {
 
     /// A single repository, wherever it lies, with an index that lives as long as it is open.
     pub fn alone(git_dir: PathBuf) -> Repo {
-        let store = Store::with(beside(&git_dir), Index::in_memory(), Box::<Recent>::default());
+        let store = Arc::new(Store::with(beside(&git_dir), Index::in_memory(), Box::<Recent>::default()));
         Repo { git_dir: Some(git_dir), store, learning: Learning::done() }
     }
 }
@@ -112,6 +112,11 @@ pub struct Figures {
     pub files: usize,
     /// Bytes of the files; none where there are too many to ask each.
     pub logical: Option<u64>,
+}
+
+/// Whether nobody but the list of open repositories has one, nor the store that it may share with what it was before.
+fn is_unused(repo: &Arc<Repo>) -> bool {
+    Arc::strong_count(repo) == 1 && Arc::strong_count(&repo.store) == 1
 }
 
 /// All repositories below a directory.
@@ -149,18 +154,27 @@ impl Repos {
             (None, None) => return None,
         };
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(repo) = open.get(name).filter(|repo| repo.git_dir == git_dir) {
-            return Some(repo.clone());
+        if let Some(repo) = open.get(name).cloned() {
+            if repo.git_dir == git_dir {
+                return Some(repo);
+            }
+            // Made by its first push since it was opened. Its index is open and must not be opened again.
+            let repo = Arc::new(Repo { git_dir, store: repo.store.clone(), learning: repo.learning.clone() });
+            open.put(name.clone(), repo.clone());
+            return Some(repo);
         }
-        // Who still uses one keeps it here: an index that is open must not be opened again.
-        while open.len() >= OPEN && open.peek_lru().is_some_and(|(_, repo)| Arc::strong_count(repo) == 1) {
-            open.pop_lru();
+        // Who still uses one keeps it here, for the same reason.
+        while open.len() >= OPEN
+            && let Some(unused) = open.iter().rev().find(|(_, repo)| is_unused(repo))
+        {
+            let unused = unused.0.clone();
+            open.pop(&unused);
         }
         // What a server that died left half-written is in nobody's way.
         let _ = backend.sweep(STALE);
         let place = blake3::hash(backend.place().as_bytes()).to_hex();
         let index = Index::open(&self.indexes.join(&place.as_str()[..32]), &boot_id());
-        let store = Store::with(backend, index, Box::new(self.shelf.clone()));
+        let store = Arc::new(Store::with(backend, index, Box::new(self.shelf.clone())));
         let (teacher, learning) = Learning::begin();
         let repo = Arc::new(Repo { git_dir, store, learning });
         teacher.teach(repo.clone(), name.to_string(), self.tell.clone());
