@@ -8,12 +8,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use ureq::Agent;
-use ureq::tls::TlsConfig;
 
 use super::{Answer, AnswerError, Ask, MAX_ANSWER_BYTES, Take};
 use crate::web;
 
-const CONNECT: Duration = Duration::from_secs(10);
 /// For the head of an answer, and for each piece of it.
 const SILENCE: Duration = Duration::from_secs(120);
 /// What is shown of an error's body.
@@ -120,21 +118,9 @@ impl Endpoint {
         {
             return Err(wrong("its key is empty, or has characters that can't be in one"));
         }
-        let mut tls = TlsConfig::builder();
-        if let Some(pem) = certificates {
-            tls =
-                tls.root_certs(web::trusted(pem).ok_or_else(|| wrong("SSL_CERT_FILE holds no certificate"))?);
-        }
-        let config = Agent::config_builder()
-            .user_agent(concat!("git-sparse/", env!("CARGO_PKG_VERSION")))
-            .tls_config(tls.build())
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .timeout_connect(Some(CONNECT))
-            .timeout_recv_response(Some(SILENCE))
-            .timeout_per_read(Some(SILENCE));
-        Ok(Endpoint { model: model.into(), key, agent: config.build().into(), url, logprobs: false })
+        let trusted = |pem| web::trusted(pem).ok_or_else(|| wrong("SSL_CERT_FILE holds no certificate"));
+        let agent = web::config(certificates.map(trusted).transpose()?, SILENCE).into();
+        Ok(Endpoint { model: model.into(), key, agent, url, logprobs: false })
     }
 
     /// Asks it.

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use ureq::Agent;
 use ureq::http::{Response, Uri};
-use ureq::tls::TlsConfig;
 
 use crate::progress::{Cancelled, Progress};
 use crate::web;
@@ -13,7 +12,6 @@ use crate::web;
 /// Longest wait that a hub may ask for; who is told to wait longer does it without us.
 const MAX_WAIT_S: u64 = 120;
 const MAX_REDIRECTS: usize = 10;
-const CONNECT: Duration = Duration::from_secs(10);
 /// For the head of an answer, and for each piece of its body.
 const SILENCE: Duration = Duration::from_secs(30);
 
@@ -130,22 +128,9 @@ impl Client {
         if !hub.token.as_ref().is_none_or(visible) {
             return Err(HttpError::Token);
         }
-        let mut tls = TlsConfig::builder();
-        if let Some(pem) = &hub.certificates {
-            tls = tls.root_certs(web::trusted(pem).ok_or(HttpError::Certificates("SSL_CERT_FILE"))?);
-        }
-        let config = Agent::config_builder()
-            .user_agent(concat!("git-sparse/", env!("CARGO_PKG_VERSION")))
-            .tls_config(tls.build())
-            .http_status_as_error(false)
-            // Followed here: a redirect on another host must not see the token.
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .timeout_connect(Some(CONNECT))
-            .timeout_recv_response(Some(SILENCE))
-            .timeout_per_read(Some(SILENCE));
-        let endpoint = hub.endpoint.clone();
-        Ok(Client { agent: config.build().into(), endpoint, token: hub.token.clone() })
+        let trusted = |pem: &Vec<u8>| web::trusted(pem).ok_or(HttpError::Certificates("SSL_CERT_FILE"));
+        let agent = web::config(hub.certificates.as_ref().map(trusted).transpose()?, SILENCE).into();
+        Ok(Client { agent, endpoint: hub.endpoint.clone(), token: hub.token.clone() })
     }
 
     pub fn endpoint(&self) -> &str {

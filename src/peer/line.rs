@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use ureq::Agent;
 use ureq::http::Response;
-use ureq::tls::{RootCerts, TlsConfig};
+use ureq::tls::RootCerts;
 
 use super::ssh::{NoResolver, SshConnector, SshPlace};
 use crate::progress::{Cancelled, Progress};
@@ -16,7 +16,6 @@ use crate::web;
 
 /// Longest wait that a hub may ask for.
 const MAX_WAIT_S: u64 = 60;
-const CONNECT: Duration = Duration::from_secs(20);
 /// For the head of an answer, and for each piece of its body. The hub says something every few seconds.
 const SILENCE: Duration = Duration::from_secs(90);
 const MAX_ERROR_BYTES: u64 = 16 << 10;
@@ -209,17 +208,7 @@ fn config(certificates: Option<&Path>) -> Result<ureq::config::Config, LineError
         None => RootCerts::PlatformVerifier,
         Some(file) => trusted(file)?,
     };
-    Ok(Agent::config_builder()
-        .user_agent(concat!("git-sparse/", env!("CARGO_PKG_VERSION")))
-        .tls_config(TlsConfig::builder().root_certs(roots).build())
-        .http_status_as_error(false)
-        // A hub has no reason to send us elsewhere, and elsewhere must not see what proves us.
-        .max_redirects(0)
-        .max_redirects_will_error(false)
-        .timeout_connect(Some(CONNECT))
-        .timeout_recv_response(Some(SILENCE))
-        .timeout_per_read(Some(SILENCE))
-        .build())
+    Ok(web::config(Some(roots), SILENCE))
 }
 
 fn trusted(file: &Path) -> Result<RootCerts, LineError> {
