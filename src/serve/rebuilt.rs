@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
@@ -56,6 +57,8 @@ pub type Make = dyn FnOnce(&mut (dyn Write + Send)) -> Result<(), String> + Send
 impl Rebuilt {
     pub fn new(dir: PathBuf, limit: u64) -> io::Result<Rebuilt> {
         fs::create_dir_all(&dir)?;
+        // Whole files of all repositories: who may read these is the hub's affair, and no other user's of its machine.
+        fs::set_permissions(&dir, fs::Permissions::from_mode(0o700))?;
         let rebuilt = Rebuilt { dir, limit, known: Mutex::default() };
         rebuilt.shrink(&mut rebuilt.known(), limit);
         Ok(rebuilt)
@@ -270,6 +273,17 @@ mod tests {
         assert!(end(broken).await.is_err());
         let runs = Arc::new(AtomicUsize::new(0));
         assert_eq!(end(rebuilt.get(oid, 5, writes(b"right", &runs)).unwrap()).await.unwrap(), b"right");
+    }
+
+    /// Other users of the machine must not read what the hub would not give them, nor from a directory of an older version.
+    #[tokio::test]
+    async fn nobody_else_reads_rebuilt_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = dir.path().join("files");
+        fs::create_dir(&files).unwrap();
+        fs::set_permissions(&files, fs::Permissions::from_mode(0o755)).unwrap();
+        Rebuilt::new(files.clone(), 1 << 20).unwrap();
+        assert_eq!(fs::metadata(&files).unwrap().permissions().mode() & 0o777, 0o700);
     }
 
     /// The directory must not fill the disk.

@@ -91,7 +91,7 @@ pub fn for_ssh() {
 fn forbid(path: &Path) -> io::Result<()> {
     use std::os::unix::fs::OpenOptionsExt;
     let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o755).open(path)?;
-    file.write_all(b"#!/bin/sh\nexit 101\n")
+    file.write_all(b"#!/bin/sh\n# Of git sparse's `cargo xtask test`, while it installs a package; may be removed.\nexit 101\n")
 }
 
 /// What building the engine takes beside Rust, as each system's packages are called: cmake, a C++ compiler, and

@@ -94,7 +94,7 @@ impl Handler {
                 Failure::new(Kind::Corrupt, error.to_string()).fix("look for damage: git sparse fsck")
             }
             RepackError::Unknown(_) => Failure::new(Kind::Fatal, error.to_string()).fix(
-                "free some space, or remove the store's index, which is made again: then repack once more",
+                "free some space, or remove index/ in the store while no daemon runs: it is made again; then repack once more",
             ),
             RepackError::Cancelled(_) => Failure::new(Kind::Fatal, error.to_string()),
         })?;
