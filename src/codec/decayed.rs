@@ -42,7 +42,7 @@ pub(super) fn encode(target: &[u8], dtype: Dtype, row_len: u64, base: Base<'_>) 
     }
     let decay = Decay::fit(target, base.bytes, usize::try_from(row_len).ok()?)?;
     let base = decay.of(base.bytes);
-    let delta = ulp::encode(target, dtype, row_len, Base { bytes: &base, dtype }, None)?;
+    let delta = ulp::encode(target, dtype, row_len, Base { bytes: &base, dtype }, None, None)?;
     let mut payload = Vec::new();
     decay.put(&mut payload);
     payload.extend_from_slice(&delta.payload);
@@ -54,7 +54,7 @@ pub(super) fn decode(payload: &[u8], base: &[u8], decoded_len: usize) -> Result<
     let mut reader = Reader::new(payload);
     let decay = Decay::read(&mut reader, base)?;
     let delta = reader.take(reader.remaining(), "differences")?;
-    ulp::decode(delta, &decay.of(base), None, decoded_len)
+    ulp::decode(delta, &decay.of(base), ulp::Beside::Nothing, decoded_len)
 }
 
 /// Which rows decayed, and how much.
@@ -285,7 +285,7 @@ mod tests {
 
     fn sizes([base, target]: &[Vec<u8>; 2]) -> (usize, usize) {
         let base = Base { bytes: base, dtype: Dtype::F32 };
-        let plain = ulp::encode(target, Dtype::F32, ROW as u64, base, None).unwrap();
+        let plain = ulp::encode(target, Dtype::F32, ROW as u64, base, None, None).unwrap();
         let encode = || encode(target, Dtype::F32, ROW as u64, base).unwrap();
         let encoded = encode();
         let again = || (encode().payload, decode(&encoded.payload, base.bytes, target.len()).unwrap());

@@ -1,6 +1,7 @@
 //! The differences of one object to its base, in groups of 64, taken anew each time they are visited:
 //! that costs less than keeping them.
 
+use super::hint::Hint;
 use super::lanes::{Each, FETCH_AHEAD, GROUP, Lanes};
 use super::order::{Order, Word};
 
@@ -13,6 +14,7 @@ pub(super) struct Deltas<'a, W, L> {
     order: Order<W>,
     target: &'a [u8],
     base: &'a [u8],
+    hint: Option<Hint<'a, W>>,
     changed: Vec<bool>,
     skips: bool,
     top: u32,
@@ -24,15 +26,26 @@ pub(super) struct Group<W> {
     pub len: usize,
     /// Zeros behind the first `len`, as in `differences`.
     pub base: Each<W>,
+    /// From what a product lets expect, if there is one.
     pub differences: Each<W>,
+    /// How strongly these tend to a side, where it is known.
+    classes: Option<Each<u8>>,
 }
 
 impl<'a, W: Word, L: Lanes> Deltas<'a, W, L> {
     #[inline(always)]
     pub fn new(lanes: L, order: &Order<W>, target: &'a [u8], base: &'a [u8]) -> Self {
         let groups = (target.len() / Self::WIDTH).div_ceil(GROUP);
-        let mut deltas =
-            Self { lanes, order: *order, target, base, changed: Vec::new(), skips: false, top: 0 };
+        let mut deltas = Self {
+            lanes,
+            order: *order,
+            target,
+            base,
+            hint: None,
+            changed: Vec::new(),
+            skips: false,
+            top: 0,
+        };
         let mut top = Each::of(W::default());
         let mut changed = Vec::with_capacity(groups);
         for number in 0..groups {
@@ -64,6 +77,16 @@ impl<'a, W: Word, L: Lanes> Deltas<'a, W, L> {
 
     pub fn lanes(&self) -> L {
         self.lanes
+    }
+
+    /// Takes note of what more is known.
+    pub fn expect(&mut self, hint: Hint<'a, W>) {
+        self.hint = Some(hint);
+    }
+
+    /// Where more is known of the differences.
+    pub fn hint(&self) -> Option<&Hint<'a, W>> {
+        self.hint.as_ref()
     }
 
     /// Numbers in all.
@@ -98,7 +121,7 @@ impl<'a, W: Word, L: Lanes> Deltas<'a, W, L> {
                 continue;
             }
             if skip == 0 {
-                visit(&self.group(number));
+                visit(&self.expecting(self.group(number)));
                 skip = step.max(1);
             }
             skip -= 1;
@@ -110,7 +133,7 @@ impl<'a, W: Word, L: Lanes> Deltas<'a, W, L> {
     pub fn each_coded_in(&self, wants: impl Fn(usize) -> bool, mut visit: impl FnMut(&Group<W>)) {
         for number in 0..self.changed.len() {
             if (self.changed[number] || !self.skips) && wants(number) {
-                visit(&self.group(number));
+                visit(&self.expecting(self.group(number)));
             }
         }
     }
@@ -125,6 +148,29 @@ impl<'a, W: Word, L: Lanes> Deltas<'a, W, L> {
         }
         let (base, target) = (W::load_group(&self.base[start..end]), W::load_group(&self.target[start..end]));
         let differences = self.order.differences(&target, &base);
-        Group { number, len: (end - start) / Self::WIDTH, base, differences }
+        Group { number, len: (end - start) / Self::WIDTH, base, differences, classes: None }
+    }
+
+    /// The same group, from what a product lets expect.
+    #[inline(always)]
+    fn expecting(&self, mut group: Group<W>) -> Group<W> {
+        if let Some(hint) = self.hint.as_ref().filter(|hint| hint.has_product()) {
+            let expected = hint.of(self.lanes, group.number, &group.base);
+            expected.take_off(&mut group.differences);
+            group.classes = Some(expected.classes);
+        }
+        group
+    }
+
+    /// A group's differences turned to the side to which they tend, and how strongly, where anything tells.
+    #[inline(always)]
+    pub fn turned(&self, group: &Group<W>) -> Option<(Each<W>, Each<u8>)> {
+        if let Some(classes) = group.classes {
+            return Some((group.differences, classes));
+        }
+        let expected = self.hint.as_ref()?.of(self.lanes, group.number, &group.base);
+        let mut differences = group.differences;
+        expected.take_off(&mut differences);
+        Some((differences, expected.classes))
     }
 }

@@ -4,10 +4,10 @@ use super::binary::BinaryEncoder;
 use super::cells::{COLUMN_LEVELS, CellMap, Detail, PLACES, ROW_LEVELS, scale};
 use super::context::{Columns, Contexts, Rows, row_parts};
 use super::deltas::{Deltas, Group};
+use super::hint::{CLASSES, Hint, KINDS, KindMap};
 use super::lanes::{Each, GROUP, Lanes};
 use super::measured::{MEASURED_SCALES, Measured};
 use super::order::Word;
-use super::previous::{CLASSES, KINDS, KindMap, Previous};
 use super::samples::{Run, Samples};
 
 /// Shorter rows would make their levels cost more than they save.
@@ -48,11 +48,7 @@ pub(super) enum Choice {
 impl<W: Word> Plan<W> {
     /// The cheapest of the plans with more or less detail.
     #[inline(always)]
-    pub fn fit<L: Lanes>(
-        deltas: &Deltas<'_, W, L>,
-        previous: Option<&Previous<'_, W>>,
-        row_len: usize,
-    ) -> Self {
+    pub fn fit<L: Lanes>(deltas: &Deltas<'_, W, L>, row_len: usize) -> Self {
         let mut rows = row_levels(deltas, row_len);
         if let Some(rows) = &mut rows {
             rows.columns = column_levels(deltas, rows);
@@ -60,7 +56,7 @@ impl<W: Word> Plan<W> {
         let contexts = Contexts::new(deltas.order(), deltas.top(), rows);
         let measured = Measured::new(deltas, &contexts);
         let detail = measured.worth(contexts.rows());
-        let sampled = Sampled::new(deltas, previous, &contexts);
+        let sampled = Sampled::new(deltas, &contexts);
         let mut drafts = vec![sampled.by_cell(detail, &measured)];
         if deltas.count() < LARGE {
             drafts.push(sampled.by_scale(Detail::Buckets));
@@ -69,7 +65,12 @@ impl<W: Word> Plan<W> {
         let cost = |draft: &Draft| draft.cost_bits(contexts.rows());
         let cheapest = drafts.into_iter().min_by(|a, b| cost(a).total_cmp(&cost(b)));
         let mut draft = cheapest.expect("because there is one by cell");
-        let kinds = previous.and_then(|_| sampled.by_kind(&mut draft));
+        let kinds = match deltas.hint() {
+            Some(Hint::Previous(_)) => sampled.by_kind(&mut draft, WORTH_PREVIOUS),
+            // They are differences from it by now.
+            Some(Hint::Product(_) | Hint::Both(..)) => sampled.by_kind(&mut draft, f64::INFINITY),
+            None => None,
+        };
         let Draft { detail, choice, map, shifts, .. } = draft;
         Self { contexts: contexts.with(detail), choice, map, kinds, shifts }
     }
@@ -110,23 +111,16 @@ impl Draft {
 
 impl Sampled {
     #[inline(always)]
-    fn new<W: Word, L: Lanes>(
-        deltas: &Deltas<'_, W, L>,
-        previous: Option<&Previous<'_, W>>,
-        contexts: &Contexts<W>,
-    ) -> Self {
+    fn new<W: Word, L: Lanes>(deltas: &Deltas<'_, W, L>, contexts: &Contexts<W>) -> Self {
         let step = (deltas.coded_groups() * GROUP).div_ceil(SAMPLE).max(1);
         let (mut differences, mut turned) = (Vec::with_capacity(SAMPLE + GROUP), Vec::new());
         deltas.each_coded(step, |group: &Group<W>| {
             let places = contexts.places(group.number, &group.base).into_iter();
             let own = group.differences[..group.len].iter().map(|difference| difference.to_i64());
             differences.extend(places.zip(own));
-            if let Some(previous) = previous {
-                let steps = previous.steps(deltas.lanes(), group.number, &group.base);
-                let mut own = group.differences;
-                steps.turn(&mut own);
+            if let Some((own, classes)) = deltas.turned(group) {
                 let own = own[..group.len].iter().map(|difference| difference.to_i64());
-                turned.extend(steps.classes.into_iter().zip(own));
+                turned.extend(classes.into_iter().zip(own));
             }
         });
         let all_bits = deltas.count() as f64 * f64::from(W::BITS);
@@ -158,13 +152,14 @@ impl Sampled {
     }
 
     /// Tables by what the steps before were as well, in place of a draft's; `None` where they save little.
-    fn by_kind(&self, draft: &mut Draft) -> Option<KindMap> {
+    fn by_kind(&self, draft: &mut Draft, worth: f64) -> Option<KindMap> {
         let mut samples = Samples::new(self.width_bits, self.step, KINDS);
         for (&(place, _), &(class, difference)) in self.differences.iter().zip(&self.turned) {
             let rank = draft.map.table(draft.detail.cell(usize::from(place)));
             samples.add(usize::from(rank) * CLASSES + usize::from(class), difference);
         }
-        let most = (WORTH_PREVIOUS * draft.bits).min(draft.bits - LEAST_SAVING * self.all_bits);
+        let most = (worth * draft.bits).min(draft.bits - LEAST_SAVING * self.all_bits);
+        let most = if worth.is_finite() { most } else { worth };
         let apart = samples.apart();
         // Even if tables cost nothing: mostly they are not worth a closer look.
         if apart.iter().map(|run| run.bits - run.table_bits).sum::<f64>() > most {

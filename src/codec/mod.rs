@@ -15,6 +15,7 @@ mod deltas;
 pub mod derived;
 pub mod filtered;
 mod fit;
+mod hint;
 mod lanes;
 pub mod lossy;
 mod lowrank;
@@ -25,6 +26,7 @@ pub mod pages;
 mod payload;
 mod planes;
 mod previous;
+mod product;
 mod quantised;
 mod rans;
 mod rare;
@@ -90,6 +92,10 @@ pub enum Codec {
     Decayed = 19,
     /// Cells by those of another column in the same rows.
     ColumnBeside = 20,
+    /// As `Ulp`, with what a few outer products let expect of each difference.
+    UlpProduct = 21,
+    /// As `UlpChain`, with whole units of what a product lets expect.
+    UlpProductChain = 22,
 }
 
 /// An encoded object.
@@ -172,6 +178,8 @@ impl Codec {
             18 => Codec::Filtered,
             19 => Codec::Decayed,
             20 => Codec::ColumnBeside,
+            21 => Codec::UlpProduct,
+            22 => Codec::UlpProductChain,
             _ => return None,
         })
     }
@@ -183,15 +191,23 @@ impl Codec {
 
     /// Whether a payload tells how far each number went from its base.
     pub const fn is_step(self) -> bool {
-        matches!(self, Codec::Ulp | Codec::UlpChain | Codec::Decayed)
+        matches!(
+            self,
+            Codec::Ulp | Codec::UlpChain | Codec::UlpProduct | Codec::UlpProductChain | Codec::Decayed
+        )
     }
 
     /// How many bases a payload decodes with, at least: the base, and its own base; the sources of a rule.
     pub const fn bases(self) -> usize {
         match self {
             Codec::Raw | Codec::Zstd | Codec::Planes | Codec::Column => 0,
-            Codec::Ulp | Codec::Decayed | Codec::ZstdPatch | Codec::Quantised | Codec::LowRank => 1,
-            Codec::UlpChain => 2,
+            Codec::Ulp
+            | Codec::UlpProduct
+            | Codec::Decayed
+            | Codec::ZstdPatch
+            | Codec::Quantised
+            | Codec::LowRank => 1,
+            Codec::UlpChain | Codec::UlpProductChain => 2,
             Codec::Derived
             | Codec::Packed
             | Codec::Pages
@@ -250,9 +266,17 @@ fn candidates(
     let [base, previous] = [0, 1].map(|place| bases.get(place).map(|base| base.or_of(dtype)));
     let delta = base.and_then(|base| {
         decayed::encode(bytes, dtype, row_len, base)
-            .or_else(|| ulp::encode(bytes, dtype, row_len, base, previous))
+            .or_else(|| ulp::encode(bytes, dtype, row_len, base, previous, Some(effort)))
     });
-    let delta = delta.map(|Encoded { codec, payload }| offer(codec, payload));
+    let found_product =
+        delta.as_ref().is_some_and(|delta| matches!(delta.codec, Codec::UlpProduct | Codec::UlpProductChain));
+    let mut delta = delta.map(|Encoded { codec, payload }| offer(codec, payload));
+    if effort == Effort::Repack
+        && found_product
+        && let Some(other) = base.and_then(|base| ulp::encode(bytes, dtype, row_len, base, previous, None))
+    {
+        delta = Some(offer(other.codec, other.payload));
+    }
     let clear = |size| size < DOUBTFUL * all || size < CLEAR * planes::estimate(bytes, dtype);
     if effort == Effort::Push && delta.is_some_and(clear) {
         return;
@@ -292,8 +316,10 @@ pub fn decode(
         }
         Codec::Zstd => zstd::decompress(payload, decoded_len),
         Codec::Planes => planes::decode(payload, decoded_len),
-        Codec::Ulp => ulp::decode(payload, base(0)?, None, decoded_len),
-        Codec::UlpChain => ulp::decode(payload, base(0)?, Some(base(1)?), decoded_len),
+        Codec::Ulp => ulp::decode(payload, base(0)?, ulp::Beside::Nothing, decoded_len),
+        Codec::UlpChain => ulp::decode(payload, base(0)?, ulp::Beside::Previous(base(1)?), decoded_len),
+        Codec::UlpProduct => ulp::decode(payload, base(0)?, ulp::Beside::Product, decoded_len),
+        Codec::UlpProductChain => ulp::decode(payload, base(0)?, ulp::Beside::Both(base(1)?), decoded_len),
         Codec::Decayed => decayed::decode(payload, base(0)?, decoded_len),
         Codec::LowRank => lowrank::decode(payload, base(0)?, decoded_len),
         Codec::Quantised => quantised::decode(payload, base(0)?, decoded_len),

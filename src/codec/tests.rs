@@ -37,7 +37,7 @@ fn comes_back(bytes: &[u8], dtype: Dtype, row_len: u64, bases: &[Base<'_>]) {
     }
     // Whatever `encode` chose, the delta itself must be right too.
     if let Some(&base) = bases.first()
-        && let Some(encoded) = ulp::encode(bytes, dtype, row_len, base, bases.get(1).copied())
+        && let Some(encoded) = ulp::encode(bytes, dtype, row_len, base, bases.get(1).copied(), None)
     {
         let bases: Vec<&[u8]> = bases.iter().map(|base| base.bytes).collect();
         assert_eq!(decode(encoded.codec, &encoded.payload, &bases, bytes.len()).unwrap(), bytes);
@@ -46,7 +46,7 @@ fn comes_back(bytes: &[u8], dtype: Dtype, row_len: u64, bases: &[Base<'_>]) {
 
 /// A delta to one base of the same type.
 fn delta(bytes: &[u8], dtype: Dtype, row_len: u64, base: &[u8]) -> Vec<u8> {
-    ulp::encode(bytes, dtype, row_len, Base { bytes: base, dtype }, None).unwrap().payload
+    ulp::encode(bytes, dtype, row_len, Base { bytes: base, dtype }, None, None).unwrap().payload
 }
 
 proptest! {
@@ -105,7 +105,9 @@ proptest! {
         let base = Base { bytes: &second, dtype };
         comes_back(&third, dtype, row_len, &[base, Base { bytes: &first, dtype }]);
         comes_back(&third, dtype, row_len, &[base, Base { bytes: &first, dtype: previous_dtype }]);
-        let encode = || ulp::encode(&third, dtype, row_len, base, Some(Base { bytes: &first, dtype })).unwrap();
+        let encode = || {
+            ulp::encode(&third, dtype, row_len, base, Some(Base { bytes: &first, dtype }), None).unwrap()
+        };
         let wide = encode();
         let again = || (encode().payload, decode(wide.codec, &wide.payload, &[&second, &first], third.len()));
         for (kind, (payload, found)) in on_each_kind(again) {
@@ -182,7 +184,7 @@ proptest! {
     fn no_damage_panics(seed in any::<u64>(), flip in any::<prop::sample::Index>(), cut in any::<prop::sample::Index>()) {
         let [first, base, bytes] = chain(seed, 4000);
         let bases = [&base, &first].map(|bytes| Base { bytes, dtype: Dtype::Bf16 });
-        let chained = ulp::encode(&bytes, Dtype::Bf16, 32, bases[0], Some(bases[1])).unwrap();
+        let chained = ulp::encode(&bytes, Dtype::Bf16, 32, bases[0], Some(bases[1]), None).unwrap();
         prop_assert_eq!(chained.codec, Codec::UlpChain);
         for codec in [Codec::Ulp, Codec::UlpChain, Codec::Planes] {
             let payload = match codec {
@@ -359,7 +361,7 @@ fn chains_of_every_type_come_back() {
         }
         let [first, second, third] = revisions;
         let [base, previous] = [&second, &first].map(|bytes| Base { bytes, dtype });
-        let encoded = ulp::encode(&third, dtype, 100, base, Some(previous)).unwrap();
+        let encoded = ulp::encode(&third, dtype, 100, base, Some(previous), None).unwrap();
         assert_eq!(encoded.codec, Codec::UlpChain, "{dtype:?}");
         let found = decode(encoded.codec, &encoded.payload, &[&second, &first], third.len());
         assert!(found.unwrap() == third, "{dtype:?}");

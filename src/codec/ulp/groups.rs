@@ -6,9 +6,9 @@ use super::super::cells::CellMap;
 use super::super::context::Contexts;
 use super::super::deltas::Deltas;
 use super::super::fit::Plan;
+use super::super::hint::{Expected, Hint, KindMap};
 use super::super::lanes::{BATCH, Each, GROUP, Lanes, MAX_TABLES, Task};
 use super::super::order::{Order, Word};
-use super::super::previous::{KindMap, Previous};
 use super::super::rans::{self, Slots};
 use super::super::rare;
 use super::super::shifts::Shifts;
@@ -31,24 +31,19 @@ pub(super) struct Streams {
 
 impl Streams {
     #[inline(always)]
-    pub fn cut<W: Word, L: Lanes>(
-        deltas: &Deltas<'_, W, L>,
-        previous: Option<&Previous<'_, W>>,
-        plan: &Plan<W>,
-    ) -> Self {
+    pub fn cut<W: Word, L: Lanes>(deltas: &Deltas<'_, W, L>, plan: &Plan<W>) -> Self {
         let mut symbols = Vec::with_capacity(deltas.coded_groups() * GROUP);
         let mut counts = Counts::new();
         let (mut low_bits, mut escapes) = (BitWriter::default(), Vec::new());
         let (lanes, shifts) = (deltas.lanes(), Shifts::new(&plan.shifts));
-        let chain = previous.zip(plan.kinds.as_ref());
         deltas.each_coded(1, |group| {
             let len = group.len;
             let mut tables = plan.contexts.map(lanes, &plan.map, group.number, &group.base);
             let mut highs = group.differences;
-            if let Some((previous, kinds)) = chain {
-                let steps = previous.steps(lanes, group.number, &group.base);
-                tables = kinds.map(lanes, &steps, &tables);
-                steps.turn(&mut highs);
+            if let Some(kinds) = &plan.kinds
+                && let Some((turned, classes)) = deltas.turned(group)
+            {
+                (highs, tables) = (turned, kinds.map(lanes, &classes, &tables));
             }
             shifts.split(lanes, &tables, len, &mut low_bits, &mut highs);
             let own = highs.map(
@@ -134,7 +129,7 @@ pub(super) struct Undo<'a, W> {
     pub escapes: &'a [u8],
     pub low_bits: &'a [u8],
     pub base: &'a [u8],
-    pub previous: Option<Previous<'a, W>>,
+    pub hint: Option<Hint<'a, W>>,
     /// Grows by the length of `base`.
     pub out: &'a mut Vec<u8>,
 }
@@ -152,14 +147,18 @@ impl<W: Word> Task for Undo<'_, W> {
             order: self.order,
             contexts: Contexts::new(&self.order, self.side.top, self.side.rows),
             map: self.side.map,
-            chain: self.previous.zip(self.side.kinds),
+            hint: self.hint.zip(self.side.kinds),
             slots: Slots::new(&self.side.frequencies),
             shifts: Shifts::new(&self.side.shifts),
             symbols: self.symbols,
             escapes: self.escapes.chunks_exact(W::BITS as usize / 8),
             low_bits: BitReader::new(self.low_bits),
         };
-        let mut buffers = Buffers { tables: [Each::of(0); BATCH], symbols: [Each::of(0); BATCH] };
+        let mut buffers = Buffers {
+            tables: [Each::of(0); BATCH],
+            symbols: [Each::of(0); BATCH],
+            expected: [Expected::none(); BATCH],
+        };
         for (batch, base) in self.base.chunks(BATCH * group_bytes).enumerate() {
             groups.undo(batch * BATCH, base, &mut buffers, self.out)?;
         }
@@ -176,7 +175,7 @@ struct Groups<'a, W, L> {
     order: Order<W>,
     contexts: Contexts<W>,
     map: CellMap,
-    chain: Option<(Previous<'a, W>, KindMap)>,
+    hint: Option<(Hint<'a, W>, KindMap)>,
     slots: Slots,
     shifts: Shifts,
     symbols: rans::Decoder<'a>,
@@ -184,10 +183,11 @@ struct Groups<'a, W, L> {
     low_bits: BitReader<'a>,
 }
 
-/// The tables and symbols of the coded groups of a batch.
-struct Buffers {
+/// The tables and symbols of the coded groups of a batch, and what is expected of them where there is a hint.
+struct Buffers<W> {
     tables: [Each<u8>; BATCH],
     symbols: [Each<u8>; BATCH],
+    expected: [Expected<W>; BATCH],
 }
 
 impl<W: Word, L: Lanes> Groups<'_, W, L> {
@@ -197,15 +197,15 @@ impl<W: Word, L: Lanes> Groups<'_, W, L> {
         &mut self,
         first: usize,
         bases: &[u8],
-        buffers: &mut Buffers,
+        buffers: &mut Buffers<W>,
         out: &mut Vec<u8>,
     ) -> Result<(), DecodeError> {
         let group_bytes = GROUP * W::BITS as usize / 8;
-        let Buffers { tables, symbols } = buffers;
+        let Buffers { tables, symbols, expected } = buffers;
         let (mut coded, mut whole) = (0, 0);
         for (number, base) in (first..).zip(bases.chunks(group_bytes)) {
             if self.is_coded(number) {
-                tables[coded] = self.tables(number, &W::load_group(base));
+                tables[coded] = self.tables(number, &W::load_group(base), &mut expected[coded]);
                 coded += 1;
                 whole += usize::from(base.len() == group_bytes);
             }
@@ -216,12 +216,12 @@ impl<W: Word, L: Lanes> Groups<'_, W, L> {
             symbols[whole] = Each::of(ESCAPE + 1);
             self.symbols.part(&self.slots, &tables[whole], &mut symbols[whole], len)?;
         }
-        let mut coded = tables.iter().zip(&*symbols);
+        let mut coded = tables.iter().zip(&*symbols).zip(&*expected);
         for (number, base) in (first..).zip(bases.chunks(group_bytes)) {
             let ahead = (number + BATCH) * group_bytes;
             self.lanes.fetch(self.all.get(ahead..ahead + group_bytes).unwrap_or_default());
             match self.is_coded(number).then(|| coded.next()).flatten() {
-                Some((tables, symbols)) => self.apply(number, tables, symbols, base, out)?,
+                Some(((tables, symbols), expected)) => self.apply(tables, symbols, expected, base, out)?,
                 None if self.order.has_grid() => self.copy(base, out),
                 None => out.extend_from_slice(base),
             }
@@ -234,25 +234,26 @@ impl<W: Word, L: Lanes> Groups<'_, W, L> {
         self.bitmap.is_none_or(|bitmap| bitmap[number / 8] >> (number % 8) & 1 == 1)
     }
 
-    /// The table of each weight of the group with this number.
+    /// The table of each weight of the group with this number; tells what is expected of them, too, if anything is.
     #[inline(always)]
-    fn tables(&self, number: usize, base: &Each<W>) -> Each<u8> {
+    fn tables(&self, number: usize, base: &Each<W>, expected: &mut Expected<W>) -> Each<u8> {
         let tables = self.contexts.map(self.lanes, &self.map, number, base);
-        match &self.chain {
-            Some((previous, kinds)) => {
-                kinds.map(self.lanes, &previous.steps(self.lanes, number, base), &tables)
+        match &self.hint {
+            Some((hint, kinds)) => {
+                *expected = hint.of(self.lanes, number, base);
+                kinds.map(self.lanes, &expected.classes, &tables)
             }
             None => tables,
         }
     }
 
-    /// The group with this number, which is coded.
+    /// A group that is coded.
     #[inline(always)]
     fn apply(
         &mut self,
-        number: usize,
         tables: &Each<u8>,
         symbols: &Each<u8>,
+        expected: &Expected<W>,
         base: &[u8],
         out: &mut Vec<u8>,
     ) -> Result<(), DecodeError> {
@@ -266,8 +267,8 @@ impl<W: Word, L: Lanes> Groups<'_, W, L> {
         }
         self.shifts.join(self.lanes, tables, len, &mut self.low_bits, &mut differences);
         let base = W::load_group(base);
-        if let Some((previous, _)) = &self.chain {
-            previous.steps(self.lanes, number, &base).turn(&mut differences);
+        if self.hint.is_some() {
+            expected.add_to(&mut differences);
         }
         W::append_group(&self.order.apply(&differences, &base), len, out);
         Ok(())

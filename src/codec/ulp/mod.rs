@@ -21,12 +21,14 @@ use super::cells::{CellMap, SCALES, code_starts};
 use super::context::{Columns, Rows, detail};
 use super::deltas::Deltas;
 use super::fit::{Choice, MIN_ROW_LEN, Plan};
+use super::hint::{Hint, KindMap};
 use super::lanes::{self, GROUP, Lanes, MAX_LANE_BITS, MAX_TABLES, Task};
 use super::order::{Order, Word, converted};
 use super::payload::{Reader, put_count, put_stream};
-use super::previous::{KindMap, Previous};
+use super::previous::Previous;
+use super::product::{self, Factors, Product};
 use super::table::{self, Frequencies, Levels, TableModels};
-use super::{Base, Codec, DecodeError, Encoded, bytes, rans};
+use super::{Base, Codec, DecodeError, Effort, Encoded, bytes, rans};
 
 use groups::{Streams, Undo};
 
@@ -48,13 +50,14 @@ const SHIFT_BITS: u32 = 6;
 ///
 /// A base that is shorter is followed by zeros, of a longer one the end is left out: rows that were added to
 /// an embedding, or taken away, stand at its end. The same holds for `previous`, what the base was made of;
-/// it is used where that saves enough.
+/// it is used where that saves enough, unless a product (see `product`) is found, with so much effort if any.
 pub(super) fn encode(
     target: &[u8],
     dtype: Dtype,
     row_len: u64,
     base: Base<'_>,
     previous: Option<Base<'_>>,
+    product: Option<Effort>,
 ) -> Option<Encoded> {
     let ours = target.len() / dtype.width();
     let row_len = usize::try_from(row_len).ok()?;
@@ -63,7 +66,7 @@ pub(super) fn encode(
     let previous_dtype = previous.map(|previous| previous.dtype);
     let previous = previous.and_then(|it| like_target(it.bytes, it.dtype, dtype, ours).ok());
     let previous = previous_dtype.zip(previous.as_deref());
-    let encoding = Encoding { target, dtype, base_dtype, row_len, base: &base, previous };
+    let encoding = Encoding { target, dtype, base_dtype, row_len, base: &base, previous, product };
     Some(match dtype.width() {
         1 => lanes::run(encoding.of::<u8>()),
         2 => lanes::run(encoding.of::<u16>()),
@@ -72,11 +75,22 @@ pub(super) fn encode(
     })
 }
 
-/// Decodes to `decoded_len` bytes; with `previous`, a payload that was encoded with one.
+/// What a payload was encoded with, beside the base.
+#[derive(Clone, Copy)]
+pub(super) enum Beside<'a> {
+    Nothing,
+    /// What the base was made of.
+    Previous(&'a [u8]),
+    /// Factors, in the payload.
+    Product,
+    Both(&'a [u8]),
+}
+
+/// Decodes to `decoded_len` bytes.
 pub(super) fn decode(
     payload: &[u8],
     base: &[u8],
-    previous: Option<&[u8]>,
+    beside: Beside<'_>,
     decoded_len: usize,
 ) -> Result<Vec<u8>, DecodeError> {
     let mut reader = Reader::new(payload);
@@ -84,16 +98,30 @@ pub(super) fn decode(
     let (dtype, base_dtype) = (dtype_of(dtypes & 15)?, dtype_of(dtypes >> 4)?);
     let expected = decoded_len / dtype.width();
     let base = like_target(base, base_dtype, dtype, expected)?;
-    let mut previous_of =
-        |bytes| like_target(bytes, dtype_of(reader.byte("dtype of the base's base")?)?, dtype, expected);
-    let previous = previous.map(&mut previous_of).transpose()?;
-    let previous = previous.as_deref();
+    let previous = match beside {
+        Beside::Previous(bytes) | Beside::Both(bytes) => {
+            let previous_dtype = dtype_of(reader.byte("dtype of the base's base")?)?;
+            Some(like_target(bytes, previous_dtype, dtype, expected)?)
+        }
+        Beside::Nothing | Beside::Product => None,
+    };
+    let factors = match beside {
+        Beside::Product | Beside::Both(_) => Some(Factors::read(&mut reader, expected)?),
+        Beside::Nothing | Beside::Previous(_) => None,
+    };
+    let beside = Known { previous, factors };
     match dtype.width() {
-        1 => decode_words::<u8>(reader, dtype, &base, previous, decoded_len),
-        2 => decode_words::<u16>(reader, dtype, &base, previous, decoded_len),
-        4 => decode_words::<u32>(reader, dtype, &base, previous, decoded_len),
-        _ => decode_words::<u64>(reader, dtype, &base, previous, decoded_len),
+        1 => decode_words::<u8>(reader, dtype, &base, &beside, decoded_len),
+        2 => decode_words::<u16>(reader, dtype, &base, &beside, decoded_len),
+        4 => decode_words::<u32>(reader, dtype, &base, &beside, decoded_len),
+        _ => decode_words::<u64>(reader, dtype, &base, &beside, decoded_len),
     }
+}
+
+/// The same, read.
+struct Known<'a> {
+    previous: Option<Cow<'a, [u8]>>,
+    factors: Option<Factors>,
 }
 
 fn dtype_of(tag: u8) -> Result<Dtype, DecodeError> {
@@ -139,6 +167,7 @@ struct Encoding<'a> {
     base: &'a [u8],
     /// The same of what the base was made of, with what its dtype was.
     previous: Option<(Dtype, &'a [u8])>,
+    product: Option<Effort>,
 }
 
 /// The same, of elements as wide as `W`.
@@ -155,26 +184,46 @@ impl<W: Word> Task for EncodingOf<'_, W> {
 
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) -> Encoded {
-        let Encoding { target, dtype, base_dtype, row_len, base, previous } = self.0;
+        let Encoding { target, dtype, base_dtype, row_len, base, previous, product } = self.0;
         let width = dtype.width();
         let (target, tail) = target.split_at(target.len() / width * width);
         let grid_bits = grid_bits::<W>(target, dtype);
         let order = Order::<W>::new(dtype, grid_bits);
         let base = snapped(&base[..target.len()], &order, grid_bits);
-        let deltas = Deltas::new(lanes, &order, target, &base);
+        let mut deltas = Deltas::new(lanes, &order, target, &base);
+        // Where most weights stayed as they were, there is little to expect.
+        let may_agree = grid_bits == 0 && !deltas.skips_groups();
+        // No closure: it would be compiled for any machine.
+        let factors = match product {
+            Some(effort) if may_agree => {
+                product::fit::<W>(target, &base, dtype, row_len, effort, previous.is_some())
+            }
+            _ => None,
+        };
+        let product = factors.as_ref().and_then(|factors| Product::new(factors, dtype));
         let snapped_previous =
             previous.map(|(dtype, bytes)| (dtype, snapped(&bytes[..target.len()], &order, grid_bits)));
-        let previous = snapped_previous.as_ref().map(|(_, bytes)| Previous::new(&order, bytes));
-        let plan = Plan::fit(&deltas, previous.as_ref(), row_len);
-        let mut streams = Streams::cut(&deltas, previous.as_ref(), &plan);
+        match (&product, &snapped_previous) {
+            (Some(product), Some((_, bytes))) => {
+                deltas.expect(Hint::Both(product, Previous::new(&order, bytes)));
+            }
+            (Some(product), None) => deltas.expect(Hint::Product(product)),
+            (None, Some((_, bytes))) => deltas.expect(Hint::Previous(Previous::new(&order, bytes))),
+            (None, None) => (),
+        }
+        let plan = Plan::fit(&deltas, row_len);
+        let mut streams = Streams::cut(&deltas, &plan);
         streams.escape_rare::<W>();
         let tables: Vec<_> = streams.counts.iter().map(table::best).collect();
 
         let lane_bits = rans::lane_bits(streams.symbols.len());
         let flag = |set: bool, flag: u8| if set { flag } else { 0 };
-        let chain = snapped_previous.filter(|_| plan.kinds.is_some()).map(|(dtype, _)| dtype);
+        let chain = snapped_previous.as_ref().filter(|_| plan.kinds.is_some()).map(|(dtype, _)| *dtype);
         let mut out = vec![dtype as u8 | (base_dtype as u8) << 4];
         out.extend(chain.map(|dtype| dtype as u8));
+        if let Some(factors) = &factors {
+            factors.put(&mut out);
+        }
         out.push(
             lane_bits as u8
                 | flag(deltas.skips_groups(), SKIPS_GROUPS)
@@ -200,7 +249,13 @@ impl<W: Word> Task for EncodingOf<'_, W> {
         rans::encode(lanes, &streams.symbols, &frequencies, lane_bits, &mut out);
         out.extend_from_slice(&streams.low_bits.finish());
         out.extend_from_slice(tail);
-        Encoded { codec: if chain.is_some() { Codec::UlpChain } else { Codec::Ulp }, payload: out }
+        let codec = match (factors, chain) {
+            (Some(_), Some(_)) => Codec::UlpProductChain,
+            (Some(_), None) => Codec::UlpProduct,
+            (None, Some(_)) => Codec::UlpChain,
+            (None, None) => Codec::Ulp,
+        };
+        Encoded { codec, payload: out }
     }
 }
 
@@ -208,7 +263,7 @@ fn decode_words<W: Word>(
     mut reader: Reader,
     dtype: Dtype,
     base: &[u8],
-    previous: Option<&[u8]>,
+    beside: &Known<'_>,
     decoded_len: usize,
 ) -> Result<Vec<u8>, DecodeError> {
     let width = dtype.width();
@@ -230,7 +285,13 @@ fn decode_words<W: Word>(
         .then(|| read_row_len(&mut reader, elements, flags & HAS_COLUMNS != 0))
         .transpose()?;
     let side = reader.stream("side information")?;
-    let side = decode_side(side, top, rows, flags & BY_CELL != 0, previous.is_some())?;
+    let side = decode_side(
+        side,
+        top,
+        rows,
+        flags & BY_CELL != 0,
+        beside.previous.is_some() || beside.factors.is_some(),
+    )?;
     let groups = elements.div_ceil(GROUP);
     let bitmap =
         (flags & SKIPS_GROUPS != 0).then(|| bytes::decode(&mut reader, groups.div_ceil(8))).transpose()?;
@@ -246,14 +307,25 @@ fn decode_words<W: Word>(
     let low_bits = reader.take(low_len, "low bits")?;
 
     let base = snapped(&base[..elements * width], &order, grid_bits);
-    let previous = previous.map(|bytes| snapped(&bytes[..elements * width], &order, grid_bits));
+    let previous =
+        beside.previous.as_ref().map(|bytes| snapped(&bytes[..elements * width], &order, grid_bits));
     let previous = previous.as_deref().map(|bytes| Previous::new(&order, bytes));
+    let product = beside.factors.as_ref().map(|factors| {
+        Product::new(factors, dtype)
+            .ok_or(DecodeError::Invalid { what: "product beside a type without fractions" })
+    });
+    let product = product.transpose()?;
+    let hint = match (&product, previous) {
+        (Some(product), Some(previous)) => Some(Hint::Both(product, previous)),
+        (Some(product), None) => Some(Hint::Product(product)),
+        (None, previous) => previous.map(Hint::Previous),
+    };
     let tail = reader.take(tail_len, "odd bytes")?;
     reader.end()?;
     let mut out = Vec::with_capacity(decoded_len);
     let bitmap = bitmap.as_deref();
     let base = &base;
-    lanes::run(Undo { order, side, bitmap, symbols, escapes, low_bits, base, previous, out: &mut out })?;
+    lanes::run(Undo { order, side, bitmap, symbols, escapes, low_bits, base, hint, out: &mut out })?;
     out.extend_from_slice(tail);
     Ok(out)
 }
