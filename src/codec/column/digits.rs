@@ -24,6 +24,11 @@ pub(super) fn pack_values(values: &Values) -> Option<Vec<u8>> {
     (!bytes.is_empty() && ends.iter().all(|end| end % 2 == 0)).then(|| pack(bytes))?
 }
 
+/// Whether no byte is anything else.
+pub(super) fn are_all(bytes: &[u8]) -> bool {
+    bytes.iter().all(|byte| VALUES[usize::from(*byte)] != NONE)
+}
+
 /// Two digits a byte; none where some byte is no digit.
 pub(super) fn pack(digits: &[u8]) -> Option<Vec<u8>> {
     digits.len().is_multiple_of(2).then_some(())?;

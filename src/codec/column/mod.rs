@@ -6,6 +6,7 @@ mod assembled;
 mod beside;
 mod codes;
 mod compared;
+mod context;
 mod digits;
 mod rows;
 mod sources;

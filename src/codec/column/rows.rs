@@ -6,6 +6,7 @@
 use super::super::payload::{Reader, put_count, put_stream};
 use super::super::{Codec, DecodeError, Effort, Encoded};
 use super::compared::Compared;
+use super::context::context;
 use super::sources::{Sources, each};
 use super::streams::{put_numbers, take_numbers};
 use super::written::{nothing_written, put_written, take_written};
@@ -94,7 +95,7 @@ pub fn encode_rows(
     }
     put_kind(&mut payload, cells);
     put_numbers(&mut payload, &differs, Dtype::U8, effort);
-    let context = sources.context(map, &written);
+    let context = context(&sources, map, &written);
     put_written(&mut payload, cells, &own, &written, compared.dictionary, &context, effort);
     Some(Encoded { codec: Codec::ColumnRows, payload })
 }
@@ -217,7 +218,7 @@ fn put_together(
             written.push(row);
         }
     }
-    let context = sources.context(map, &written);
+    let context = context(&sources, map, &written);
     let new = take_written(&mut reader, kind, head.is_coded, &sources, &context)?;
     reader.end()?;
     sources.put_together(kind, map, &written, new)

@@ -8,11 +8,6 @@ use super::rows::Former;
 use super::written::Written;
 use crate::table::{Cells, Dictionary, Items, Kind, MAX_ENTRIES, RowMap, RowRun, Rows, Values};
 
-/// Most bytes of old values that new ones may resemble.
-const CONTEXT_BYTES: usize = 4 << 20;
-/// Of that, the cells that were there before.
-const BEFORE_BYTES: usize = 1 << 20;
-
 /// The rows of a map one by one: number, run, and the old row.
 pub(super) fn each(map: &RowMap) -> impl Iterator<Item = (usize, &RowRun, Option<u32>)> {
     let rows = map
@@ -63,37 +58,6 @@ impl<'a> Sources<'a> {
             });
         }
         all
-    }
-
-    /// Old values that those of the written rows may resemble: some from everywhere, then those at their place.
-    pub fn context(&self, map: &RowMap, written: &[usize]) -> Vec<u8> {
-        let values = |former: &Former<'a>| values_of(&former.cells.items);
-        if written.is_empty()
-            || self.formers.iter().any(|former| matches!(values(former), Values::Fixed { .. }))
-        {
-            return Vec::new();
-        }
-        let room = (CONTEXT_BYTES - BEFORE_BYTES) / self.formers.len().max(1);
-        let mut context = Vec::new();
-        for former in self.formers {
-            let bytes = values(former).bytes();
-            context.extend_from_slice(&bytes[bytes.len().saturating_sub(room)..]);
-        }
-        let most = context.len() + BEFORE_BYTES;
-        let mut next = written.iter().peekable();
-        for (row, _, from) in each(map) {
-            if next.next_if(|written| **written == row).is_none() {
-                continue;
-            }
-            let Some((at, own)) = from.and_then(|from| self.find(from)) else { continue };
-            for value in self.places(at, own).1 {
-                context.extend_from_slice(self.formers[at].cells.items.get(value));
-            }
-            if context.len() > most {
-                break;
-            }
-        }
-        context
     }
 
     /// The cells whose rows are copied, but for those that are written, which `new` has.
