@@ -26,7 +26,9 @@ use serde::{Deserialize, Serialize};
 
 pub use file::OpenFile;
 pub use layout::layout_of;
-pub use parquet::{Column, Follows, PageKind, PageParts, Physical, columns, header, is_coded, pages};
+pub use parquet::{
+    Column, Extremes, Follows, PageKind, PageParts, Physical, columns, header, is_coded, pages,
+};
 pub use tiling::{Cut, MAX_SEGMENT_BYTES, TilingError};
 
 pub use array::MAX_ARRAYS;

@@ -14,7 +14,7 @@ mod thrift;
 use std::collections::HashMap;
 use std::ops::Range;
 
-pub use follows::Follows;
+pub use follows::{Extremes, Follows};
 pub use footer::{Column, Physical};
 pub use page::{PageKind, PageParts, header, is_coded, pages};
 

@@ -117,11 +117,19 @@ pub fn extremes_in(cells: &Cells, places: Range<usize>) -> Option<[&[u8]; 2]> {
     match &cells.items {
         Items::Plain(all) => extremes_of(places.map(|at| all.get(at)), cells.physical),
         Items::Coded { codes, dictionary } => {
-            // Each different value is compared once.
-            let mut is_used = vec![false; dictionary.len()];
-            codes[places].iter().for_each(|code| is_used[*code as usize] = true);
-            let used = is_used.iter().enumerate().filter(|(_, is_used)| **is_used);
-            extremes_of(used.map(|(code, _)| dictionary.get(code)), cells.physical)
+            // Each different value is compared once, in the order of the values.
+            let codes = &codes[places];
+            let used = if codes.len() < dictionary.len() {
+                let mut used = codes.to_vec();
+                used.sort_unstable();
+                used.dedup();
+                used
+            } else {
+                let mut is_used = vec![false; dictionary.len()];
+                codes.iter().for_each(|code| is_used[*code as usize] = true);
+                (0..dictionary.len() as u32).filter(|code| is_used[*code as usize]).collect()
+            };
+            extremes_of(used.iter().map(|code| dictionary.get(*code as usize)), cells.physical)
         }
     }
 }
@@ -256,6 +264,24 @@ mod tests {
             let [least, most] = [texts[..many].iter().min(), texts[..many].iter().max()];
             assert_eq!(found, [least.unwrap().as_bytes(), most.unwrap().as_bytes()]);
         }
+    }
+
+    /// A stretch is short or long against the dictionary; of values that compare as equal the first is the least and the
+    /// last the greatest in both cases, or a header gets another zero than it had.
+    #[test]
+    fn extremes_of_codes_are_those_of_their_values() {
+        let all = [0.0f32, 7.0, -0.0, -2.0, 9.0];
+        let mut dictionary = Values::none(Physical::Float);
+        all.iter().for_each(|value| dictionary.push(&value.to_le_bytes()));
+        let codes = vec![2, 0, 1, 3, 3, 0, 2, 4, 1];
+        let items = Items::Coded { codes, dictionary };
+        let cells = Cells { physical: Physical::Float, items, ..cells(&[Some(0); 9]) };
+        let found = |places| extremes_in(&cells, places).map(|both| both.map(|value| value.to_vec()));
+        let of = |least: f32, most: f32| Some([least, most].map(|value| value.to_le_bytes().to_vec()));
+        assert_eq!(found(0..2), of(0.0, -0.0));
+        assert_eq!(found(2..4), of(-2.0, 7.0));
+        assert_eq!(found(0..9), of(-2.0, 9.0));
+        assert_eq!(found(4..4), None);
     }
 
     #[test]

@@ -18,7 +18,7 @@ use std::ops::Range;
 
 use super::payload::{Reader, put_count, put_stream};
 use super::{Codec, DecodeError, Effort, Encoded, zstd};
-use crate::format::{Follows, PageKind, PageParts, header};
+use crate::format::{Extremes, Follows, PageKind, PageParts, header};
 use crate::packing::Packer;
 use crate::table::{Cells, Run, Stretch, extremes, extremes_in};
 use chunk::Chunk;
@@ -144,9 +144,12 @@ const MAX_EXTREME_BYTES: usize = 4 << 10;
 /// What follows from a page of these cells, whose body has so many bytes unpacked and packed.
 fn follows<'a>(own: &'a Cells, stretch: Option<&Stretch>, unpacked: usize, packed: usize) -> Follows<'a> {
     let missing = stretch.map_or(0, |at| at.entries.len() - at.values.len());
-    let extremes = stretch.and_then(|at| extremes_in(own, at.values.clone()));
-    let extremes = extremes.filter(|both| both.iter().all(|value| value.len() <= MAX_EXTREME_BYTES));
-    Follows { unpacked, packed, missing, extremes }
+    let values = stretch.map(|at| at.values.clone());
+    let extremes = move || {
+        let extremes = extremes_in(own, values?)?;
+        extremes.iter().all(|value| value.len() <= MAX_EXTREME_BYTES).then_some(extremes)
+    };
+    Follows { unpacked, packed, missing, extremes: Extremes::new(Box::new(extremes)) }
 }
 
 /// What plans of whole headers continue: the least and the greatest value, which these tell.
@@ -255,6 +258,10 @@ fn rebuild(
         let head = header(headers).ok_or(invalid("header of a page"))?;
         headers = &headers[head.header.len()..];
         let parts = head.without_body().ok_or(invalid("header of a page"))?;
+        // A dictionary comes first, or who looked up all values in each of many would never end.
+        if is_understood && number > 0 && parts.kind != PageKind::Values {
+            return Err(invalid("place of a dictionary"));
+        }
         let is_packed = match reader.byte("packer")? {
             NOT_PACKED => false,
             PACKED_AS_BEFORE if last.is_some() => true,
@@ -290,4 +297,38 @@ fn rebuild(
         }
     }
     reader.end()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::{self, Physical};
+    use crate::table::{Items, Page, Values};
+
+    /// A dictionary page without entries: kind 2, no bytes, no values.
+    const DICTIONARY: [u8; 13] = [0x15, 4, 0x15, 0, 0x15, 0, 0x4c, 0x15, 0, 0x15, 0, 0, 0];
+
+    /// Each dictionary looks up all values of the run, and takes a few bytes of a payload.
+    #[test]
+    fn a_run_has_one_dictionary_and_it_comes_first() {
+        let cells = Cells {
+            physical: Physical::Int32,
+            max_definition: 0,
+            max_repetition: 0,
+            entries: 0,
+            repetitions: Vec::new(),
+            definitions: Vec::new(),
+            items: Items::Coded { codes: Vec::new(), dictionary: Values::none(Physical::Int32) },
+        };
+        let decoded = |many: usize| {
+            let bytes = DICTIONARY.repeat(many);
+            let page = |parts| Page { parts, packer: None, body: Vec::new(), layout: None };
+            let pages = format::pages(&bytes).unwrap().into_iter().map(page).collect();
+            let run = Run { cells: cells.clone(), pages, is_understood: true };
+            let Encoded { payload, .. } = encode(&run, &[], 0, Effort::Push);
+            decode(&payload, &[&cells.encode()], bytes.len())
+        };
+        assert_eq!(decoded(1).unwrap(), DICTIONARY);
+        assert_eq!(decoded(2).unwrap_err(), DecodeError::Invalid { what: "place of a dictionary" });
+    }
 }

@@ -3,6 +3,7 @@
 //! A page that is given back from its cells gives these as well, so they are left out of the header that is kept. Each
 //! is left out only where it is written as it would be here.
 
+use std::cell::LazyCell;
 use std::ops::Range;
 
 use super::super::Refusal;
@@ -10,16 +11,17 @@ use super::super::reader::Reader;
 use super::page::WINDOW_BYTES;
 use super::thrift::{Kind, Thrift};
 
+/// The least and the greatest value, looked for where a header tells them; none where there is no value.
+pub type Extremes<'a> = LazyCell<Option<[&'a [u8]; 2]>, Box<dyn FnOnce() -> Option<[&'a [u8]; 2]> + 'a>>;
+
 /// What follows from a page.
-#[derive(Debug, Clone, Copy)]
 pub struct Follows<'a> {
     /// Bytes of the body, unpacked and as it stands in the file; levels included.
     pub unpacked: usize,
     pub packed: usize,
     /// Entries without a value.
     pub missing: usize,
-    /// The least and the greatest value; none where there is no value.
-    pub extremes: Option<[&'a [u8]; 2]>,
+    pub extremes: Extremes<'a>,
 }
 
 // One bit for each field that may be left out.
@@ -74,8 +76,8 @@ impl Follows<'_> {
             UNPACKED => int(self.unpacked),
             PACKED => int(self.packed),
             MISSING | MISSING_OF_SECOND => int(self.missing),
-            MIN | MIN_VALUE => binary(self.extremes?[0]),
-            _ => binary(self.extremes?[1]),
+            MIN | MIN_VALUE => binary((*self.extremes)?[0]),
+            _ => binary((*self.extremes)?[1]),
         })
     }
 }
@@ -163,8 +165,13 @@ mod tests {
         0x18, 2, b'z', b'z', 0x18, 1, b'a', 0x16, 6, 0x28, 2, b'z', b'z', 0x18, 1, b'a', 0, 0, 0,
     ];
 
-    fn follows(extremes: Option<[&[u8]; 2]>) -> Follows<'_> {
-        Follows { unpacked: 300, packed: 200, missing: 3, extremes }
+    fn follows<'a>(extremes: Option<[&'a [u8]; 2]>) -> Follows<'a> {
+        Follows {
+            unpacked: 300,
+            packed: 200,
+            missing: 3,
+            extremes: Extremes::new(Box::new(move || extremes)),
+        }
     }
 
     /// A header that comes back with another length is another file.
@@ -180,6 +187,18 @@ mod tests {
         assert_eq!(left_out, UNPACKED | MISSING | MAX | MAX_VALUE);
         assert_eq!(wrong.fill_in(&rest, left_out).unwrap(), HEADER);
         assert_eq!(follows(None).leave_out(HEADER).1, UNPACKED | PACKED | MISSING);
+    }
+
+    /// A run may have many pages, and extremes cost a look at all values of one.
+    #[test]
+    fn extremes_are_looked_for_only_where_a_header_tells_them() {
+        let nobody = || -> Follows<'static> {
+            Follows { extremes: Extremes::new(Box::new(|| panic!("nobody asked"))), ..follows(None) }
+        };
+        let bare: &[u8] = &[0x15, 0, 0x15, 0xd8, 4, 0x15, 0x90, 3, 0x1c, 0x15, 40, 0x15, 16, 0, 0];
+        let (rest, left_out) = nobody().leave_out(bare);
+        assert_eq!(left_out, UNPACKED | PACKED);
+        assert_eq!(nobody().fill_in(&rest, left_out).unwrap(), bare);
     }
 
     /// Whoever wrote the rest may lie: about the fields, and about how often one comes.
