@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use git_sparse::backend::Memory;
 use git_sparse::base::Hints;
-use git_sparse::codec::Effort;
+use git_sparse::codec::{Codec, Effort};
 use git_sparse::gc;
 use git_sparse::id::Oid;
 use git_sparse::ingest::{Ingested, ingest};
@@ -72,6 +72,29 @@ fn merges_are_stored_as_rules() {
             comes_back(&store, &[models.to_vec(), vec![bytes]].concat());
         }
     }
+}
+
+/// Two infinities give NaN with a sign that is the processor's to choose: a tensor with one is stored by itself, or another
+/// machine would give back another file.
+#[test]
+fn a_merge_with_nan_is_stored_by_itself() {
+    let store = fresh(Memory::default());
+    let [mut a, mut b, mut merged] =
+        ["a", "b", "steps"].map(|model| data(&format!("merges/{model}-f32.safetensors")));
+    let last = merged.len() - 4;
+    let nan = f32::from_bits(0xffc0_0000);
+    for (file, value) in [(&mut a, f32::INFINITY), (&mut b, f32::INFINITY), (&mut merged, nan)] {
+        file[last..].copy_from_slice(&value.to_le_bytes());
+    }
+    keep(&store, &a);
+    keep(&store, &b);
+    let kept = keep(&store, &merged);
+    assert_eq!(kept.base.map(|(_, reason)| reason), Some(Reason::Merge));
+    let recipe = store.recipe(&kept.oid).unwrap().unwrap();
+    let is_derived = |object: &_| store.find(object).unwrap().record.codec == Codec::Derived;
+    assert!(recipe.parts.iter().any(|part| is_derived(&part.object)));
+    assert!(!is_derived(&recipe.parts.last().unwrap().object));
+    comes_back(&store, &[a, b, merged]);
 }
 
 /// A merged adapter costs nothing but its rule where the adapter is in the store, too: PEFT's bytes, whatever

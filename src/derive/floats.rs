@@ -55,6 +55,12 @@ impl Float {
         }
     }
 
+    /// Whether some NaN came from arithmetic with bits that another processor might have chosen otherwise. Those of bf16
+    /// are all written alike.
+    pub(super) fn has_open_nan(self, bytes: &[u8]) -> bool {
+        self != Float::Bf16 && self.values(bytes).iter().any(|value| value.is_nan())
+    }
+
     /// The bytes of values, rounded.
     pub fn bytes(self, values: &[f32]) -> Vec<u8> {
         let mut bytes = vec![0; values.len() * self.width()];

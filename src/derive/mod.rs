@@ -3,7 +3,8 @@
 //!
 //! A rule says how; which tensors are its sources is the caller's to know. What comes out depends on the
 //! order of the operations and on each rounding, so every rule names them. It is the same on all machines:
-//! nothing is fused or reordered that is not fused or reordered in the rule.
+//! nothing is fused or reordered that is not fused or reordered in the rule. But for NaN, whose sign and payload
+//! IEEE 754 leaves to the processor: what has one is not stored by arithmetic (`Rule::is_portable`).
 
 mod adapted;
 mod converted;
@@ -47,5 +48,38 @@ impl Rule {
             Rule::Converted(rule) => rule.apply(sources, len),
             Rule::Rows(rule) => rule.apply(sources, len),
         }
+    }
+
+    /// Whether what the rule gave is the same on all machines.
+    pub fn is_portable(&self, derived: &[u8]) -> bool {
+        match self {
+            Rule::Linear(rule) => !rule.to.has_open_nan(derived),
+            Rule::Adapted(rule) => !rule.to.has_open_nan(derived),
+            // Bits are moved, and scales of blocks are never NaN.
+            Rule::Converted(_) | Rule::Rows(_) => true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Infinity less infinity is NaN with the sign bit set on x86, and without it on ARM.
+    #[test]
+    fn what_the_processor_chooses_is_not_portable() {
+        let derived = |to: Float, values: [f32; 2]| {
+            let term = |weight| Term { from: Float::F32, weight };
+            let rule = Linear { to, terms: vec![term(0.5), term(0.5)], arithmetic: Arithmetic::Steps };
+            let rule = Rule::Linear(rule);
+            let sources = values.map(f32::to_le_bytes);
+            let bytes = rule.apply(&[&sources[0], &sources[1]], to.width()).unwrap();
+            rule.is_portable(&bytes)
+        };
+        for to in [Float::F32, Float::F16] {
+            assert!(derived(to, [1.0, f32::INFINITY]));
+            assert!(!derived(to, [f32::INFINITY; 2]), "{to:?}");
+        }
+        assert!(derived(Float::Bf16, [f32::INFINITY; 2]), "all are written alike");
     }
 }

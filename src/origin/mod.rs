@@ -85,6 +85,7 @@ impl Attempt {
         let sources: Vec<_> = sources.collect::<Option<_>>()?;
         let sources: Vec<&[u8]> = sources.iter().map(|source| &***source).collect();
         let derived = self.rule.apply(&sources, bytes.len()).ok()?;
+        self.rule.is_portable(&derived).then_some(())?;
         let encoded = codec::derived::encode(bytes, dtype, row_len, &self.rule, &derived, effort)?;
         let bases = Bases::of(self.sources.iter().copied())?;
         Some(Derived { encoded, bases, depth, is_exact: derived == bytes })

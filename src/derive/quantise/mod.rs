@@ -104,3 +104,49 @@ fn halved(value: f32) -> f32 {
 fn inverse(scale: f32) -> f32 {
     if scale == 0.0 { 0.0 } else { 1.0 / scale }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The bits of NaN are the processor's to choose: whatever a tensor holds, no scale may be one.
+    #[test]
+    fn no_scale_is_nan() {
+        let wild = [
+            f32::NAN,
+            -f32::NAN,
+            f32::INFINITY,
+            f32::NEG_INFINITY,
+            f32::MAX,
+            f32::MIN,
+            0.0,
+            -0.0,
+            1.5,
+            -1e-30,
+        ];
+        let mut state = 1u64;
+        for kinds in 1..=wild.len() {
+            for start in 0..wild.len() {
+                let values: Vec<f32> = (0..256)
+                    .map(|_| {
+                        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                        wild[(start + (state >> 33) as usize % kinds) % wild.len()]
+                    })
+                    .collect();
+                for kind in Kind::ALL.into_iter().filter(|kind| kind.block() > 1) {
+                    let scales: &[usize] = match kind {
+                        Kind::Q6K => &[208],
+                        Kind::Q4_0 | Kind::Q5_0 | Kind::Q8_0 => &[0],
+                        _ => &[0, 2],
+                    };
+                    let mut out = Vec::new();
+                    kind.quantise(&values, &mut out);
+                    for block in out.chunks_exact(kind.packed()) {
+                        let is_nan = |at: &usize| Float::F16.values(&block[*at..at + 2])[0].is_nan();
+                        assert!(!scales.iter().any(is_nan), "{kind:?} of {kinds} from {start}");
+                    }
+                }
+            }
+        }
+    }
+}

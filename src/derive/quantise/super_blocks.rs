@@ -91,8 +91,9 @@ fn grouped(values: &[f32], search: &Search, out: &mut Vec<u8>) -> [u8; 256] {
         let mean = (squares / 32.0).sqrt();
         let weights: [f32; 32] = std::array::from_fn(|at| mean + group_values[at].abs());
         (scales[group], lows[group]) = fit_above(group_values, &weights, search, &mut levels[range]);
-        most_scale = most_scale.max(scales[group]);
-        most_low = most_low.max(lows[group]);
+        // `max` may take either zero, as the processor likes.
+        most_scale = if scales[group] > most_scale { scales[group] } else { most_scale };
+        most_low = if lows[group] > most_low { lows[group] } else { most_low };
     }
     let by = |most: f32| if most > 0.0 { 63.0 / most } else { 0.0 };
     let six_bits = |value: f32, by: f32| nearest(by * value).min(63) as u8;
