@@ -254,7 +254,7 @@ impl Written {
 }
 
 /// Encodes cells by those of another column, which has them from the row `first` of these `runs` on, one after the other;
-/// none where that can't be. The runs are the bases of the payload.
+/// none where that can't be, as where their dictionary has a value twice. The runs are the bases of the payload.
 pub fn encode_beside(cells: &Cells, runs: &[&Cells], first: usize, effort: Effort) -> Option<Encoded> {
     let own = Symbols::of(&[cells])?;
     let other = Symbols::of(runs)?.part(first, own.len());
@@ -284,34 +284,59 @@ pub fn encode_beside(cells: &Cells, runs: &[&Cells], first: usize, effort: Effor
     payload.push(form);
     put_count(&mut payload, values.len());
     put_values(&mut payload, values, dtype_of(cells.physical), &[], effort);
-    Some(Encoded { codec: Codec::ColumnBeside, payload })
+    let found = Beside::take(&payload).and_then(|beside| beside.cells(&other));
+    found.is_ok_and(|found| found == *cells).then_some(Encoded { codec: Codec::ColumnBeside, payload })
 }
 
 pub(super) fn decode(payload: &[u8], bases: &[&[u8]]) -> Result<Cells, DecodeError> {
     let invalid = |what| DecodeError::Invalid { what };
-    let mut reader = Reader::new(payload);
-    let kind = take_kind(&mut reader)?;
-    let (first, rows) = (reader.count("first row")?, count_of(&mut reader, "rows")?);
-    let mut written = Written::default();
-    for ranks in &mut written.ranks {
-        let count = count_of(&mut reader, "ranks")?;
-        *ranks = take_numbers(&mut reader, count, Dtype::U8)?;
-    }
-    let width = reader.byte("width of codes")?;
-    written.symbols = take_codes(&mut reader, width, kind.max_definition.into())?;
-    let form = reader.byte("form")?;
-    let count = count_of(&mut reader, "values")?;
-    let values = take_values(&mut reader, Values::none(kind.physical), count, dtype_of(kind.physical), &[])?;
-    reader.end()?;
-    let known = usize::from(kind.max_definition) + values.len();
-    if written.symbols.iter().any(|symbol| *symbol as usize >= known) || kind.max_repetition != 0 {
-        return Err(invalid("symbols"));
-    }
+    let beside = Beside::take(payload)?;
     let runs: Option<Vec<Cells>> = bases.iter().map(|base| Cells::decode(base)).collect();
     let runs = runs.ok_or(invalid("cells"))?;
-    let other = Symbols::of(&runs.iter().collect::<Vec<_>>()).ok_or(invalid("cells"))?.part(first, rows);
-    let own = Some(other).filter(|other| other.len() == rows).and_then(|other| written.read(&other));
-    cells_of(kind, &own.ok_or(invalid("ranks"))?, values, form)
+    let other = Symbols::of(&runs.iter().collect::<Vec<_>>()).ok_or(invalid("cells"))?;
+    let other = other.part(beside.first, beside.rows);
+    beside.cells(&other)
+}
+
+/// What is in a payload.
+struct Beside {
+    kind: Kind,
+    first: usize,
+    rows: usize,
+    written: Written,
+    form: u8,
+    values: Values,
+}
+
+impl Beside {
+    fn take(payload: &[u8]) -> Result<Beside, DecodeError> {
+        let mut reader = Reader::new(payload);
+        let kind = take_kind(&mut reader)?;
+        let (first, rows) = (reader.count("first row")?, count_of(&mut reader, "rows")?);
+        let mut written = Written::default();
+        for ranks in &mut written.ranks {
+            let count = count_of(&mut reader, "ranks")?;
+            *ranks = take_numbers(&mut reader, count, Dtype::U8)?;
+        }
+        let width = reader.byte("width of codes")?;
+        written.symbols = take_codes(&mut reader, width, kind.max_definition.into())?;
+        let form = reader.byte("form")?;
+        let count = count_of(&mut reader, "values")?;
+        let (none, dtype) = (Values::none(kind.physical), dtype_of(kind.physical));
+        let values = take_values(&mut reader, none, count, dtype, &[])?;
+        reader.end()?;
+        let known = usize::from(kind.max_definition) + values.len();
+        match written.symbols.iter().all(|symbol| (*symbol as usize) < known) && kind.max_repetition == 0 {
+            true => Ok(Beside { kind, first, rows, written, form, values }),
+            false => Err(DecodeError::Invalid { what: "symbols" }),
+        }
+    }
+
+    /// The cells beside these rows of the other column.
+    fn cells(self, other: &Symbols) -> Result<Cells, DecodeError> {
+        let own = (other.len() == self.rows).then(|| self.written.read(other)).flatten();
+        cells_of(self.kind, &own.ok_or(DecodeError::Invalid { what: "ranks" })?, self.values, self.form)
+    }
 }
 
 /// The cells whose rows have these symbols.

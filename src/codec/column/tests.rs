@@ -197,6 +197,20 @@ proptest! {
     }
 }
 
+/// A page of a dictionary may name a value twice, and cells that are not those that were encoded are another object: they
+/// are stored in another way.
+#[test]
+fn a_dictionary_with_a_value_twice_is_not_told_beside_another_column() {
+    let other = cells(&[vec![Some(1)], vec![Some(2)], vec![Some(1)]], Physical::Int64, false, true);
+    let of = |values: [u64; 2]| {
+        let mut dictionary = Values::none(Physical::Int64);
+        values.iter().for_each(|value| dictionary.push(&value.to_le_bytes()));
+        Cells { items: Items::Coded { codes: vec![0, 1, 0], dictionary }, ..other.clone() }
+    };
+    assert!(encode_beside(&of([7, 8]), &[&other], 0, Effort::Push).is_some());
+    assert!(encode_beside(&of([7, 7]), &[&other], 0, Effort::Push).is_none());
+}
+
 /// A column that says nothing new takes next to nothing, whichever values come first.
 #[test]
 fn what_follows_from_another_column_takes_next_to_nothing() {
