@@ -25,11 +25,7 @@ pub(super) fn encode(
     base_dtype: Dtype,
 ) -> Option<(Vec<u8>, Vec<u8>)> {
     let rows = differences.len().checked_div(columns)?;
-    if rows * columns != differences.len()
-        || rank == 0
-        || rank > MAX_RANK
-        || 2 * rank > MAX_RANK.min(rows).min(columns)
-    {
+    if rows * columns != differences.len() || rank == 0 || rank > MAX_RANK || 2 * rank > rows.min(columns) {
         return None;
     }
     let Truncated { strengths, left, right } = truncated(&Matrix { values: differences, columns }, rank);
@@ -63,7 +59,7 @@ pub(super) fn decode(payload: &[u8], base: &[u8], decoded_len: usize) -> Result<
     let (dtype, base_dtype, elements) = lossy::checked(reader.byte("dtypes")?, base, decoded_len)?;
     let (rank, columns) = (reader.count("rank")?, reader.count("columns")?);
     let rows = elements.checked_div(columns).unwrap_or(0);
-    if rows * columns != elements || rank > rows.min(columns) {
+    if rows * columns != elements || rank > MAX_RANK.min(rows).min(columns) {
         return Err(DecodeError::Invalid { what: "rank or columns" });
     }
     let left = factor(&mut reader, rows * rank)?;
@@ -113,4 +109,30 @@ fn bf16(value: f64) -> u16 {
 
 fn value(bits: u16) -> f32 {
     f32::from_bits(u32::from(bits) << 16)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Work grows with the rank, which a payload of a few bytes may tell. What is asked for within the bound is made.
+    #[test]
+    fn ranks_have_a_bound() {
+        let (rows, columns, dtype) = (300, 300, Dtype::F32);
+        let base = vec![0f32; rows * columns];
+        let differences: Vec<f32> =
+            (0..rows * columns).map(|at| (at / columns * (at % columns)) as f32).collect();
+        let (payload, decoded) = encode(&differences, columns, 140, &base, dtype, dtype).unwrap();
+        let raw = vec![0; 4 * base.len()];
+        assert_eq!(super::decode(&payload, &raw, raw.len()).unwrap(), decoded);
+        assert!(encode(&differences, columns, 151, &base, dtype, dtype).is_none());
+        for (rank, is_taken) in [(MAX_RANK, true), (MAX_RANK + 1, false)] {
+            let mut payload = vec![dtype as u8 | (dtype as u8) << 4];
+            put_count(&mut payload, rank);
+            put_count(&mut payload, columns);
+            put_factor(&mut payload, &vec![0; rows * rank]);
+            put_factor(&mut payload, &vec![0; rank * columns]);
+            assert_eq!(super::decode(&payload, &raw, raw.len()).is_ok(), is_taken, "{rank}");
+        }
+    }
 }
