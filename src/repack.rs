@@ -10,6 +10,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use crate::backend::Name;
 use crate::base::{self, Hints};
 use crate::codec::{self, Codec, Effort};
 use crate::counterpart::Counterparts;
@@ -41,7 +42,8 @@ pub struct Repacked {
     pub packs_after: u64,
 }
 
-/// Why a repack gave up; the store is then as it was.
+/// Why a repack gave up. The store is then as it was, but for what can't be undone (see `undo`); or, where only the old
+/// packs could not be taken away, it has both.
 #[derive(Debug, thiserror::Error)]
 pub enum RepackError {
     #[error("{0}")]
@@ -76,11 +78,27 @@ struct Plan {
 pub fn repack(store: &Store, now: u64, progress: &Progress<'_>) -> Result<Repacked, RepackError> {
     let old_packs = store.packs()?;
     let plans = plan(store)?;
-    let mut done = Repacked { packs_before: old_packs.len() as u64, ..Repacked::default() };
+    let mut new_packs = Vec::new();
+    let done = rewrite(store, &plans, &mut new_packs, progress)
+        .and_then(|done| prove(store, &plans, &new_packs, progress).map(|()| done));
+    let done = done.inspect_err(|_| undo(store, &new_packs, &old_packs))?;
+    for pack in old_packs.iter().filter(|pack| !new_packs.contains(pack)) {
+        gc::discard(store, *pack, now)?;
+    }
+    Ok(Repacked { packs_before: old_packs.len() as u64, packs_after: new_packs.len() as u64, ..done })
+}
+
+/// Writes all objects to new packs, and tells how many bytes they take; `new` are the packs that the store has by now.
+fn rewrite(
+    store: &Store,
+    plans: &HashMap<ObjectId, Plan>,
+    new: &mut Vec<PackId>,
+    progress: &Progress<'_>,
+) -> Result<Repacked, RepackError> {
+    let mut done = Repacked::default();
     let mut depths: HashMap<ObjectId, u8> = HashMap::new();
     let mut writer: Option<PackWriter<'_>> = None;
-    let mut new_packs = Vec::new();
-    for batch in by_depth(&plans) {
+    for batch in by_depth(plans) {
         let encoded: Vec<_> = batch.par_iter().map(|plan| encode(store, plan, &depths)).collect();
         for (plan, outcome) in batch.iter().zip(encoded) {
             let (record, payload) = outcome?;
@@ -97,27 +115,21 @@ pub fn repack(store: &Store, now: u64, progress: &Progress<'_>) -> Result<Repack
             pack.add(record, &payload)?;
             progress(u64::from(record.logical_len))?;
             if pack.len() > PACK_BYTES {
-                new_packs.push(store.admit(writer.take().expect("because it was just filled"))?);
+                new.push(store.admit(writer.take().expect("because it was just filled"))?);
             }
         }
     }
     if let Some(writer) = writer {
-        new_packs.push(store.admit(writer)?);
-    }
-    done.packs_after = new_packs.len() as u64;
-    prove(store, &plans, &new_packs, &old_packs, progress)?;
-    for pack in old_packs.iter().filter(|pack| !new_packs.contains(pack)) {
-        gc::discard(store, *pack, now)?;
+        new.push(store.admit(writer)?);
     }
     Ok(done)
 }
 
-/// Every file must come back from the new packs; if one does not, the old ones count again.
+/// Every file must come back from the new packs.
 fn prove(
     store: &Store,
     plans: &HashMap<ObjectId, Plan>,
     new: &[PackId],
-    old: &[PackId],
     progress: &Progress<'_>,
 ) -> Result<(), RepackError> {
     // The index is no proof: where it could not be written, it leads to the old packs still.
@@ -128,21 +140,27 @@ fn prove(
     }
     for oid in store.oids()? {
         let recipe = store.recipe(&oid)?.ok_or(StoreError::NoFile(oid))?;
-        let proof = reconstruct(store, &recipe, &mut std::io::sink(), &|_| progress(0));
-        if let Err(error) = proof {
-            for pack in new.iter().filter(|pack| !old.contains(pack)) {
-                let records = pack::read_trailer(store.backend(), *pack).map_err(StoreError::Pack)?;
-                store.index().forget_pack(pack, &records);
-                store.backend().delete(crate::backend::Name::Pack(*pack))?;
-            }
-            for pack in old {
-                let records = pack::read_trailer(store.backend(), *pack).map_err(StoreError::Pack)?;
-                store.index().put_pack(*pack, &records);
-            }
-            return Err(RepackError::Proof(error));
-        }
+        reconstruct(store, &recipe, &mut std::io::sink(), &|_| progress(0)).map_err(|error| match error {
+            ReconstructError::Cancelled(cancelled) => RepackError::Cancelled(cancelled),
+            error => RepackError::Proof(error),
+        })?;
     }
     Ok(())
+}
+
+/// Takes the new packs away, and the old ones count again. What fails is left, and does no harm: a pack more is space that
+/// the next gc frees, and the index is never believed.
+fn undo(store: &Store, new: &[PackId], old: &[PackId]) {
+    let records = |pack: PackId| pack::read_trailer(store.backend(), pack);
+    for pack in new.iter().filter(|pack| !old.contains(pack)) {
+        store.index().forget_pack(pack, &records(*pack).unwrap_or_default());
+        let _ = store.backend().delete(Name::Pack(*pack));
+    }
+    for pack in old {
+        if let Ok(records) = records(*pack) {
+            store.index().put_pack(*pack, &records);
+        }
+    }
 }
 
 /// All live objects with what recipes know of them.
@@ -159,11 +177,10 @@ fn plan(store: &Store) -> Result<HashMap<ObjectId, Plan>, StoreError> {
     let based_on: HashSet<ObjectId> =
         plans.values().flat_map(|plan| plan.found.record.bases.to_vec()).collect();
     let mut types: HashMap<ObjectId, Dtype> = HashMap::new();
-    let mut recipes: Vec<Recipe> = Vec::new();
-    for oid in store.oids()? {
-        recipes.extend(store.recipe(&oid)?);
-    }
-    for recipe in &recipes {
+    // Each recipe is read twice: all of them at once are as large as the store is old.
+    let oids = store.oids()?;
+    for oid in &oids {
+        let Some(recipe) = store.recipe(oid)? else { continue };
         for part in &recipe.parts {
             if let (Some(tensor), Some(plan)) = (recipe.tensor_of(part), plans.get_mut(&part.object)) {
                 (plan.dtype, plan.row_len) = (tensor.dtype, tensor.row_len);
@@ -171,11 +188,12 @@ fn plan(store: &Store) -> Result<HashMap<ObjectId, Plan>, StoreError> {
             }
         }
     }
-    for recipe in &recipes {
+    for oid in &oids {
+        let Some(recipe) = store.recipe(oid)? else { continue };
         let hints =
             Hints { earlier: recipe.base.iter().map(|(oid, _)| *oid).collect(), declared: Vec::new() };
         let choice = base::choose(store, recipe.oid, recipe.layout.as_ref(), &recipe.sketch, &hints)?;
-        let origin = origin_of(store, recipe, choice.as_ref().map(|choice| &choice.recipe))?;
+        let origin = origin_of(store, &recipe, choice.as_ref().map(|choice| &choice.recipe))?;
         let counterparts = choice.map(|choice| Counterparts::of(&choice.recipe)).unwrap_or_default();
         for part in &recipe.parts {
             let Some(tensor) = recipe.tensor_of(part) else { continue };

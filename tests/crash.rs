@@ -1,6 +1,7 @@
 //! Whatever call of whatever verb fails, what was acknowledged comes back, and the verb can be run again.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use git_sparse::backend::{Area, Backend, Memory, Name};
 use git_sparse::fsck::{self, Depth, Problem};
@@ -313,6 +314,29 @@ fn one_failed_call_is_harmless_wherever_it_is() {
     for verb in &VERBS {
         at_every_call(verb, Fault::Broken, 1);
     }
+}
+
+/// New packs are as large as the store: a repack that gives up before all is proven leaves none of them.
+#[test]
+fn a_repack_that_gives_up_leaves_no_packs() {
+    let repacked = |at: u64| {
+        let scene = Scene::new(&REPACK, 1);
+        let before = names(&scene.here, Area::Packs);
+        let faulty = Faulty::new(scene.here.clone(), Fault::Broken, at);
+        let store = Store::over(Box::new(faulty.clone()), git_sparse::index::Index::in_memory());
+        let steps = AtomicU64::new(0);
+        let outcome = repack(&store, 1000, &|_| {
+            steps.fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        });
+        let is_as_before = before == names(&scene.here, Area::Packs);
+        (faulty.was_reached(), outcome.is_err(), steps.into_inner(), is_as_before)
+    };
+    let (_, _, all, _) = repacked(u64::MAX);
+    let runs = (0..MOST_CALLS).map(repacked).take_while(|(reached, ..)| *reached);
+    let early = runs.filter(|(_, failed, steps, _)| *failed && *steps < all);
+    let kept: Vec<bool> = early.map(|(.., is_as_before)| is_as_before).collect();
+    assert!(kept.len() > 10 && kept.iter().all(|kept| *kept), "{kept:?}");
 }
 
 /// A failed fsync or rename is told to the caller, and never turned into success.
