@@ -150,7 +150,7 @@ fn decode_runs(mut rest: &[u8]) -> Option<RowMap> {
     let (mut runs, mut next, mut all) = (Vec::new(), 0i64, 0);
     while !rest.is_empty() {
         let head = varint::take(&mut rest)?;
-        let (rows, is_changed) = (u32::try_from(head >> 1).ok()?, head & 1 == 1);
+        let (rows, is_changed) = (u32::try_from(head >> 1).ok().filter(|rows| *rows > 0)?, head & 1 == 1);
         let from = match varint::take(&mut rest)?.checked_sub(1) {
             None => None,
             Some(off) => {
@@ -226,6 +226,8 @@ mod tests {
                 let _ = RowMap::decode(&bad);
             }
         }
+        // Rows that are none would take memory, and are never written.
+        assert_eq!(RowMap::decode(&[RUNS, 0, 1, 2, 0]), None);
         // 13 bits a row, and the head.
         assert!(map(&scattered).encode().len() <= 5000 * 13 / 8 + 7);
     }
