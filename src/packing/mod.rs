@@ -5,6 +5,9 @@
 //! bytes in its next version; so each packer names what it reproduces, and keeps its number and its output
 //! for ever. `tests/data/packing` has outputs of other programs, and fails when a packer changes.
 
+#[cfg(not(all(target_pointer_width = "64", target_endian = "little")))]
+compile_error!("packers give the bytes that they gave before only on 64-bit little-endian machines");
+
 mod deflate;
 mod find;
 mod lz4;
