@@ -8,6 +8,7 @@ use std::borrow::Cow;
 pub use super::lowrank::MAX_RANK;
 use super::order::{converted, is_float};
 use super::{Base, Codec, DecodeError, Encoded, lowrank, quantised};
+use crate::derive::from_e4m3;
 use crate::format::Dtype;
 
 /// How much is given up.
@@ -92,6 +93,10 @@ pub(super) fn checked(
 
 /// Floats of any type as f32.
 pub(super) fn floats(bytes: &[u8], dtype: Dtype) -> Vec<f32> {
+    // Its largest numbers stand where other types have infinities.
+    if dtype == Dtype::F8E4M3 {
+        return bytes.iter().map(|bits| from_e4m3(*bits)).collect();
+    }
     let raw = converted(bytes, dtype, Dtype::F32).expect("because both are floats");
     raw.as_chunks().0.iter().map(|raw| f32::from_le_bytes(*raw)).collect()
 }
@@ -150,6 +155,22 @@ mod tests {
                 prop_assert_eq!(bytes.len(), len * 4);
             }
         }
+    }
+
+    /// 8 bits of E4M3 go up to 448; other types have infinities and NaN in that place.
+    #[test]
+    fn the_largest_numbers_of_e4m3_are_numbers() {
+        let target: Vec<f32> = (0..4 * GROUP).map(|at| if at % 2 == 0 { 448.0 } else { -256.0 }).collect();
+        let mut base: Vec<u8> = (0..4 * GROUP).map(|at| if at % 2 == 0 { 0x7e } else { 0xf8 }).collect();
+        let with = |base: &[u8]| {
+            let base = Base { bytes: base, dtype: Dtype::F8E4M3 };
+            approximate(&raw(&target), Dtype::F32, COLUMNS as u64, base, Tier::Int8)
+        };
+        let Approximation { bytes, encoded } = with(&base).unwrap().unwrap();
+        assert_eq!(floats(&bytes, Dtype::F32), target);
+        assert_eq!(decode(encoded.codec, &encoded.payload, &[&base], bytes.len()).unwrap(), bytes);
+        base[7] = 0x7f;
+        assert_eq!(with(&base).unwrap_err(), NotFinite);
     }
 
     /// One wild weight must not cost the others their bits.

@@ -98,7 +98,8 @@ fn put<const N: usize>(values: &[f32], out: &mut [u8], encode: impl Fn(f32) -> [
     }
 }
 
-fn from_bf16(bits: u16) -> f32 {
+/// The value of a bf16.
+pub fn from_bf16(bits: u16) -> f32 {
     f32::from_bits(u32::from(bits) << 16)
 }
 
@@ -111,7 +112,8 @@ fn to_bf16(value: f32) -> u16 {
     ((bits + 0x7fff + odd) >> 16) as u16
 }
 
-fn from_f16(bits: u16) -> f32 {
+/// The value of an IEEE 754 binary16.
+pub fn from_f16(bits: u16) -> f32 {
     let sign = u32::from(bits & 0x8000) << 16;
     let (exponent, mantissa) = (u32::from(bits >> 10 & 31), u32::from(bits & 0x3ff));
     match exponent {
@@ -119,6 +121,18 @@ fn from_f16(bits: u16) -> f32 {
         31 => f32::from_bits(sign | 0x7f80_0000 | mantissa << 13),
         _ => f32::from_bits(sign | (exponent + 112) << 23 | mantissa << 13),
     }
+}
+
+/// The value of an E4M3 as OCP defines it: no infinities, one NaN of each sign, and numbers up to 448 in their place.
+pub fn from_e4m3(bits: u8) -> f32 {
+    let (sign, size) = (u32::from(bits & 0x80) << 24, u32::from(bits & 0x7f));
+    f32::from_bits(
+        sign | match size {
+            0x7f => 0x7fc0_0000,
+            0..8 => (size as f32 * 2f32.powi(-9)).to_bits(),
+            _ => (size << 20) + (120 << 23),
+        },
+    )
 }
 
 fn to_f16(value: f32) -> u16 {
@@ -144,6 +158,19 @@ fn to_f16(value: f32) -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What is shown of weights, and what is approximated by them, is read by these.
+    #[test]
+    fn knows_the_small_formats() {
+        assert_eq!([0x3c00, 0x0001, 0xfc00].map(from_f16), [1.0, 2f32.powi(-24), f32::NEG_INFINITY]);
+        assert_eq!(from_bf16(0xbf80), -1.0);
+        assert_eq!(
+            [0x7e, 0x01, 0x08, 0xb8, 0x78].map(from_e4m3),
+            [448.0, 2f32.powi(-9), 2f32.powi(-6), -1.0, 256.0]
+        );
+        assert!(from_e4m3(0xff).is_nan() && from_e4m3(0x7f).is_nan());
+        assert_eq!(from_e4m3(0x80).to_bits(), (-0.0f32).to_bits());
+    }
 
     /// A merge is as exact as its rounding: each number of 16 bits comes back, and halfway goes to even.
     #[test]

@@ -16,7 +16,7 @@ mod rows;
 
 pub use adapted::Adapted;
 pub use converted::Converted;
-pub use floats::{Float, element_bytes};
+pub use floats::{Float, element_bytes, from_bf16, from_e4m3, from_f16};
 pub use linear::{Arithmetic, Linear, Term};
 pub use product::{Product, add};
 pub use quantise::Kind;
