@@ -8,8 +8,9 @@ use libz_sys as z;
 const RAW_WINDOW_BITS: c_int = -15;
 
 pub(super) fn pack(plain: &[u8], level: u8, memory: u8) -> Vec<u8> {
-    // More than the bound that zlib gives for any parameters.
-    let mut packed = vec![0; plain.len() + plain.len() / 8 + 64];
+    // zlib's bound for any parameters (`deflateBound`), and a byte more: blocks with fixed codes, or stored ones.
+    let len = plain.len();
+    let mut packed = vec![0; len + len / 8 + len / 256 + len / 512 + 8];
     let len = begin(plain, level, memory, &mut packed);
     assert!(len < packed.len(), "zlib's bound on the length of a stream does not hold");
     packed.truncate(len);
