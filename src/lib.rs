@@ -19,6 +19,8 @@ pub mod heap;
 
 pub mod anchor;
 
+pub mod varint;
+
 pub mod format;
 
 pub mod subspace;

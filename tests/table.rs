@@ -74,6 +74,9 @@ fn tables() -> Vec<(String, Vec<u8>)> {
     names.into_iter().map(|name| (name.clone(), data(&format!("parquet/{name}")))).collect()
 }
 
+/// In the first byte of a plan: some page is written in a way that does not follow from its cells.
+const LEFT_OVER: u8 = 2;
+
 /// Pages of these tables follow from cells, but for what is told here.
 #[test]
 fn pages_follow_from_cells() {
@@ -99,7 +102,8 @@ fn pages_follow_from_cells() {
             let _ = codec::decode(codec, &payload, &[&other, &cells], pages.len());
             let _ = codec::decode(codec, &payload, &[&cells, &other], pages.len());
             other = cells.clone();
-            left_over += usize::from(run.is_understood && pages::leaves_something(&payload, &cells).unwrap());
+            left_over +=
+                usize::from(run.is_understood && pages::plan_alone(&payload).unwrap()[0] & LEFT_OVER != 0);
         }
         found.insert(name, (left_over, strange.into_iter().collect::<Vec<_>>().join(" ")));
     }

@@ -4,6 +4,7 @@
 //! would cost more than the tables behind it.
 
 use super::DecodeError;
+use crate::varint;
 
 /// The unread rest of a payload.
 pub(super) struct Reader<'a> {
@@ -64,12 +65,8 @@ impl<'a> Reader<'a> {
 }
 
 /// Appends what `Reader::count` reads.
-pub(super) fn put_count(out: &mut Vec<u8>, mut value: usize) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
+pub(super) fn put_count(out: &mut Vec<u8>, value: usize) {
+    varint::put(out, value as u64);
 }
 
 /// Appends what `Reader::stream` reads.

@@ -3,7 +3,7 @@
 //! Each writer decides in its own way when to begin another run. So what is read names its shape, and the same
 //! shape gives the same bytes. Source: the specification of Apache Parquet, "Encodings", RLE/Bit-Packing Hybrid.
 
-use super::varint;
+use crate::varint;
 
 /// How numbers are divided into runs.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -15,7 +15,6 @@ mod row_map;
 mod rows;
 mod run;
 mod values;
-mod varint;
 
 pub use cast::{can_cast, cast};
 pub use cells::{Cells, Items, MAX_ENTRIES};

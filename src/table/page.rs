@@ -150,7 +150,7 @@ pub struct Stretch {
     pub values: Range<usize>,
 }
 
-/// The body of a page of these cells, and how many bytes of it are levels; none where that can't be.
+/// The body of a page of these cells; none where that can't be.
 ///
 /// `numbers` are the numbers in the chunk's dictionary of the cells' different values, where they are not the same.
 pub fn write(

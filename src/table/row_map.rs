@@ -3,8 +3,7 @@
 //! Byte layout: docs/format.md, "Row maps".
 
 use crate::derive::Run;
-
-use super::varint;
+use crate::varint;
 
 const RUNS: u8 = 0;
 const PACKED: u8 = 1;

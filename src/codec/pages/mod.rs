@@ -35,6 +35,14 @@ const NOT_PACKED: u8 = 0;
 const PACKED_AS_BEFORE: u8 = 1;
 const PACKED: u8 = 2;
 const AS_IS: u8 = 0;
+/// In place of the length of a plan: headers are without what follows from their pages,
+const SHORT: usize = 0;
+/// and behind that: the plan is in the last base.
+const ELSEWHERE: usize = 0;
+/// Plans are short and all alike.
+const LEVEL: i32 = 19;
+/// Longest value that headers may tell as the least or the greatest.
+const MAX_EXTREME_BYTES: usize = 4 << 10;
 
 /// Encodes a run that is number `place` of the runs with its dictionary; `others` are the cells of the others, in order.
 pub fn encode(run: &Run<'_>, others: &[&Cells], place: usize, effort: Effort) -> Encoded {
@@ -90,7 +98,7 @@ pub fn encode(run: &Run<'_>, others: &[&Cells], place: usize, effort: Effort) ->
     Encoded { codec: Codec::Pages, payload }
 }
 
-/// The plan in a payload that `encode` gave.
+/// The plan in a payload that `encode` gave; its first byte has 2 where some page does not follow from its cells.
 pub fn plan_alone(payload: &[u8]) -> Option<Vec<u8>> {
     let mut reader = Reader::new(payload);
     match where_is(&mut reader).ok()? {
@@ -108,11 +116,6 @@ pub fn with_plan_at(plan: Range<usize>) -> Encoded {
     [SHORT, ELSEWHERE, plan.start, plan.len()].into_iter().for_each(|count| put_count(&mut payload, count));
     Encoded { codec: Codec::Pages, payload }
 }
-
-/// In place of the length of a plan: headers are without what follows from their pages,
-const SHORT: usize = 0;
-/// and behind that: the plan is in the last base.
-const ELSEWHERE: usize = 0;
 
 /// Where a plan is.
 enum Where {
@@ -136,10 +139,6 @@ fn where_is(reader: &mut Reader<'_>) -> Result<Where, DecodeError> {
         false => Err(DecodeError::Invalid { what: "length of the plan" }),
     }
 }
-/// Plans are short and all alike.
-const LEVEL: i32 = 19;
-/// Longest value that headers may tell as the least or the greatest.
-const MAX_EXTREME_BYTES: usize = 4 << 10;
 
 /// What follows from a page of these cells, whose body has so many bytes unpacked and packed.
 fn follows<'a>(own: &'a Cells, stretch: Option<&Stretch>, unpacked: usize, packed: usize) -> Follows<'a> {
@@ -161,12 +160,6 @@ fn context(own: &Cells) -> Vec<u8> {
         .flatten()
         .copied()
         .collect()
-}
-
-/// Whether some page is written in a way that does not follow from its cells, which are the first base.
-pub fn leaves_something(payload: &[u8], own: &[u8]) -> Result<bool, DecodeError> {
-    let cells = Cells::decode(own).ok_or(DecodeError::Invalid { what: "cells" })?;
-    Ok(plan_of(payload, &cells, None)?.0.first().is_some_and(|form| form & LEFT_OVER != 0))
 }
 
 /// A plan, and whether its headers are without what follows from their pages.

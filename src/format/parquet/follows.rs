@@ -10,6 +10,7 @@ use super::super::Refusal;
 use super::super::reader::Reader;
 use super::page::WINDOW_BYTES;
 use super::thrift::{Kind, Thrift};
+use crate::varint;
 
 /// The least and the greatest value, looked for where a header tells them; none where there is no value.
 pub type Extremes<'a> = LazyCell<Option<[&'a [u8]; 2]>, Box<dyn FnOnce() -> Option<[&'a [u8]; 2]> + 'a>>;
@@ -84,23 +85,15 @@ impl Follows<'_> {
 
 fn int(number: usize) -> Vec<u8> {
     let mut out = Vec::new();
-    put_varint(&mut out, (number as u64) << 1);
+    varint::put(&mut out, (number as u64) << 1);
     out
 }
 
 fn binary(bytes: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(bytes.len() + 4);
-    put_varint(&mut out, bytes.len() as u64);
+    varint::put(&mut out, bytes.len() as u64);
     out.extend_from_slice(bytes);
     out
-}
-
-fn put_varint(out: &mut Vec<u8>, mut number: u64) {
-    while number >= 0x80 {
-        out.push(number as u8 | 0x80);
-        number >>= 7;
-    }
-    out.push(number as u8);
 }
 
 /// Where the values of such fields stand, in order; none where a field comes twice, or this is no header.

@@ -8,6 +8,7 @@ mod read;
 mod search;
 
 use super::NotPacked;
+use crate::varint;
 use search::Search;
 
 /// Bytes that are searched at a time, with an empty table: no match reaches farther back.
@@ -37,7 +38,7 @@ impl Snappy {
     /// One block with its length before it.
     pub fn pack(self, plain: &[u8]) -> Vec<u8> {
         let mut packed = Vec::with_capacity(plain.len() / 2 + 16);
-        put_length(&mut packed, plain.len());
+        varint::put(&mut packed, plain.len() as u64);
         let mut search = Search::of_blocks(plain.len().min(BLOCK_BYTES));
         for block in plain.chunks(BLOCK_BYTES) {
             packed.extend_from_slice(search.pack(self, block));
@@ -53,7 +54,7 @@ impl Snappy {
     /// Whether `plain` packs to `packed`; block by block, so most that don't are found out by the first.
     pub(super) fn gives(self, plain: &[u8], packed: &[u8]) -> bool {
         let mut length = Vec::new();
-        put_length(&mut length, plain.len());
+        varint::put(&mut length, plain.len() as u64);
         let mut search = Search::of_blocks(plain.len().min(BLOCK_BYTES));
         let rest = packed.strip_prefix(length.as_slice());
         let rest = plain
@@ -66,15 +67,6 @@ impl Snappy {
 /// What a block holds, which is at most `most` bytes.
 pub(super) fn unpack(packed: &[u8], most: usize) -> Result<Vec<u8>, NotPacked> {
     read::unpack(packed, most)
-}
-
-/// The length in LEB128.
-fn put_length(out: &mut Vec<u8>, mut len: usize) {
-    while len >= 0x80 {
-        out.push(len as u8 | 0x80);
-        len >>= 7;
-    }
-    out.push(len as u8);
 }
 
 #[cfg(test)]
