@@ -3,7 +3,7 @@
 //! The base is decoded once, and only its anchors are kept, a bounded number. A new object is compared with those
 //! objects of the base that have most of its anchors; where it has none, with what lay at its place.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -155,15 +155,20 @@ fn unpacked(store: &Store, range: Range<u64>, object: ObjectId) -> Vec<(Range<u6
 fn shallow(store: &Store, mut wanted: Vec<ObjectId>) -> Vec<(ObjectId, u8, Arc<Decoded>)> {
     let mut taken: Vec<(ObjectId, u8, Arc<Decoded>)> = Vec::new();
     let (mut bytes, mut below) = (0, HashMap::new());
+    // Objects share their bases, so there are more ways to one than there are objects, by far.
+    let mut seen = HashSet::new();
     wanted.reverse();
     while let Some(object) = wanted.pop() {
+        if !seen.insert(object) {
+            continue;
+        }
         let Ok(found) = store.find(&object) else { continue };
         if found.record.depth >= AIM_DEPTH {
             wanted.extend(found.record.bases.iter().rev());
             continue;
         }
-        if taken.len() == MAX_BASES || taken.iter().any(|(known, ..)| *known == object) {
-            continue;
+        if taken.len() == MAX_BASES {
+            break;
         }
         let Ok(chain) = store.chain(&object) else { continue };
         let mut all = below.clone();
@@ -179,4 +184,36 @@ fn shallow(store: &Store, mut wanted: Vec<ObjectId>) -> Vec<(ObjectId, u8, Arc<D
         }
     }
     taken
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::Memory;
+    use crate::index::Index;
+    use crate::store::record_for;
+
+    /// Anyone may publish objects that share their bases, level by level: 8^16 ways lead down here, to 8 objects.
+    #[test]
+    fn objects_that_share_their_bases_are_looked_at_once() {
+        let store = Store::over(Box::new(Memory::default()), Index::in_memory());
+        let mut pack = store.begin_pack().unwrap();
+        let mut level: Vec<ObjectId> = Vec::new();
+        for depth in 0..AIM_DEPTH + 16 {
+            let bases = (depth > 0).then(|| (Bases::of(level.iter().copied()).unwrap(), depth - 1));
+            let codec = if depth == 0 { Codec::Raw } else { Codec::Copies };
+            let bytes = |number: u8| vec![depth, number];
+            let add = |number: u8| {
+                let object = ObjectId::of(&bytes(number));
+                pack.add(record_for(object, bases, codec, 2), &bytes(number)).unwrap();
+                object
+            };
+            level = (0..8).map(add).collect();
+        }
+        store.admit(pack).unwrap();
+        store.refresh().unwrap();
+        assert!(shallow(&store, level).is_empty(), "no copies are made of two bytes");
+        let raw = ObjectId::of(&[0, 3]);
+        assert_eq!(shallow(&store, vec![raw, raw]).len(), 1);
+    }
 }
