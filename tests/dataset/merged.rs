@@ -140,6 +140,31 @@ fn columns_of_one_name_are_a_conflict() {
     }
 }
 
+/// A merge of these tables of CSV, as bytes.
+fn merged_text(base: &str, ours: &str, theirs: &str) -> String {
+    let open = |text: &str| table(text.as_bytes().to_vec(), "x.csv").with_text_cells();
+    let (base, ours, theirs) = (open(base), open(ours), open(theirs));
+    let decided = decided(&base, &ours, &theirs, &["id"]);
+    assert_eq!(decided.conflicts, []);
+    let (mut out, sides) = (Vec::new(), Sides { base: &base, ours: &ours, theirs: &theirs });
+    write(&decided, sides, &mut out, &unwatched).unwrap();
+    String::from_utf8(out).unwrap()
+}
+
+/// A quote that stands within a field is a letter like any other, as for whoever reads the table.
+#[test]
+fn quotes_within_fields_split_nothing() {
+    let (base, ours) = ("id,a,b,c\n1,5\"\"x,1,1\n", "id,a,b,c\n1,5\"\"x,2,1\n");
+    let theirs = "id,a,b,c\n1,5\"\"x,1,3\n";
+    assert_eq!(merged_text(base, ours, theirs), "id,a,b,c\n1,5\"\"x,2,3\n");
+    let marked = |text: &str| format!("\u{feff}{}", text.replacen("id", "\"id\"", 1));
+    let reordered = "\u{feff}a,\"id\",b,c\n5\"\"x,1,1,1\n";
+    assert_eq!(
+        merged_text(&marked(base), reordered, &marked(theirs)),
+        "\u{feff}a,\"id\",b,c\n5\"\"x,1,1,3\n"
+    );
+}
+
 /// A time in a zone by name is shown as any other.
 #[test]
 fn times_have_zones() {

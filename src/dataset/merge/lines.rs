@@ -19,6 +19,8 @@ use crate::progress::Progress;
 
 /// So much is read at a time: rows are mostly taken one after the other.
 const WINDOW_BYTES: u64 = 1 << 20;
+/// What some programs begin files of UTF-8 with.
+const MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Whether merged tables of these kinds are written line by line.
 pub(super) fn may_write(sides: Sides<'_>) -> bool {
@@ -101,7 +103,9 @@ impl Form {
         delimiter: u8,
         end: &[u8],
     ) -> Vec<u8> {
-        let fields = lines.each_ref().map(|line| fields(line, delimiter));
+        // The mark of UTF-8 belongs to the file and not to its first name.
+        let marked = lines.each_ref().map(|line| line.strip_prefix(MARK));
+        let fields = [0, 1].map(|side| fields(marked[side].unwrap_or(&lines[side]), delimiter));
         let parts = plan.columns.columns.iter().zip(plan.columns.schema.fields()).map(|(column, merged)| {
             let of = |table: &Table, fields: &[&[u8]], at: Option<usize>| {
                 let at = at.filter(|at| table.schema().field(*at).name() == merged.name())?;
@@ -111,7 +115,8 @@ impl Form {
                 .or_else(|| of(sides.theirs, &fields[1], column.theirs))
                 .unwrap_or_else(|| quoted(merged.name(), delimiter))
         });
-        let mut line = parts.collect::<Vec<_>>().join(&delimiter);
+        let mut line = if marked[0].is_some() { MARK.to_vec() } else { Vec::new() };
+        line.extend_from_slice(&parts.collect::<Vec<_>>().join(&delimiter));
         line.extend_from_slice(end);
         line
     }
@@ -147,21 +152,31 @@ impl Form {
         };
         let (ours, theirs) = (line(ours, row.ours)?, line(theirs, row.theirs)?);
         match self.delimiter {
-            Some(delimiter) => Ok(mixed_fields(plan, &from_theirs, [&ours, &theirs], delimiter)),
+            Some(delimiter) => {
+                mixed_fields(plan, &from_theirs, [&ours, &theirs], delimiter).ok_or_else(|| {
+                    io_error(io::Error::other("a line has no longer as many fields as the header"))
+                })
+            }
             None => mixed_members(plan, &from_theirs, [&ours, &theirs])
                 .ok_or_else(|| io_error(io::Error::other("a line is no longer an object"))),
         }
     }
 }
 
-/// A row of CSV whose fields come from both sides; where neither has one it is empty.
-fn mixed_fields(plan: &Plan, from_theirs: &[bool], lines: [&[u8]; 2], delimiter: u8) -> Vec<u8> {
+/// A row of CSV whose fields come from both sides; where neither has one it is empty. None where a side's line, unless it
+/// has none, has not a field for each of its columns.
+fn mixed_fields(plan: &Plan, from_theirs: &[bool], lines: [&[u8]; 2], delimiter: u8) -> Option<Vec<u8>> {
     let [ours, theirs] = lines.map(|line| fields(line, delimiter));
+    let names = [&plan.columns.our_names, &plan.columns.their_names];
+    let mut sides = lines.iter().zip([&ours, &theirs]).zip(names);
+    if !sides.all(|((line, fields), names)| line.is_empty() || fields.len() == names.len()) {
+        return None;
+    }
     let parts = plan.columns.columns.iter().zip(from_theirs).map(|(column, from_theirs)| {
         let (fields, at) = if *from_theirs { (&theirs, column.theirs) } else { (&ours, column.ours) };
         at.and_then(|at| fields.get(at).copied()).unwrap_or_default()
     });
-    parts.collect::<Vec<_>>().join(&delimiter)
+    Some(parts.collect::<Vec<_>>().join(&delimiter))
 }
 
 /// A row of JSON whose members come from both sides: ours in its order, where there is one, then what they added.
@@ -196,24 +211,37 @@ fn mixed_members(plan: &Plan, from_theirs: &[bool], lines: [&[u8]; 2]) -> Option
     Some(like.with(found, &renamed.collect()))
 }
 
-/// The fields of a line of CSV as they are written, with their quotes.
+/// The fields of a line of CSV as they are written, with their quotes: split as the reader of tables splits them.
 fn fields(line: &[u8], delimiter: u8) -> Vec<&[u8]> {
-    let (mut fields, mut start, mut at) = (Vec::new(), 0, 0);
-    let mut is_quoted = false;
-    while at < line.len() {
-        match line[at] {
-            // A quote in quotes is doubled: the second one opens them again.
-            b'"' if is_quoted || at == start || line[at - 1] == b'"' => is_quoted = !is_quoted,
-            byte if byte == delimiter && !is_quoted => {
+    let (mut fields, mut start) = (Vec::new(), 0);
+    let mut quotes = Quotes::MayOpen;
+    for (at, byte) in line.iter().enumerate() {
+        quotes = match (quotes, *byte) {
+            (Quotes::Open, b'"') => Quotes::JustClosed,
+            (Quotes::Open, _) => Quotes::Open,
+            (_, byte) if byte == delimiter => {
                 fields.push(&line[start..at]);
                 start = at + 1;
+                Quotes::MayOpen
             }
-            _ => {}
-        }
-        at += 1;
+            // A quote in quotes is doubled: the second one opens them again.
+            (Quotes::MayOpen | Quotes::JustClosed, b'"') => Quotes::Open,
+            _ => Quotes::Literal,
+        };
     }
     fields.push(&line[start..]);
     fields
+}
+
+/// What a quote means at a place of a field.
+#[derive(Clone, Copy)]
+enum Quotes {
+    /// At its start.
+    MayOpen,
+    Open,
+    JustClosed,
+    /// Behind anything that was not in quotes.
+    Literal,
 }
 
 fn quoted(name: &str, delimiter: u8) -> Vec<u8> {
@@ -351,6 +379,7 @@ mod tests {
         assert_eq!(told("a,\"b,\"\"c\"\"\",,d"), ["a", "\"b,\"\"c\"\"\"", "", "d"]);
         assert_eq!(told("\"\",\",\""), ["\"\"", "\",\""]);
         assert_eq!(told("a\"b,c"), ["a\"b", "c"]);
+        assert_eq!(told("1,5\"\"x,1,\"a\"b\"\",c"), ["1", "5\"\"x", "1", "\"a\"b\"\"", "c"]);
         assert_eq!(told(""), [""]);
         assert_eq!(quoted("a,\"b", b','), b"\"a,\"\"b\"");
     }
