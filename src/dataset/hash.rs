@@ -175,13 +175,18 @@ pub fn salt(name: &str) -> Hash {
     mix(XxHash3_128::oneshot(name.as_bytes()))
 }
 
-/// The digest of a sequence of hashes.
+/// The digest of the cells of a column: in their order, or by their keys in any.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Digest(Hash);
 
 impl Digest {
     pub fn add(&mut self, hashes: &[Hash]) {
         hashes.iter().for_each(|hash| self.0 = fold(self.0, *hash));
+    }
+
+    /// Adds cells of rows with these keys.
+    pub fn add_keyed(&mut self, keys: &[Hash], hashes: &[Hash]) {
+        keys.iter().zip(hashes).for_each(|(key, hash)| self.0 = self.0.wrapping_add(fold(*key, *hash)));
     }
 }
 

@@ -1,7 +1,7 @@
 //! One reading of a table that keeps only hashes: of its rows, of their keys, of its columns.
 
 use super::hash::{self, Digest, Hash};
-use super::pairing::MOST_ROWS;
+use super::pairing::{MOST_ROWS, NONE};
 use super::table::{Selection, Table, TableError};
 use crate::progress::{Cancelled, Progress};
 
@@ -11,7 +11,7 @@ pub struct Scan {
     pub rows: Vec<Hash>,
     /// Over the columns of the key; empty without one.
     pub keys: Vec<Hash>,
-    /// Of each column, in the order of its cells.
+    /// Of each column: in the order of its cells, or with a key by the key of each, so that rows may stand anywhere.
     pub columns: Vec<Digest>,
     pub nulls: Vec<u64>,
 }
@@ -51,16 +51,20 @@ pub fn scan(
         };
         let (rows, cells) = hash::rows(&batch, salts).map_err(values)?;
         scan.rows.extend_from_slice(&rows);
-        for (column, cells) in cells.iter().enumerate() {
-            scan.columns[column].add(cells);
-            scan.nulls[column] += cells.iter().filter(|cell| **cell == null).count() as u64;
-        }
+        let first = scan.keys.len();
         if !key.is_empty() {
             let of_row = |row: usize| {
                 let parts = key.iter().map(|column| cells[*column][row]);
                 hash::sequence(parts)
             };
             scan.keys.extend((0..batch.num_rows()).map(of_row));
+        }
+        for (column, cells) in cells.iter().enumerate() {
+            match key {
+                [] => scan.columns[column].add(cells),
+                _ => scan.columns[column].add_keyed(&scan.keys[first..], cells),
+            }
+            scan.nulls[column] += cells.iter().filter(|cell| **cell == null).count() as u64;
         }
         if scan.rows.len() as u64 > MOST_ROWS {
             let name = table.name().to_owned();
@@ -69,6 +73,37 @@ pub fn scan(
         progress(batch.get_array_memory_size() as u64)?;
     }
     Ok(scan)
+}
+
+/// Whether two columns whose cells are the same in their order are the same in all rows that are one by `from`, too: for
+/// each row of the new table one of the old, or `NONE`. Numbers of rows are, and mean something else once rows were sorted.
+pub fn is_same_by_rows(
+    (old, old_column): (&Table, usize),
+    (new, new_column): (&Table, usize),
+    from: &[u32],
+    progress: &Progress<'_>,
+) -> Result<bool, CompareError> {
+    if from.iter().zip(0..).all(|(from, row)| [row, NONE].contains(from)) {
+        return Ok(true);
+    }
+    let (olds, news) = (cells(old, old_column, progress)?, cells(new, new_column, progress)?);
+    let mut pairs = from.iter().zip(&news).filter(|(from, _)| **from != NONE);
+    Ok(news.len() == from.len() && pairs.all(|(from, cell)| olds.get(*from as usize) == Some(cell)))
+}
+
+/// The hashes of a column's cells.
+fn cells(table: &Table, column: usize, progress: &Progress<'_>) -> Result<Vec<Hash>, CompareError> {
+    let mut found = Vec::new();
+    for batch in table.read(&Selection::columns(vec![column]))? {
+        let batch = batch?;
+        let values = |error: arrow_schema::ArrowError| CompareError::Values {
+            name: table.name().to_owned(),
+            why: error.to_string(),
+        };
+        found.extend(hash::cells(batch.column(0)).map_err(values)?);
+        progress(batch.get_array_memory_size() as u64)?;
+    }
+    Ok(found)
 }
 
 /// The rows in the order of their keys, which must differ.

@@ -15,7 +15,7 @@ pub enum ColumnChange {
         name: String,
         dtype: String,
     },
-    /// Another name, the same type and the same values.
+    /// Another name, the same type and, row by row, the same values.
     Renamed {
         name: String,
         old_name: String,
@@ -43,18 +43,27 @@ pub fn by_name(old: &Schema, new: &Schema) -> Pairs {
 }
 
 /// Adds pairs of what is left on both sides and `is_same` says is one column.
-pub fn add_renamed(pairs: &mut Pairs, old: &Schema, new: &Schema, is_same: impl Fn(usize, usize) -> bool) {
+pub fn add_renamed<E>(
+    pairs: &mut Pairs,
+    old: &Schema,
+    new: &Schema,
+    is_same: impl Fn(usize, usize) -> Result<bool, E>,
+) -> Result<(), E> {
     for at in 0..new.fields().len() {
         if pairs.iter().any(|(_, new)| *new == at) {
             continue;
         }
-        let is_left = |before: &usize| pairs.iter().all(|(old, _)| old != before);
-        let before = (0..old.fields().len()).filter(is_left).find(|before| {
-            old.field(*before).data_type() == new.field(at).data_type() && is_same(*before, at)
-        });
-        pairs.extend(before.map(|before| (before, at)));
+        for before in 0..old.fields().len() {
+            let is_left = pairs.iter().all(|(old, _)| *old != before);
+            let is_alike = is_left && old.field(before).data_type() == new.field(at).data_type();
+            if is_alike && is_same(before, at)? {
+                pairs.push((before, at));
+                break;
+            }
+        }
     }
     pairs.sort_by_key(|(_, new)| *new);
+    Ok(())
 }
 
 /// All changes, those of the new table's columns in its order, then what was dropped.
@@ -142,7 +151,8 @@ mod tests {
         let new =
             schema(&[("id", Int64), ("c", Utf8), ("a", Utf8), ("b", Float64), ("d", Utf8), ("e", Utf8)]);
         let mut pairs = by_name(&old, &new);
-        add_renamed(&mut pairs, &old, &new, |before, at| (before, at) == (4, 5));
+        let is_same = |before, at| Ok::<_, ()>((before, at) == (4, 5));
+        add_renamed(&mut pairs, &old, &new, is_same).unwrap();
         let told = changes(&old, &new, &pairs);
         let name = |name: &str| name.to_owned();
         assert_eq!(

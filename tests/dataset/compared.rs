@@ -70,6 +70,31 @@ fn rows_without_a_key_go_and_come() {
     assert!(compare(&old, &old, &[]).is_empty());
 }
 
+/// Numbers of rows that were counted anew after a sort are another column: each row has another one. A column that went
+/// with its rows is the same under its new name.
+#[test]
+fn a_column_is_renamed_only_row_by_row() {
+    let old = of(vec![("id", ints(&[1, 2, 3])), ("rank", ints(&[0, 1, 2]))]);
+    let counted = of(vec![("id", ints(&[3, 1, 2])), ("position", ints(&[0, 1, 2]))]);
+    let carried = of(vec![("id", ints(&[3, 1, 2])), ("position", ints(&[2, 0, 1]))]);
+    let kinds = |new: &Table, key: &[&str]| {
+        let found = compare(&old, new, key);
+        let name = |change: &ColumnChange| match change {
+            ColumnChange::Renamed { .. } => "renamed",
+            ColumnChange::Added { .. } => "added",
+            ColumnChange::Dropped { .. } => "dropped",
+            _ => "another",
+        };
+        found.columns.iter().map(name).collect::<Vec<_>>()
+    };
+    for key in [&["id"][..], &[]] {
+        assert_eq!(kinds(&counted, key), ["added", "dropped"], "{key:?}");
+    }
+    assert_eq!(kinds(&carried, &["id"]), ["renamed"]);
+    let edited = of(vec![("id", ints(&[1, 7, 3])), ("position", ints(&[0, 1, 2]))]);
+    assert_eq!(kinds(&edited, &[]), ["renamed"]);
+}
+
 /// A column that changed its name, place or type does not make all rows new.
 #[test]
 fn columns_change_without_their_rows() {

@@ -140,6 +140,22 @@ fn columns_of_one_name_are_a_conflict() {
     }
 }
 
+/// A column of numbers that one side counted anew under another name is that side's, whatever the other one edits.
+#[test]
+fn a_column_that_was_counted_anew_is_not_lost() {
+    let base = with(&BASE, "rank", &[0, 1, 2, 3]);
+    let turned = [BASE[1], BASE[2], BASE[3], BASE[0]];
+    let ours = with(&turned, "position", &[0, 1, 2, 3]);
+    let edited = [(1, Some(1), "A"), BASE[1], BASE[2], BASE[3]];
+    let theirs = with(&edited, "rank", &[0, 1, 2, 3]);
+    let rows = written(&base, &ours, &theirs, &["id"]);
+    assert_eq!((&rows[3]["word"], &rows[3]["position"]), (&Value::from("A"), &Value::from(3)));
+    // Without a key, rows that stand in one order are one; the side that sorted may be any.
+    let rows = written(&base, &with(&BASE, "rank", &[0, 1, 2, 3]), &ours, &[]);
+    let positions: Vec<_> = rows.iter().map(|row| row["position"].as_i64().unwrap()).collect();
+    assert_eq!(positions, [0, 1, 2, 3]);
+}
+
 /// A merge of these tables of CSV, as bytes.
 fn merged_text(base: &str, ours: &str, theirs: &str) -> String {
     let open = |text: &str| table(text.as_bytes().to_vec(), "x.csv").with_text_cells();

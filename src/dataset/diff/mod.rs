@@ -73,15 +73,17 @@ pub fn diff(
     let keys = (old.columns(key)?, new.columns(key)?);
     let before = scan::scan(old, &salts(old, pairs.iter().map(|pair| pair.0), &keys.0), &keys.0, progress)?;
     let after = scan::scan(new, &salts(new, pairs.iter().map(|pair| pair.1), &keys.1), &keys.1, progress)?;
-    let same_length = before.rows.len() == after.rows.len() && !before.rows.is_empty();
-    schema::add_renamed(&mut pairs, old_schema, new_schema, |old, new| {
-        same_length && before.columns[old] == after.columns[new]
-    });
-    let columns = schema::changes(old_schema, new_schema, &pairs);
     let from = match key {
         [] => pairing::pair(&before.rows, &after.rows),
         key => by_key(&before, &after, [old.name(), new.name()], key)?,
     };
+    let same_length = before.rows.len() == after.rows.len() && !before.rows.is_empty();
+    schema::add_renamed(&mut pairs, old_schema, new_schema, |one, other| {
+        let is_same = same_length && before.columns[one] == after.columns[other];
+        let by_rows = || scan::is_same_by_rows((old, one), (new, other), &from, progress);
+        Ok::<_, CompareError>(is_same && (!key.is_empty() || by_rows()?))
+    })?;
+    let columns = schema::changes(old_schema, new_schema, &pairs);
     let mut found = TableDiff {
         columns,
         pairs,

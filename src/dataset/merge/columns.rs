@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 
+use super::super::scan::{self, CompareError, Scan};
 use super::super::schema::{self, Pairs};
 use super::super::table::Table;
 use super::conflict::Conflict;
-use super::{Scans, Sides};
+use super::{Scans, Sides, sequence};
+use crate::progress::Progress;
 
 /// Columns of the merged table.
 pub(super) struct Columns {
@@ -29,9 +31,15 @@ pub(super) struct Column {
 }
 
 impl Columns {
-    pub fn merge(sides: Sides<'_>, scans: &Scans) -> (Columns, Vec<Conflict>) {
-        let ours = pairs(sides.base, sides.ours, scans, true);
-        let theirs = pairs(sides.base, sides.theirs, scans, false);
+    pub fn merge(
+        sides: Sides<'_>,
+        scans: &Scans,
+        progress: &Progress<'_>,
+    ) -> Result<(Columns, Vec<Conflict>), CompareError> {
+        let (to_ours, to_theirs) =
+            (|| sequence::from_base(scans, true), || sequence::from_base(scans, false));
+        let ours = pairs(sides.base, (sides.ours, &scans.ours), scans, to_ours, progress)?;
+        let theirs = pairs(sides.base, (sides.theirs, &scans.theirs), scans, to_theirs, progress)?;
         let mut merge = Merge { sides, conflicts: Vec::new(), columns: Vec::new(), fields: Vec::new() };
         let new_of = |pairs: &Pairs, base: usize| {
             pairs.iter().find(|(before, _)| *before == base).map(|(_, after)| *after)
@@ -46,7 +54,7 @@ impl Columns {
                     Some(their) => merge.kept(base, at, their),
                     None => dropped_by_theirs.push((base, at)),
                 },
-                None => merge.added_by_ours(at, &theirs, scans),
+                None => merge.added_by_ours(at, &theirs, scans, progress)?,
             }
         }
         for at in 0..sides.theirs.schema().fields().len() {
@@ -61,7 +69,8 @@ impl Columns {
         let names =
             |table: &Table| table.schema().fields().iter().map(|field| field.name().clone()).collect();
         let (our_names, their_names) = (names(sides.ours), names(sides.theirs));
-        (Columns { schema, columns, dropped_by_ours, dropped_by_theirs, our_names, their_names }, conflicts)
+        let columns = Columns { schema, columns, dropped_by_ours, dropped_by_theirs, our_names, their_names };
+        Ok((columns, conflicts))
     }
 
     /// Columns that both sides have: numbers in this list.
@@ -111,16 +120,30 @@ impl Merge<'_> {
         }
     }
 
-    fn added_by_ours(&mut self, at: usize, theirs: &Pairs, scans: &Scans) {
+    fn added_by_ours(
+        &mut self,
+        at: usize,
+        theirs: &Pairs,
+        scans: &Scans,
+        progress: &Progress<'_>,
+    ) -> Result<(), CompareError> {
         let field = self.sides.ours.schema().field(at);
         let other = self.sides.theirs.schema();
         let added = |other: &usize| theirs.iter().all(|(_, after)| after != other);
         let twin = other.index_of(field.name()).ok().filter(added);
+        let is_same = |twin: usize| -> Result<bool, CompareError> {
+            let (ours, theirs) = ((self.sides.ours, at), (self.sides.theirs, twin));
+            let is_same = scans.ours.columns[at] == scans.theirs.columns[twin];
+            let by_rows = || scan::is_same_by_rows(ours, theirs, &sequence::from_ours(scans), progress);
+            Ok(is_same && (scans.are_keyed() || by_rows()?))
+        };
         if let Some(twin) = twin.filter(|twin| other.field(*twin).data_type() != field.data_type()) {
             let types = [field.data_type(), other.field(twin).data_type()].map(|dtype| Some(dtype.shown()));
             let [ours, theirs] = types;
             self.conflicts.push(Conflict::of_column("column-type", field.name(), [None, ours, theirs]));
-        } else if let Some(twin) = twin.filter(|twin| scans.ours.columns[at] != scans.theirs.columns[*twin]) {
+        } else if let Some(twin) = twin
+            && !is_same(twin)?
+        {
             // One name for two things, or one thing over other rows: there is no base that tells.
             let fields = [field, other.field(twin)].map(|field| Some(field.data_type().shown()));
             let [ours, theirs] = fields;
@@ -128,6 +151,7 @@ impl Merge<'_> {
         }
         self.fields.push(field.clone().with_nullable(true));
         self.columns.push(Column { base: None, ours: Some(at), theirs: twin });
+        Ok(())
     }
 
     fn added_by_theirs(&mut self, at: usize) {
@@ -160,14 +184,23 @@ impl Shown for DataType {
     }
 }
 
-fn pairs(base: &Table, side: &Table, scans: &Scans, is_ours: bool) -> Pairs {
-    let (old, new) = (&scans.base_for_ours, if is_ours { &scans.ours } else { &scans.theirs });
+/// Which columns of a side are which of the base, by their names or, where they were renamed, by their cells.
+fn pairs(
+    base: &Table,
+    (side, scan): (&Table, &Scan),
+    scans: &Scans,
+    from_base: impl Fn() -> Vec<u32>,
+    progress: &Progress<'_>,
+) -> Result<Pairs, CompareError> {
+    let old = &scans.base_for_ours;
     let mut pairs = schema::by_name(base.schema(), side.schema());
-    let same_length = old.rows.len() == new.rows.len() && !old.rows.is_empty();
+    let same_length = old.rows.len() == scan.rows.len() && !old.rows.is_empty();
     schema::add_renamed(&mut pairs, base.schema(), side.schema(), |before, after| {
-        same_length && old.columns[before] == new.columns[after]
-    });
-    pairs
+        let is_same = same_length && old.columns[before] == scan.columns[after];
+        let by_rows = || scan::is_same_by_rows((base, before), (side, after), &from_base(), progress);
+        Ok::<_, CompareError>(is_same && (scans.are_keyed() || by_rows()?))
+    })?;
+    Ok(pairs)
 }
 
 /// What other programs wrote about the columns (pandas, `datasets`) holds only for those columns.

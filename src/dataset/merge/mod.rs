@@ -63,7 +63,7 @@ impl Plan {
 /// Decides what the merged table is. `key` names columns that tell which row is which in all three.
 pub fn plan(sides: Sides<'_>, key: &[String], progress: &Progress<'_>) -> Result<Plan, CompareError> {
     let scans = Scans::of(sides, key, progress)?;
-    let (columns, conflicts) = Columns::merge(sides, &scans);
+    let (columns, conflicts) = Columns::merge(sides, &scans, progress)?;
     let mut plan = Plan { columns, rows: Vec::new(), mixed: Vec::new(), conflicts };
     match key {
         [] => sequence::decide(&mut plan, sides, &scans)?,
@@ -97,6 +97,11 @@ impl Scans {
         };
         let (ours, theirs) = (read(ours, base)?, read(theirs, base)?);
         Ok(Scans { base_for_ours, base_for_theirs, ours, theirs })
+    }
+
+    /// Whether a key tells which row is which.
+    fn are_keyed(&self) -> bool {
+        !self.ours.keys.is_empty()
     }
 }
 

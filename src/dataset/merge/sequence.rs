@@ -58,6 +58,24 @@ fn stable(base: &[Hash], other: &[Hash]) -> Vec<u32> {
     to
 }
 
+/// For each row of a side the row of the base that it is, in order; or `NONE`.
+pub(super) fn from_base(scans: &Scans, is_ours: bool) -> Vec<u32> {
+    let (to, rows) = match is_ours {
+        true => (stable(&scans.base_for_ours.rows, &scans.ours.rows), scans.ours.rows.len()),
+        false => (stable(&scans.base_for_theirs, &scans.theirs.rows), scans.theirs.rows.len()),
+    };
+    let mut from = vec![NONE; rows];
+    to.iter().zip(0..).filter(|(row, _)| **row != NONE).for_each(|(row, base)| from[*row as usize] = base);
+    from
+}
+
+/// For each of their rows that one of ours which both have from the base; or `NONE`.
+pub(super) fn from_ours(scans: &Scans) -> Vec<u32> {
+    let to_ours = stable(&scans.base_for_ours.rows, &scans.ours.rows);
+    let ours = |base: u32| if base == NONE { NONE } else { to_ours[base as usize] };
+    from_base(scans, false).into_iter().map(ours).collect()
+}
+
 fn between(
     plan: &mut Plan,
     sides: Sides<'_>,
