@@ -13,8 +13,8 @@ const TAIL_BYTES: u64 = 10;
 /// Largest buffer of a batch that is unpacked.
 const MOST_UNPACKED_BYTES: i64 = 4 << 30;
 
-/// Checks a file with a footer.
-pub fn check_file(file: &dyn Source) -> Result<(), String> {
+/// Checks a file with a footer; tells how many bytes its buffers have unpacked.
+pub fn check_file(file: &dyn Source) -> Result<u64, String> {
     let len = file.len();
     if len < TAIL_BYTES {
         return Err(format!("{len} bytes are too few, it is truncated"));
@@ -31,6 +31,7 @@ pub fn check_file(file: &dyn Source) -> Result<(), String> {
     let footer = root_as_footer(&footer).map_err(|error| format!("its footer is malformed: {error}"))?;
     let blocks =
         footer.dictionaries().into_iter().flatten().chain(footer.recordBatches().into_iter().flatten());
+    let mut bytes = 0u64;
     for block in blocks {
         let start = u64::try_from(block.offset()).map_err(|_| beyond())?;
         let head = u64::try_from(block.metaDataLength()).map_err(|_| beyond())?;
@@ -42,14 +43,15 @@ pub fn check_file(file: &dyn Source) -> Result<(), String> {
         let head = read(file, start, head)?;
         let skipped = if head.starts_with(&CONTINUATION) { 8 } else { 4 };
         let message = head.get(skipped..).and_then(|bytes| root_as_message(bytes).ok());
-        check_message(file, &message.ok_or("a message is malformed")?, body_start)?;
+        let message = message.ok_or("a message is malformed")?;
+        bytes = bytes.saturating_add(check_message(file, &message, body_start)?);
     }
-    Ok(())
+    Ok(bytes)
 }
 
-/// Checks a stream of messages.
-pub fn check_stream(file: &dyn Source) -> Result<(), String> {
-    let mut at = 0;
+/// Checks a stream of messages; tells how many bytes their buffers have unpacked.
+pub fn check_stream(file: &dyn Source) -> Result<u64, String> {
+    let (mut at, mut unpacked) = (0, 0u64);
     while at + 4 <= file.len() {
         let mut head = read(file, at, 4)?;
         at += 4;
@@ -59,18 +61,18 @@ pub fn check_stream(file: &dyn Source) -> Result<(), String> {
         }
         let len = u64::from(u32::from_le_bytes(head.try_into().expect("because 4 bytes were read")));
         if len == 0 {
-            return Ok(());
+            return Ok(unpacked);
         }
         let bytes = read(file, at, len)?;
         at += len;
         let message = root_as_message(&bytes).map_err(|error| format!("a message is malformed: {error}"))?;
-        check_message(file, &message, at)?;
+        unpacked = unpacked.saturating_add(check_message(file, &message, at)?);
         at = at.checked_add_signed(message.bodyLength()).ok_or_else(beyond)?;
     }
-    Ok(())
+    Ok(unpacked)
 }
 
-fn check_message(file: &dyn Source, message: &Message<'_>, body: u64) -> Result<(), String> {
+fn check_message(file: &dyn Source, message: &Message<'_>, body: u64) -> Result<u64, String> {
     let len = u64::try_from(message.bodyLength()).map_err(|_| beyond())?;
     if body.checked_add(len).is_none_or(|end| end > file.len()) {
         return Err(beyond());
@@ -78,12 +80,13 @@ fn check_message(file: &dyn Source, message: &Message<'_>, body: u64) -> Result<
     let dictionary = message.header_as_dictionary_batch().and_then(|dictionary| dictionary.data());
     match message.header_as_record_batch().or(dictionary) {
         Some(batch) if batch.compression().is_some() => check_packed(file, &batch, body, len),
-        _ => Ok(()),
+        _ => Ok(len),
     }
 }
 
 /// A packed buffer begins with how many bytes it has unpacked.
-fn check_packed(file: &dyn Source, batch: &RecordBatch<'_>, body: u64, len: u64) -> Result<(), String> {
+fn check_packed(file: &dyn Source, batch: &RecordBatch<'_>, body: u64, len: u64) -> Result<u64, String> {
+    let mut all = 0u64;
     for buffer in batch.buffers().into_iter().flatten().filter(|buffer| buffer.length() > 0) {
         let start = u64::try_from(buffer.offset()).map_err(|_| beyond())?;
         if buffer.length() < 8 || start.checked_add(8).is_none_or(|end| end > len) {
@@ -94,8 +97,10 @@ fn check_packed(file: &dyn Source, batch: &RecordBatch<'_>, body: u64, len: u64)
         if unpacked > MOST_UNPACKED_BYTES {
             return Err(format!("a buffer claims {unpacked} bytes unpacked"));
         }
+        // -1 stands for bytes that are not packed.
+        all += u64::try_from(unpacked).unwrap_or(buffer.length() as u64);
     }
-    Ok(())
+    Ok(all)
 }
 
 fn read(file: &dyn Source, start: u64, len: u64) -> Result<Vec<u8>, String> {

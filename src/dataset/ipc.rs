@@ -15,6 +15,7 @@ use super::table::Decoder;
 /// What the schema's message says.
 pub struct Ipc {
     schema: SchemaRef,
+    bytes: u64,
     is_stream: bool,
 }
 
@@ -22,16 +23,21 @@ impl Ipc {
     pub fn open(file: &File, kind: Kind) -> Result<Ipc, ArrowError> {
         let is_stream = kind == Kind::ArrowStream;
         let check = if is_stream { frames::check_stream } else { frames::check_file };
-        check(&**file).map_err(ArrowError::IpcError)?;
+        let bytes = check(&**file).map_err(ArrowError::IpcError)?;
         let schema = match is_stream {
             true => StreamReader::try_new(stream(file), None)?.schema(),
             false => file_reader(file, None)?.schema(),
         };
-        Ok(Ipc { schema, is_stream })
+        Ok(Ipc { schema, bytes, is_stream })
     }
 
     pub fn schema(&self) -> SchemaRef {
         self.schema.clone()
+    }
+
+    /// Bytes of all buffers, unpacked.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     pub(super) fn read(

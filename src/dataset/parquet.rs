@@ -37,6 +37,11 @@ impl Parquet {
         self.groups().map(|group| group.num_rows() as u64).sum()
     }
 
+    /// Bytes of its columns, unpacked; values of dictionaries count once a group.
+    pub fn bytes(&self) -> u64 {
+        self.groups().map(|group| group.total_byte_size().max(0) as u64).fold(0, u64::saturating_add)
+    }
+
     pub fn metadata(&self) -> &ParquetMetaData {
         self.0.metadata()
     }
@@ -91,8 +96,7 @@ impl Parquet {
 
     /// Fewer where rows are wide.
     fn batch_rows(&self) -> usize {
-        let bytes: u64 = self.groups().map(|group| group.total_byte_size().max(0) as u64).sum();
-        let row_bytes = bytes / self.rows().max(1);
+        let row_bytes = self.bytes() / self.rows().max(1);
         (BATCH_BYTES / row_bytes.max(1)).clamp(16, MOST_BATCH_ROWS) as usize
     }
 }

@@ -46,7 +46,9 @@ impl Iterator for Only {
                 Ok(batch) => batch,
                 Err(error) => return Some(Err(error)),
             };
-            let found = self.of(&batch);
+            let found = cut(&batch, self.at, &self.rows[self.next..]);
+            self.at += batch.num_rows() as u64;
+            self.next += self.rows[self.next..].iter().take_while(|range| range.end <= self.at).count();
             if !matches!(&found, Ok(batch) if batch.num_rows() == 0) {
                 return Some(found);
             }
@@ -55,29 +57,22 @@ impl Iterator for Only {
     }
 }
 
-impl Only {
-    fn of(&mut self, batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
-        let (start, end) = (self.at, self.at + batch.num_rows() as u64);
-        self.at = end;
-        let mut wanted = Vec::new();
-        while let Some(range) = self.rows.get(self.next) {
-            let part = range.start.max(start)..range.end.min(end);
-            if part.start < part.end {
-                wanted.push((part.start - start) as usize..(part.end - start) as usize);
-            }
-            if range.end > end {
-                break;
-            }
-            self.next += 1;
-        }
-        match wanted.as_slice() {
-            [] => Ok(batch.slice(0, 0)),
-            [one] => Ok(batch.slice(one.start, one.len())),
-            many => {
-                let mut mask = vec![false; batch.num_rows()];
-                many.iter().for_each(|range| mask[range.clone()].fill(true));
-                filter_record_batch(batch, &BooleanArray::from(mask))
-            }
+/// Of a batch whose first row is `start` those in the ranges, which ascend. What is few is copied, so that it does not keep
+/// the whole batch in memory.
+pub(super) fn cut(batch: &RecordBatch, start: u64, rows: &[Range<u64>]) -> Result<RecordBatch, ArrowError> {
+    let end = start + batch.num_rows() as u64;
+    let first = rows.partition_point(|range| range.end <= start);
+    let inside = rows[first..].iter().take_while(|range| range.start < end);
+    let wanted: Vec<Range<usize>> = inside
+        .map(|range| (range.start.max(start) - start) as usize..(range.end.min(end) - start) as usize)
+        .collect();
+    match wanted.as_slice() {
+        [] => Ok(batch.slice(0, 0)),
+        [one] if one.len() * 2 >= batch.num_rows() => Ok(batch.slice(one.start, one.len())),
+        many => {
+            let mut mask = vec![false; batch.num_rows()];
+            many.iter().for_each(|range| mask[range.clone()].fill(true));
+            filter_record_batch(batch, &BooleanArray::from(mask))
         }
     }
 }

@@ -129,6 +129,20 @@ impl Table {
         self.file.len()
     }
 
+    /// Bytes of its rows unpacked, as far as its kind tells.
+    pub fn bytes(&self) -> u64 {
+        match &self.inner {
+            Inner::Parquet(table) => table.bytes(),
+            Inner::Ipc(table) => table.bytes(),
+            Inner::Text(table) => table.bytes(),
+        }
+    }
+
+    /// Whether rows are read without those before them.
+    pub(super) fn seeks(&self) -> bool {
+        matches!(self.inner, Inner::Parquet(_))
+    }
+
     /// How many rows it has. Arrow files don't say: they are read through once.
     pub fn rows(&self) -> Result<u64, TableError> {
         match &self.inner {

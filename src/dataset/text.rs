@@ -14,24 +14,29 @@ use super::kind::{Kind, Packing};
 use super::rows;
 use super::table::Decoder;
 
-const BATCH_ROWS: usize = 8192;
+/// Most rows of a batch,
+const BATCH_ROWS: u64 = 8192;
+/// and about so many bytes of them.
+const BATCH_BYTES: u64 = 16 << 20;
 
 /// What a first reading found.
 pub struct Text {
     schema: SchemaRef,
     rows: u64,
+    /// Unpacked.
+    bytes: u64,
     kind: Kind,
     packing: Packing,
 }
 
 impl Text {
     pub fn open(file: &File, kind: Kind, packing: Packing) -> Result<Text, ArrowError> {
-        let input = unpacked(file, packing)?;
+        let mut input = Counted { input: unpacked(file, packing)?, bytes: 0 };
         let (schema, rows) = match kind {
-            Kind::JsonLines => infer_json(input)?,
-            _ => format(kind).infer_schema(input, None)?,
+            Kind::JsonLines => infer_json(&mut input)?,
+            _ => format(kind).infer_schema(&mut input, None)?,
         };
-        Ok(Text { schema: Arc::new(schema), rows: rows as u64, kind, packing })
+        Ok(Text { schema: Arc::new(schema), rows: rows as u64, bytes: input.bytes, kind, packing })
     }
 
     pub fn schema(&self) -> SchemaRef {
@@ -49,6 +54,15 @@ impl Text {
         self.rows
     }
 
+    /// Bytes of the file, unpacked.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    fn batch_rows(&self) -> usize {
+        (BATCH_BYTES / (self.bytes / self.rows.max(1)).max(1)).clamp(1, BATCH_ROWS) as usize
+    }
+
     pub fn is_packed(&self) -> bool {
         self.packing != Packing::Plain
     }
@@ -64,11 +78,11 @@ impl Text {
             Kind::JsonLines => {
                 let schema = Arc::new(self.schema.project(columns)?);
                 let builder = arrow_json::ReaderBuilder::new(schema).with_coerce_primitive(true);
-                Box::new(builder.with_batch_size(BATCH_ROWS).build(input)?)
+                Box::new(builder.with_batch_size(self.batch_rows()).build(input)?)
             }
             kind => {
                 let builder = arrow_csv::ReaderBuilder::new(self.schema.clone()).with_format(format(kind));
-                let builder = builder.with_projection(columns.to_vec()).with_batch_size(BATCH_ROWS);
+                let builder = builder.with_projection(columns.to_vec()).with_batch_size(self.batch_rows());
                 Box::new(builder.build_buffered(input)?)
             }
         };
@@ -92,10 +106,35 @@ fn unpacked(file: &File, packing: Packing) -> io::Result<Input> {
     })
 }
 
+/// Counts the bytes that are read.
+struct Counted {
+    input: Input,
+    bytes: u64,
+}
+
+impl Read for Counted {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let count = self.input.read(buf)?;
+        self.bytes += count as u64;
+        Ok(count)
+    }
+}
+
+impl BufRead for Counted {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        self.input.fill_buf()
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.bytes += count as u64;
+        self.input.consume(count);
+    }
+}
+
 /// Longest line of JSON Lines: one that never ends would fill memory.
 const MOST_LINE_BYTES: u64 = 256 << 20;
 
-fn infer_json(input: Input) -> Result<(Schema, usize), ArrowError> {
+fn infer_json(input: impl BufRead) -> Result<(Schema, usize), ArrowError> {
     let mut objects = Objects { input, line: 0, found: 0 };
     let schema = infer_json_schema_from_iterator(&mut objects);
     let schema = schema.map_err(|error| match error {
@@ -108,13 +147,13 @@ fn infer_json(input: Input) -> Result<(Schema, usize), ArrowError> {
 }
 
 /// The objects of JSON Lines; empty lines are none.
-struct Objects {
-    input: Input,
+struct Objects<R> {
+    input: R,
     line: usize,
     found: usize,
 }
 
-impl Iterator for Objects {
+impl<R: BufRead> Iterator for Objects<R> {
     type Item = Result<Value, ArrowError>;
 
     fn next(&mut self) -> Option<Self::Item> {

@@ -1,11 +1,14 @@
 //! Three versions made one: both sides' work is in it, or told as a conflict; nothing is lost in between.
 
 use std::collections::{BTreeMap, HashSet};
+use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow_array::{ArrayRef, Float64Array, Int64Array, StringArray, TimestampMicrosecondArray};
 use git_sparse::dataset::merge::{Plan, Sides, WriteError, plan, write};
 use git_sparse::dataset::{Selection, Table, values};
+use git_sparse::format::Source;
 use git_sparse::progress::unwatched;
 use proptest::prelude::*;
 use serde_json::{Map, Value};
@@ -179,6 +182,54 @@ fn quotes_within_fields_split_nothing() {
         merged_text(&marked(base), reordered, &marked(theirs)),
         "\u{feff}a,\"id\",b,c\n5\"\"x,1,1,3\n"
     );
+}
+
+/// A file that counts what is read of it.
+struct Watched(Vec<u8>, AtomicU64);
+
+impl Source for Watched {
+    fn len(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        self.1.fetch_add(buf.len() as u64, Ordering::Relaxed);
+        self.0.as_slice().read_at(buf, offset)
+    }
+}
+
+/// Tables of text are read from their start: each conflict must not do that.
+#[test]
+fn many_conflicts_are_told_in_a_few_readings() {
+    let text = |rows: std::ops::Range<u32>, word: &str, seldom: &str| {
+        let row = |row: u32| format!("{row},{}\n", if row % 5 == 2 { seldom } else { word });
+        format!("id,word\n{}", rows.map(row).collect::<String>())
+    };
+    let base = table(text(0..1000, "a", "a").into_bytes(), "x.csv");
+    let file = Arc::new(Watched(text(0..1000, "b", "c").into_bytes(), AtomicU64::new(0)));
+    let ours = Table::open(file.clone(), "x.csv").unwrap();
+    let readings = |theirs: String, key: &[&str]| {
+        let before = file.1.load(Ordering::Relaxed);
+        let found = decided(&base, &ours, &table(theirs.into_bytes(), "x.csv"), key).conflicts;
+        (found, (file.1.load(Ordering::Relaxed) - before) / file.len())
+    };
+    let (deleted, times) = readings(text(0..0, "", "") + "1000,z\n", &["id"]);
+    assert_eq!((deleted.len(), &*deleted[7].key.clone().unwrap()), (1000, "7"));
+    assert_eq!(deleted[7].ours.as_deref(), Some(r#"{"id":7,"word":"c"}"#));
+    assert_eq!((deleted[7].conflict, deleted[7].theirs.as_deref()), ("deleted-by-theirs", None));
+    assert!(times < 5, "{times} readings");
+
+    // Every fifth row is as both have it, so that what lies between is a conflict of its own.
+    let ours = text(0..1000, "b", "a");
+    let file = Arc::new(Watched(ours.into_bytes(), AtomicU64::new(0)));
+    let ours = Table::open(file.clone(), "x.csv").unwrap();
+    let theirs = table(text(0..1000, "d", "a").into_bytes(), "x.csv");
+    let before = file.1.load(Ordering::Relaxed);
+    let found = decided(&base, &ours, &theirs, &[]).conflicts;
+    let times = (file.1.load(Ordering::Relaxed) - before) / file.len();
+    assert_eq!(found.len(), 201);
+    assert!(found[1].ours.as_deref().unwrap().starts_with(r#"{"id":3,"word":"b"}"#), "{:?}", found[1]);
+    assert!(times < 5, "{times} readings");
 }
 
 /// A time in a zone by name is shown as any other.

@@ -1,6 +1,6 @@
 //! Which cells of changed rows differ.
 
-use super::super::gather::{AT_ONCE, gather};
+use super::super::gather::Gatherer;
 use super::super::hash;
 use super::super::scan::CompareError;
 use super::super::table::Table;
@@ -15,8 +15,9 @@ pub(super) fn count(
     progress: &Progress<'_>,
 ) -> Result<Vec<(String, u64)>, CompareError> {
     let mut counts = vec![0u64; diff.pairs.len()];
-    for rows in diff.changed.chunks(AT_ONCE) {
-        for (count, differ) in counts.iter_mut().zip(differing(old, new, diff, rows)?) {
+    let mut readers = gatherers(old, new, diff);
+    for rows in diff.changed.chunks(diff.at_once(old, new)) {
+        for (count, differ) in counts.iter_mut().zip(differing(&mut readers, rows)?) {
             *count += differ.iter().filter(|differs| **differs).count() as u64;
         }
         progress(0)?;
@@ -25,18 +26,21 @@ pub(super) fn count(
     Ok(names.zip(counts).filter(|(_, count)| *count > 0).collect())
 }
 
+/// What reads the columns that both tables have: the old ones, the new ones.
+pub(super) fn gatherers<'a>(old: &'a Table, new: &'a Table, diff: &TableDiff) -> [Gatherer<'a>; 2] {
+    let (old_columns, new_columns): (Vec<_>, Vec<_>) = diff.pairs.iter().copied().unzip();
+    [Gatherer::of(old, old_columns), Gatherer::of(new, new_columns)]
+}
+
 /// For each pair of columns and each of these pairs of rows, whether the cells differ.
 pub(super) fn differing(
-    old: &Table,
-    new: &Table,
-    diff: &TableDiff,
+    [old, new]: &mut [Gatherer<'_>; 2],
     rows: &[(u32, u32)],
 ) -> Result<Vec<Vec<bool>>, CompareError> {
     let (olds, news): (Vec<_>, Vec<_>) = rows.iter().copied().unzip();
-    let (old_columns, new_columns): (Vec<_>, Vec<_>) = diff.pairs.iter().copied().unzip();
-    let (before, after) = (gather(old, &olds, &old_columns)?, gather(new, &news, &new_columns)?);
+    let (before, after) = (old.gather(&olds)?, new.gather(&news)?);
     let failed = |error: arrow_schema::ArrowError| CompareError::Values {
-        name: new.name().to_owned(),
+        name: new.table().name().to_owned(),
         why: error.to_string(),
     };
     let columns = before.columns().iter().zip(after.columns());

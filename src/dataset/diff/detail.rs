@@ -80,7 +80,7 @@ fn changed_rows(
     if rows.is_empty() {
         return Ok(Vec::new());
     }
-    let differ = cells::differing(old.compared(), new.compared(), diff, rows)?;
+    let differ = cells::differing(&mut cells::gatherers(old.compared(), new.compared(), diff), rows)?;
     let (olds, news): (Vec<_>, Vec<_>) = rows.iter().copied().unzip();
     let (before, after) = (objects(old, &olds)?, objects(new, &news)?);
     let mut changes = Vec::with_capacity(rows.len());

@@ -12,7 +12,7 @@ use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
 
-use super::super::gather::{AT_ONCE, gather};
+use super::super::gather::Gatherer;
 use super::super::scan::CompareError;
 use super::super::table::Table;
 use super::TableDiff;
@@ -43,20 +43,22 @@ pub fn export(
     let packed = Compression::ZSTD(ZstdLevel::default());
     let properties = WriterProperties::builder().set_compression(packed).build();
     let mut writer = ArrowWriter::try_new(out, layout.schema.clone(), Some(properties))?;
-    for rows in diff.removed.chunks(AT_ONCE) {
-        writer.write(&layout.batch(old, rows, "removed", true)?)?;
+    let (mut old_rows, mut new_rows) = (layout.gatherer(old, true), layout.gatherer(new, false));
+    let at_once = diff.at_once(old, new);
+    for rows in diff.removed.chunks(at_once) {
+        writer.write(&layout.batch(&mut old_rows, rows, "removed", true)?)?;
         progress(0)?;
     }
-    for rows in diff.changed.chunks(AT_ONCE) {
+    for rows in diff.changed.chunks(at_once) {
         let (olds, news): (Vec<_>, Vec<_>) = rows.iter().copied().unzip();
-        let before = layout.batch(old, &olds, "old", true)?;
-        let after = layout.batch(new, &news, "new", false)?;
+        let before = layout.batch(&mut old_rows, &olds, "old", true)?;
+        let after = layout.batch(&mut new_rows, &news, "new", false)?;
         let turns: Vec<_> = (0..rows.len()).flat_map(|row| [(0, row), (1, row)]).collect();
         writer.write(&interleave_record_batch(&[&before, &after], &turns)?)?;
         progress(0)?;
     }
-    for rows in diff.added.chunks(AT_ONCE) {
-        writer.write(&layout.batch(new, rows, "added", false)?)?;
+    for rows in diff.added.chunks(at_once) {
+        writer.write(&layout.batch(&mut new_rows, rows, "added", false)?)?;
         progress(0)?;
     }
     writer.close()?;
@@ -93,22 +95,29 @@ impl Layout {
         Layout { schema: Arc::new(Schema::new(fields)), columns }
     }
 
+    /// The number in the old or the new table of each column.
+    fn places(&self, is_old: bool) -> impl Iterator<Item = Option<usize>> {
+        self.columns.iter().map(move |pair| if is_old { pair.0 } else { pair.1 })
+    }
+
+    fn gatherer<'a>(&self, table: &'a Table, is_old: bool) -> Gatherer<'a> {
+        Gatherer::of(table, self.places(is_old).flatten().collect())
+    }
+
     fn batch(
         &self,
-        table: &Table,
+        table: &mut Gatherer<'_>,
         rows: &[u32],
         change: &str,
         is_old: bool,
     ) -> Result<RecordBatch, ExportError> {
-        let places: Vec<_> = self.columns.iter().map(|pair| if is_old { pair.0 } else { pair.1 }).collect();
-        let wanted: Vec<_> = places.iter().flatten().copied().collect();
-        let found = gather(table, rows, &wanted)?;
+        let found = table.gather(rows)?;
         let mut columns: Vec<ArrayRef> = vec![
             Arc::new(StringArray::from(vec![change; rows.len()])),
             Arc::new(UInt64Array::from_iter_values(rows.iter().map(|row| u64::from(*row)))),
         ];
         let mut next = found.columns().iter();
-        for (place, field) in places.iter().zip(self.schema.fields().iter().skip(2)) {
+        for (place, field) in self.places(is_old).zip(self.schema.fields().iter().skip(2)) {
             columns.push(match place {
                 None => new_null_array(field.data_type(), rows.len()),
                 Some(_) => {

@@ -7,6 +7,7 @@ mod cells;
 mod detail;
 mod export;
 
+use super::gather;
 use super::hash::{self, Hash};
 use super::pairing::{self, NONE};
 use super::scan::{self, CompareError, Scan};
@@ -52,6 +53,11 @@ impl TableDiff {
     /// Whether nothing but the order of rows changed.
     pub fn is_reordered(&self) -> bool {
         self.columns.is_empty() && self.same_rows() && self.moved > 0
+    }
+
+    /// How many changed rows are in memory at a time, on each side.
+    fn at_once(&self, old: &Table, new: &Table) -> usize {
+        gather::at_once(&[(old, self.old_rows), (new, self.new_rows)])
     }
 
     fn same_rows(&self) -> bool {

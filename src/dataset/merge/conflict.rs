@@ -9,6 +9,9 @@ use parquet::arrow::ArrowWriter;
 use parquet::errors::ParquetError;
 use serde::Serialize;
 
+/// Conflicts that are copied at a time: one may be a hundred rows on each side.
+const AT_ONCE: usize = 1024;
+
 /// One thing that both sides changed. Values are texts: they may be of any type.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Conflict {
@@ -36,18 +39,20 @@ pub fn write_conflicts(conflicts: &[Conflict], out: &mut (dyn Write + Send)) -> 
     let fields: Vec<_> =
         names.iter().map(|name| Field::new(*name, DataType::Utf8, *name != "conflict")).collect();
     let schema = Arc::new(Schema::new(fields));
-    let column = |value: &dyn Fn(&Conflict) -> Option<String>| -> ArrayRef {
-        Arc::new(conflicts.iter().map(value).collect::<StringArray>())
-    };
-    let columns = vec![
-        column(&|conflict| Some(conflict.conflict.to_owned())),
-        column(&|conflict| conflict.key.clone()),
-        column(&|conflict| conflict.column.clone()),
-        column(&|conflict| conflict.base.clone()),
-        column(&|conflict| conflict.ours.clone()),
-        column(&|conflict| conflict.theirs.clone()),
-    ];
     let mut writer = ArrowWriter::try_new(out, schema.clone(), None)?;
-    writer.write(&RecordBatch::try_new(schema, columns)?)?;
+    for conflicts in conflicts.chunks(AT_ONCE) {
+        let column = |value: fn(&Conflict) -> Option<&str>| -> ArrayRef {
+            Arc::new(conflicts.iter().map(value).collect::<StringArray>())
+        };
+        let columns = vec![
+            column(|conflict| Some(conflict.conflict)),
+            column(|conflict| conflict.key.as_deref()),
+            column(|conflict| conflict.column.as_deref()),
+            column(|conflict| conflict.base.as_deref()),
+            column(|conflict| conflict.ours.as_deref()),
+            column(|conflict| conflict.theirs.as_deref()),
+        ];
+        writer.write(&RecordBatch::try_new(schema.clone(), columns)?)?;
+    }
     writer.close().map(drop)
 }

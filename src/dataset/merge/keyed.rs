@@ -1,6 +1,8 @@
 //! Merging cell by cell, where a key tells which row is which.
 
-use super::super::gather::{AT_ONCE, gather};
+use arrow_array::RecordBatch;
+
+use super::super::gather::Gatherer;
 use super::super::hash::{self, Hash};
 use super::super::pairing::{self, NONE};
 use super::super::scan::{self, CompareError};
@@ -57,13 +59,8 @@ pub(super) fn decide(
         plan.rows.push(Row { ours, theirs, choice });
     }
     plan.rows.extend(added.map(|(_, theirs)| Row { ours: NONE, theirs, choice: Choice::Theirs }));
-    for rows in lost.chunks(AT_ONCE) {
-        list_lost(plan, sides, rows, key)?;
-    }
-    for rows in both.chunks(AT_ONCE) {
-        mix(plan, sides, rows, key)?;
-        progress(0)?;
-    }
+    list_lost(plan, sides, &lost, key, progress)?;
+    mix_all(plan, sides, &both, key, progress)?;
     edited_and_dropped(plan, sides, scans, &partners)
 }
 
@@ -118,56 +115,104 @@ fn join(first: (&[u32], &[Hash]), second: (&[u32], &[Hash])) -> Vec<u32> {
 }
 
 /// Rows that one side deleted and the other edited.
-fn list_lost(plan: &mut Plan, sides: Sides<'_>, rows: &[Lost], key: &[String]) -> Result<(), CompareError> {
-    for (kind, base, ours, theirs) in rows {
-        let table = |table: &Table, row: u32| match row {
-            NONE => Ok(None),
-            row => whole(table, row).map(Some),
-        };
-        let (keyed, row) = if *ours == NONE { (sides.theirs, *theirs) } else { (sides.ours, *ours) };
-        plan.conflicts.push(Conflict {
-            conflict: kind,
-            key: keys(keyed, &[row], key)?.pop(),
-            column: None,
-            base: table(sides.base, *base)?,
-            ours: table(sides.ours, *ours)?,
-            theirs: table(sides.theirs, *theirs)?,
-        });
+fn list_lost(
+    plan: &mut Plan,
+    sides: Sides<'_>,
+    lost: &[Lost],
+    key: &[String],
+    progress: &Progress<'_>,
+) -> Result<(), CompareError> {
+    let mut tables = [sides.base, sides.ours, sides.theirs].map(Gatherer::whole);
+    for lost in lost.chunks(plan.at_once) {
+        let [base, ours, theirs] = &mut tables;
+        let base = found(base, lost.iter().map(|lost| lost.1), key)?;
+        let ours = found(ours, lost.iter().map(|lost| lost.2), key)?;
+        let theirs = found(theirs, lost.iter().map(|lost| lost.3), key)?;
+        for (((lost, base), ours), theirs) in lost.iter().zip(base).zip(ours).zip(theirs) {
+            let whole = |found: Option<Found>| found.map(|found| found.whole);
+            let key = ours.as_ref().or(theirs.as_ref()).map(|found| found.key.clone());
+            let [base, ours, theirs] = [base, ours, theirs].map(whole);
+            plan.conflicts.push(Conflict { conflict: lost.0, key, column: None, base, ours, theirs });
+        }
+        progress(0)?;
     }
     Ok(())
 }
 
-/// A row as JSON.
-pub(super) fn whole(table: &Table, row: u32) -> Result<String, CompareError> {
-    let columns: Vec<_> = (0..table.schema().fields().len()).collect();
-    let found = values::objects(&gather(table, &[row], &columns)?).map_err(|error| no_text(table, &error))?;
-    Ok(serde_json::Value::Object(found.into_iter().next().unwrap_or_default()).to_string())
+/// A row as JSON, and its key as text.
+struct Found {
+    whole: String,
+    key: String,
 }
 
-/// The keys of rows as texts.
-fn keys(table: &Table, rows: &[u32], key: &[String]) -> Result<Vec<String>, CompareError> {
-    let found = gather(table, rows, &table.columns(key)?)?;
+/// These rows of a table; nothing for `NONE`.
+fn found(
+    table: &mut Gatherer<'_>,
+    rows: impl Iterator<Item = u32> + Clone,
+    key: &[String],
+) -> Result<Vec<Option<Found>>, CompareError> {
+    let batch = table.gather(&rows.clone().filter(|row| *row != NONE).collect::<Vec<_>>())?;
+    let key = batch.project(&table.table().columns(key)?).map_err(|error| no_text(table.table(), &error))?;
+    let keys = keys(table.table(), &key)?;
+    let wholes = wholes(table.table(), &batch)?;
+    let mut found = wholes.into_iter().zip(keys).map(|(whole, key)| Found { whole, key });
+    Ok(rows.map(|row| if row == NONE { None } else { found.next() }).collect())
+}
+
+/// Rows as JSON.
+pub(super) fn wholes(table: &Table, rows: &RecordBatch) -> Result<Vec<String>, CompareError> {
+    let objects = values::objects(rows).map_err(|error| no_text(table, &error))?;
+    Ok(objects.into_iter().map(|object| serde_json::Value::Object(object).to_string()).collect())
+}
+
+/// The keys of rows as texts, of the columns of the key alone.
+fn keys(table: &Table, found: &RecordBatch) -> Result<Vec<String>, CompareError> {
     let texts = found.columns().iter().map(|column| values::texts(column)).collect::<Result<Vec<_>, _>>();
     let texts = texts.map_err(|error| no_text(table, &error))?;
     let of_row = |row: usize| {
         let parts = texts.iter().map(|column| column[row].clone().unwrap_or_else(|| "null".into()));
         parts.collect::<Vec<_>>().join(",")
     };
-    Ok((0..rows.len()).map(of_row).collect())
+    Ok((0..found.num_rows()).map(of_row).collect())
 }
 
 /// Takes each cell from the side that changed it.
-fn mix(plan: &mut Plan, sides: Sides<'_>, rows: &[Both], key: &[String]) -> Result<(), CompareError> {
+fn mix_all(
+    plan: &mut Plan,
+    sides: Sides<'_>,
+    rows: &[Both],
+    key: &[String],
+    progress: &Progress<'_>,
+) -> Result<(), CompareError> {
     let shared = plan.columns.shared();
-    let numbers = |of: &dyn Fn(&super::columns::Column) -> Option<usize>| -> Vec<Option<usize>> {
+    let numbers = |of: fn(&super::columns::Column) -> Option<usize>| -> Vec<Option<usize>> {
         shared.iter().map(|at| of(&plan.columns.columns[*at])).collect()
     };
+    let mut tables = [
+        CellReader::of(sides.base, numbers(|column| column.base)),
+        CellReader::of(sides.ours, numbers(|column| column.ours)),
+        CellReader::of(sides.theirs, numbers(|column| column.theirs)),
+    ];
+    let mut names = Gatherer::of(sides.ours, sides.ours.columns(key)?);
+    for rows in rows.chunks(plan.at_once) {
+        mix(plan, &shared, &mut tables, &mut names, rows)?;
+        progress(0)?;
+    }
+    Ok(())
+}
+
+fn mix(
+    plan: &mut Plan,
+    shared: &[usize],
+    [base, ours, theirs]: &mut [CellReader<'_>; 3],
+    names: &mut Gatherer<'_>,
+    rows: &[Both],
+) -> Result<(), CompareError> {
     let with_base: Vec<u32> = rows.iter().map(|row| row.base).filter(|row| *row != NONE).collect();
-    let base = Cells::read(sides.base, &with_base, &numbers(&|column| column.base))?;
-    let of = |row: &dyn Fn(&Both) -> u32| rows.iter().map(row).collect::<Vec<_>>();
-    let ours = Cells::read(sides.ours, &of(&|row| row.ours), &numbers(&|column| column.ours))?;
-    let theirs = Cells::read(sides.theirs, &of(&|row| row.theirs), &numbers(&|column| column.theirs))?;
-    let names = keys(sides.ours, &of(&|row| row.ours), key)?;
+    let of = |row: fn(&Both) -> u32| rows.iter().map(row).collect::<Vec<_>>();
+    let base = base.read(&with_base)?;
+    let (ours, theirs) = (ours.read(&of(|row| row.ours))?, theirs.read(&of(|row| row.theirs))?);
+    let names = keys(names.table(), &names.gather(&of(|row| row.ours))?)?;
     let mut next_base = 0;
     for (at, row) in rows.iter().enumerate() {
         let before = (row.base != NONE).then_some(next_base);
@@ -200,6 +245,30 @@ fn mix(plan: &mut Plan, sides: Sides<'_>, rows: &[Both], key: &[String]) -> Resu
     Ok(())
 }
 
+/// Reads cells of some columns; of those without a number there are none.
+struct CellReader<'a> {
+    rows: Gatherer<'a>,
+    numbers: Vec<Option<usize>>,
+}
+
+impl<'a> CellReader<'a> {
+    fn of(table: &'a Table, numbers: Vec<Option<usize>>) -> CellReader<'a> {
+        CellReader { rows: Gatherer::of(table, numbers.iter().flatten().copied().collect()), numbers }
+    }
+
+    fn read(&mut self, rows: &[u32]) -> Result<Cells<'a>, CompareError> {
+        let table = self.rows.table();
+        let found = self.rows.gather(rows)?;
+        let mut found = found.columns().iter();
+        let columns = self.numbers.iter().map(|number| {
+            let Some(column) = number.and_then(|_| found.next()) else { return Ok(None) };
+            let hashes = hash::cells(column).map_err(|error| no_text(table, &error))?;
+            Ok(Some((column.clone(), hashes)))
+        });
+        Ok(Cells { table, columns: columns.collect::<Result<_, CompareError>>()? })
+    }
+}
+
 /// Cells of some rows, with their hashes.
 struct Cells<'a> {
     table: &'a Table,
@@ -207,25 +276,6 @@ struct Cells<'a> {
 }
 
 impl Cells<'_> {
-    fn read<'a>(
-        table: &'a Table,
-        rows: &[u32],
-        numbers: &[Option<usize>],
-    ) -> Result<Cells<'a>, CompareError> {
-        if rows.is_empty() {
-            return Ok(Cells { table, columns: vec![None; numbers.len()] });
-        }
-        let wanted: Vec<usize> = numbers.iter().flatten().copied().collect();
-        let found = gather(table, rows, &wanted)?;
-        let mut found = found.columns().iter();
-        let columns = numbers.iter().map(|number| {
-            let Some(column) = number.and_then(|_| found.next()) else { return Ok(None) };
-            let hashes = hash::cells(column).map_err(|error| no_text(table, &error))?;
-            Ok(Some((column.clone(), hashes)))
-        });
-        Ok(Cells { table, columns: columns.collect::<Result<_, CompareError>>()? })
-    }
-
     fn hash(&self, column: usize, row: Option<usize>) -> Option<Hash> {
         let (_, hashes) = self.columns[column].as_ref()?;
         Some(hashes[row?])
@@ -259,10 +309,11 @@ fn edited_and_dropped(
         for (base_column, column) in dropped {
             let name = side.schema().field(column).name();
             let mut is_edited = false;
-            for rows in rows.chunks(AT_ONCE) {
+            let mut base = CellReader::of(sides.base, vec![Some(base_column)]);
+            let mut side = CellReader::of(side, vec![Some(column)]);
+            for rows in rows.chunks(plan.at_once) {
                 let (before, after): (Vec<_>, Vec<_>) = rows.iter().copied().unzip();
-                let before = Cells::read(sides.base, &before, &[Some(base_column)])?;
-                let after = Cells::read(side, &after, &[Some(column)])?;
+                let (before, after) = (base.read(&before)?, side.read(&after)?);
                 let differs = |row| before.hash(0, Some(row)) != after.hash(0, Some(row));
                 is_edited |= (0..rows.len()).any(differs);
             }

@@ -12,6 +12,7 @@ mod members;
 mod sequence;
 mod write;
 
+use super::gather;
 use super::hash::{self, Hash};
 use super::scan::{self, CompareError, Scan};
 use super::table::{Table, TableError};
@@ -36,6 +37,8 @@ pub struct Plan {
     /// For rows whose cells come from both: which are theirs, by the columns of the plan.
     mixed: Vec<Vec<bool>>,
     pub conflicts: Vec<Conflict>,
+    /// How many rows are in memory at a time, on each side.
+    at_once: usize,
 }
 
 /// A row of the merged table: its numbers on both sides, or `NONE`, and whose cells count where both have it.
@@ -64,7 +67,9 @@ impl Plan {
 pub fn plan(sides: Sides<'_>, key: &[String], progress: &Progress<'_>) -> Result<Plan, CompareError> {
     let scans = Scans::of(sides, key, progress)?;
     let (columns, conflicts) = Columns::merge(sides, &scans, progress)?;
-    let mut plan = Plan { columns, rows: Vec::new(), mixed: Vec::new(), conflicts };
+    let rows = [&scans.base_for_ours, &scans.ours, &scans.theirs].map(|scan| scan.rows.len() as u64);
+    let at_once = gather::at_once(&[(sides.base, rows[0]), (sides.ours, rows[1]), (sides.theirs, rows[2])]);
+    let mut plan = Plan { columns, rows: Vec::new(), mixed: Vec::new(), conflicts, at_once };
     match key {
         [] => sequence::decide(&mut plan, sides, &scans)?,
         key => keyed::decide(&mut plan, sides, &scans, key, progress)?,

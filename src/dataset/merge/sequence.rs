@@ -5,11 +5,12 @@
 
 use std::ops::Range;
 
+use super::super::gather::Gatherer;
 use super::super::hash::Hash;
 use super::super::pairing::{self, NONE};
 use super::super::scan::CompareError;
 use super::conflict::Conflict;
-use super::keyed::whole;
+use super::keyed::wholes;
 use super::{Choice, Plan, Row, Scans, Sides};
 
 /// Rows of a conflict that are listed of each side.
@@ -19,13 +20,14 @@ pub(super) fn decide(plan: &mut Plan, sides: Sides<'_>, scans: &Scans) -> Result
     let (base, ours, theirs) = (&scans.base_for_ours.rows, &scans.ours.rows, &scans.theirs.rows);
     let (to_ours, to_theirs) = (stable(base, ours), stable(&scans.base_for_theirs, theirs));
     let (mut b, mut o, mut t) = (0, 0, 0);
+    let mut tables = [sides.base, sides.ours, sides.theirs].map(Gatherer::whole);
     for at in (0..base.len()).filter(|at| to_ours[*at] != NONE && to_theirs[*at] != NONE) {
         let (our, their) = (to_ours[at] as usize, to_theirs[at] as usize);
-        between(plan, sides, scans, [b..at, o..our, t..their])?;
+        between(plan, &mut tables, scans, [b..at, o..our, t..their])?;
         plan.rows.push(Row { ours: our as u32, theirs: their as u32, choice: Choice::Ours });
         (b, o, t) = (at + 1, our + 1, their + 1);
     }
-    between(plan, sides, scans, [b..base.len(), o..ours.len(), t..theirs.len()])?;
+    between(plan, &mut tables, scans, [b..base.len(), o..ours.len(), t..theirs.len()])?;
     edited_and_dropped(plan, sides, scans);
     Ok(())
 }
@@ -78,7 +80,7 @@ pub(super) fn from_ours(scans: &Scans) -> Vec<u32> {
 
 fn between(
     plan: &mut Plan,
-    sides: Sides<'_>,
+    tables: &mut [Gatherer<'_>; 3],
     scans: &Scans,
     rows: [Range<usize>; 3],
 ) -> Result<(), CompareError> {
@@ -96,7 +98,7 @@ fn between(
     let is_conflict = our_change && their_change && !is_same;
     // Cells of a column that one side added must not get lost with the rows that the other rewrote.
     if is_conflict || (!pairs && lost && !wanted.is_empty()) {
-        plan.conflicts.push(listed(sides, [&base, &ours, &theirs])?);
+        plan.conflicts.push(listed(tables, [&base, &ours, &theirs])?);
     }
     let (wanted, other, choice) =
         if is_conflict { (ours, theirs, Choice::Ours) } else { (wanted, other, choice) };
@@ -116,13 +118,14 @@ fn added_columns(plan: &Plan, ours: bool) -> bool {
     columns.any(|column| if ours { column.theirs.is_none() } else { column.ours.is_none() })
 }
 
-fn listed(sides: Sides<'_>, rows: [&Range<usize>; 3]) -> Result<Conflict, CompareError> {
-    let list = |table, rows: &Range<usize>| -> Result<Option<String>, CompareError> {
-        let lines = rows.clone().take(MOST_LISTED).map(|row| whole(table, row as u32));
-        let lines = lines.collect::<Result<Vec<_>, _>>()?.join("\n");
+fn listed(tables: &mut [Gatherer<'_>; 3], rows: [&Range<usize>; 3]) -> Result<Conflict, CompareError> {
+    let list = |table: &mut Gatherer<'_>, rows: &Range<usize>| -> Result<Option<String>, CompareError> {
+        let numbers: Vec<u32> = rows.clone().take(MOST_LISTED).map(|row| row as u32).collect();
+        let lines = wholes(table.table(), &table.gather(&numbers)?)?.join("\n");
         Ok(Some(lines).filter(|lines| !lines.is_empty()))
     };
     let [base, ours, theirs] = rows;
+    let [base_table, our_table, their_table] = tables;
     let key = format!(
         "rows {}..{} of base, {}..{} of ours, {}..{} of theirs",
         base.start, base.end, ours.start, ours.end, theirs.start, theirs.end
@@ -131,8 +134,8 @@ fn listed(sides: Sides<'_>, rows: [&Range<usize>; 3]) -> Result<Conflict, Compar
         conflict: "rows",
         key: Some(key),
         column: None,
-        base: list(sides.base, base)?,
-        ours: list(sides.ours, ours)?,
-        theirs: list(sides.theirs, theirs)?,
+        base: list(base_table, base)?,
+        ours: list(our_table, ours)?,
+        theirs: list(their_table, theirs)?,
     })
 }

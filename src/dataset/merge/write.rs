@@ -11,7 +11,7 @@ use parquet::arrow::ArrowWriter;
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
 
-use super::super::gather::{AT_ONCE, gather};
+use super::super::gather::Gatherer;
 use super::super::hash;
 use super::super::kind::Kind;
 use super::super::pairing::NONE;
@@ -49,8 +49,13 @@ pub fn write(
         return lines::write(plan, sides, out, progress);
     }
     let mut writer = Writer::like(sides.ours, plan.columns.schema.clone(), out)?;
-    for rows in plan.rows.chunks(AT_ONCE) {
-        let batch = plan.batch(sides, rows)?;
+    let numbers = |of: &dyn Fn(&super::columns::Column) -> Option<usize>| -> Vec<usize> {
+        plan.columns.columns.iter().filter_map(of).collect()
+    };
+    let mut ours = Gatherer::of(sides.ours, numbers(&|column| column.ours));
+    let mut theirs = Gatherer::of(sides.theirs, numbers(&|column| column.theirs));
+    for rows in plan.rows.chunks(plan.at_once) {
+        let batch = plan.batch(&mut ours, &mut theirs, rows)?;
         progress(batch.get_array_memory_size() as u64)?;
         writer.write(&batch)?;
     }
@@ -58,20 +63,21 @@ pub fn write(
 }
 
 impl Plan {
-    fn batch(&self, sides: Sides<'_>, rows: &[Row]) -> Result<RecordBatch, WriteError> {
+    fn batch(
+        &self,
+        ours: &mut Gatherer<'_>,
+        theirs: &mut Gatherer<'_>,
+        rows: &[Row],
+    ) -> Result<RecordBatch, WriteError> {
         let places = |of: &dyn Fn(&Row) -> u32| {
             let wanted: Vec<u32> = rows.iter().map(of).filter(|row| *row != NONE).collect();
             let mut next = 0;
             let place = |row: &Row| (of(row) != NONE).then(|| (next, next += 1).0);
             (rows.iter().map(place).collect::<Vec<Option<usize>>>(), wanted)
         };
-        let numbers = |of: &dyn Fn(&super::columns::Column) -> Option<usize>| -> Vec<usize> {
-            self.columns.columns.iter().filter_map(of).collect()
-        };
         let (our_places, our_rows) = places(&|row| row.ours);
         let (their_places, their_rows) = places(&|row| row.theirs);
-        let ours = read(sides.ours, &our_rows, &numbers(&|column| column.ours))?;
-        let theirs = read(sides.theirs, &their_rows, &numbers(&|column| column.theirs))?;
+        let (ours, theirs) = (ours.gather(&our_rows)?, theirs.gather(&their_rows)?);
         let (mut ours, mut theirs) = (ours.columns().iter(), theirs.columns().iter());
         let mut columns = Vec::with_capacity(self.columns.columns.len());
         for (at, (column, field)) in self.columns.columns.iter().zip(self.columns.schema.fields()).enumerate()
@@ -130,14 +136,6 @@ impl Cells {
 
     fn lost(&self, place: usize) -> bool {
         self.lost.get(place).copied().unwrap_or(false)
-    }
-}
-
-fn read(table: &Table, rows: &[u32], columns: &[usize]) -> Result<RecordBatch, WriteError> {
-    let schema = table.schema().project(columns)?;
-    match rows {
-        [] => Ok(RecordBatch::new_empty(schema.into())),
-        rows => Ok(gather(table, rows, columns)?),
     }
 }
 
