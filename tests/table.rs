@@ -19,7 +19,7 @@ use git_sparse::ingest::{Ingested, ingest};
 use git_sparse::progress::unwatched;
 use git_sparse::recipe::Reason;
 use git_sparse::store::Store;
-use git_sparse::table::{Kind, Run};
+use git_sparse::table::{Kind, Run, Search};
 
 use crate::support::samples::{Sample, assert_clean, assert_gives_back, fresh};
 
@@ -83,16 +83,17 @@ fn pages_follow_from_cells() {
     let (mut found, mut other) = (BTreeMap::new(), Vec::new());
     for (name, bytes) in tables() {
         let columns = columns(&bytes).unwrap();
-        let (mut left_over, mut strange, mut packer) = (0, BTreeSet::new(), None);
+        let (mut left_over, mut strange, mut search) = (0, BTreeSet::new(), Search::default());
         for segment in cut(&bytes).unwrap().segments().iter().filter(|segment| segment.name != "/footer") {
             let Some(column) = columns.iter().find(|column| column.path == segment.name) else { continue };
             let Column { physical, max_definition, max_repetition, .. } = *column;
             let kind = Kind { physical, max_definition, max_repetition };
             let pages = &bytes[segment.range.start as usize..segment.range.end as usize];
-            let run = Run::read(pages, kind, &mut None, &mut packer);
+            search.failures = 0;
+            let run = Run::read(pages, kind, &mut None, &mut search);
             let run = run.or_else(|| {
                 strange.insert(segment.name.clone());
-                Run::unpack(pages, &mut packer)
+                Run::unpack(pages, &mut search)
             });
             let Some(run) = run else { continue };
             let Encoded { codec, payload } = pages::encode(&run, &[], 0, Effort::Push);

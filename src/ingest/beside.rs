@@ -11,7 +11,6 @@ use super::table::goes_on;
 use crate::codec::column::Symbols;
 use crate::format::{self, PageKind, Segment};
 use crate::id::ObjectId;
-use crate::packing::Packer;
 use crate::table::{Cells, Kind, Run};
 
 /// Each column is compared with each, so no more than these are.
@@ -85,10 +84,7 @@ impl Beside {
         if !is_new.contains(&true) {
             return Beside::default();
         }
-        let mut packer = None;
-        let samples = columns
-            .iter()
-            .map(|(name, segments)| sample(tables, tables.kinds[*name], segments[0], &mut packer));
+        let samples = columns.iter().map(|(name, segments)| sample(tables, tables.kinds[*name], segments[0]));
         let samples: Vec<Option<Symbols>> = samples.collect();
         let mut beside = Beside::default();
         for (name, segments) in &columns {
@@ -253,8 +249,9 @@ fn nearest(own: &Symbols, others: Vec<(usize, &Symbols)>) -> Vec<(usize, usize)>
 }
 
 /// The cells of the first rows of a column.
-fn sample(tables: &Both<'_>, kind: Kind, first: &Segment, packer: &mut Option<Packer>) -> Option<Symbols> {
-    let cells = Run::beginning(&tables.read(first)?, kind, SAMPLE_ROWS, packer)?;
+fn sample(tables: &Both<'_>, kind: Kind, first: &Segment) -> Option<Symbols> {
+    let bytes = tables.read(first)?;
+    let cells = tables.last.look(|search| Run::beginning(&bytes, kind, SAMPLE_ROWS, search))?;
     let symbols = Symbols::of(&[&cells])?.part(0, SAMPLE_ROWS);
     (symbols.different() * SELDOM < symbols.len()).then_some(symbols)
 }

@@ -121,7 +121,7 @@ impl Encoder<'_> {
         match pieces.iter().all(|piece| self.is_known(&piece.object)) {
             true => Vec::new(),
             false => {
-                let tables = Both { store: self.store, source, kinds: &table.kinds };
+                let tables = Both { store: self.store, source, kinds: &table.kinds, last: &table.last };
                 self.encode_chunk(table, &pieces, &table.beside.others(&tables, chunk))
             }
         }

@@ -272,9 +272,11 @@ fn keep(
 fn table_of(store: &Store, source: &dyn Source, cut: &Cut, base: Option<(Oid, Reason)>) -> io::Result<Table> {
     let kinds = table::kinds(source)?;
     let base = base.and_then(|(oid, _)| store.recipe(&oid).ok().flatten());
-    let rows = base.and_then(|base| Rows::find(store, source, cut, &kinds, &base));
-    let beside = Beside::find(&Both { store, source, kinds: &kinds }, cut.segments(), rows.as_ref());
-    Ok(Table { kinds, rows, beside, last: Last::default() })
+    let last = Last::default();
+    let tables = Both { store, source, kinds: &kinds, last: &last };
+    let rows = base.and_then(|base| Rows::find(&tables, cut, &base));
+    let beside = Beside::find(&tables, cut.segments(), rows.as_ref());
+    Ok(Table { kinds, rows, beside, last })
 }
 
 /// Reads, hashes, encodes and packs the whole file; returns its SHA-256.

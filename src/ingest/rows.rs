@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::table::goes_on;
+use super::table::{Last, goes_on};
 
 use crate::alignment::{Uses, align};
 use crate::codec::column::MapAt;
@@ -16,7 +16,6 @@ use crate::codec::{self, Codec, Effort, Encoded};
 use crate::derive::Run as RowsFrom;
 use crate::format::{Cut, Dtype, Segment, Source};
 use crate::id::ObjectId;
-use crate::packing::Packer;
 use crate::recipe::{Part, Recipe};
 use crate::store::Store;
 use crate::table::{self, Cells, Kind, RowMap, Run, Values, add_hashes, can_cast};
@@ -92,22 +91,17 @@ pub(super) struct Found<'a> {
 
 impl Rows {
     /// The rows of a table and those of the version that `base` tells of; none where no column has rows in common.
-    pub fn find(
-        store: &Store,
-        source: &dyn Source,
-        cut: &Cut,
-        kinds: &HashMap<String, Kind>,
-        base: &Recipe,
-    ) -> Option<Rows> {
+    pub fn find(tables: &Both<'_>, cut: &Cut, base: &Recipe) -> Option<Rows> {
         let columns = columns_of(cut.segments().iter().filter_map(|segment| {
-            kinds.contains_key(&segment.name).then_some((segment.name.as_str(), segment))
+            tables.kinds.contains_key(&segment.name).then_some((segment.name.as_str(), segment))
         }));
         let former = columns_of(base.parts.iter().filter_map(|part| {
             let tensor = base.tensor_of(part)?;
             Some((tensor.name.as_str(), part))
         }));
-        let tables = Both { store, source, kinds };
-        let compared = pairs(&columns, &former).into_par_iter().filter_map(|pair| tables.compare(&pair));
+        let before = Last::default();
+        let pairs = pairs(&columns, &former);
+        let compared = pairs.into_par_iter().filter_map(|pair| tables.compare(&pair, &before));
         let rows = compared.reduce_with(Tables::join)?;
         rows.compare(|map, hashes, formers| {
             let filtered = tables.filtering(&columns, map, hashes, formers);
@@ -186,17 +180,20 @@ pub(super) struct Both<'a> {
     pub store: &'a Store,
     pub source: &'a dyn Source,
     pub kinds: &'a HashMap<String, Kind>,
+    /// What packed the pages of the new one.
+    pub last: &'a Last,
 }
 
 impl Both<'_> {
-    fn compare(&self, pair: &Pair<'_>) -> Option<Tables> {
+    /// `before` is what packed the pages of the old table.
+    fn compare(&self, pair: &Pair<'_>, before: &Last) -> Option<Tables> {
         let kind = *self.kinds.get(pair.name)?;
         if self.is_same(pair) {
             return None;
         }
         let mut old = Column::of(pair.name, kind, !pair.is_renamed);
         let mut former = Vec::new();
-        let mut reader = FormerReader { store: self.store, kind, dictionary: None, packer: None };
+        let mut reader = FormerReader { store: self.store, kind, dictionary: None, last: before };
         for part in pair.parts {
             let (object, cells, unpacked) = reader.cells(part)?;
             let start = u32::try_from(old.hashes.len()).ok()?;
@@ -232,19 +229,19 @@ impl Both<'_> {
         segments: &[&Segment],
         mut take: impl FnMut(&Segment, bool, Cells) -> Option<()>,
     ) -> Option<()> {
-        let (mut dictionary, mut packer): (_, Option<Packer>) = (None, None);
+        let mut dictionary = None;
         for (at, segment) in segments.iter().enumerate() {
             let goes_on = at > 0 && goes_on(self.source, segments[at - 1], segment);
             let bytes = self.read(segment)?;
             // A page that another program packed is a matter for whoever stores it: here it is unpacked.
             let before = dictionary.take().filter(|_| goes_on);
             dictionary.clone_from(&before);
-            let known = Run::read_packed_by(&bytes, kind, &mut dictionary, packer.as_ref());
+            let known = Run::read_packed_by(&bytes, kind, &mut dictionary, self.last.packer().as_ref());
             let cells = match known {
                 Some(cells) => cells,
                 None => {
                     dictionary = before;
-                    Run::read(&bytes, kind, &mut dictionary, &mut packer)?.cells
+                    self.last.look(|search| Run::read(&bytes, kind, &mut dictionary, search))?.cells
                 }
             };
             take(segment, goes_on, cells)?;
@@ -265,7 +262,7 @@ struct FormerReader<'a> {
     kind: Kind,
     /// The dictionary of the last chunk whose pages are stored as they are, and the run that has it.
     dictionary: Option<(ObjectId, Values)>,
-    packer: Option<Packer>,
+    last: &'a Last,
 }
 
 impl FormerReader<'_> {
@@ -278,15 +275,17 @@ impl FormerReader<'_> {
         }
         let pages = self.store.get(&part.object).ok()?;
         let mut own = None;
-        let alone = Run::read(&pages, self.kind, &mut own, &mut self.packer);
-        let (run, first) = match (alone, &self.dictionary) {
-            (Some(run), _) => (run, None),
-            (None, Some((first, values))) => {
-                let mut values = Some(values.clone());
-                (Run::read(&pages, self.kind, &mut values, &mut self.packer)?, Some(*first))
+        let (run, first) = self.last.look(|search| {
+            let alone = Run::read(&pages, self.kind, &mut own, search);
+            match (alone, &self.dictionary) {
+                (Some(run), _) => Some((run, None)),
+                (None, Some((first, values))) if !search.has_failed => {
+                    let mut values = Some(values.clone());
+                    Some((Run::read(&pages, self.kind, &mut values, search)?, Some(*first)))
+                }
+                (None, _) => None,
             }
-            (None, None) => return None,
-        };
+        })?;
         if let Some(values) = own {
             self.dictionary = Some((part.object, values));
         }

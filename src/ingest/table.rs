@@ -16,10 +16,8 @@ use crate::format::{self, Dtype, PageKind, Physical, Segment, Source, is_coded};
 use crate::id::ObjectId;
 use crate::pack::{Bases, MAX_BASES, MAX_DEPTH, MAX_OBJECT_BYTES, Record};
 use crate::packing::Packer;
-use crate::table::{Cells, Kind, Run, cast};
+use crate::table::{Cells, Kind, Run, Search, cast};
 
-/// After so many runs that no packer gives, none is looked for any more: each look takes a while.
-const MOST_FAILURES: usize = 8;
 /// Cells are stacked this deep: each step is a copy.
 const AIM_DEPTH: u8 = 24;
 /// A header of a page is looked for in so many bytes.
@@ -51,14 +49,17 @@ impl Last {
         self.packer.get(&()).map(|entry| entry.value().clone())
     }
 
-    fn remember(&self, packer: Option<Packer>) {
-        if let Some(packer) = packer.filter(|packer| self.packer().as_ref() != Some(packer)) {
+    /// Reads pages with what is known so far, and keeps what was found.
+    pub fn look<T>(&self, read: impl FnOnce(&mut Search) -> T) -> T {
+        let failures = self.failures.load(Ordering::Relaxed);
+        let mut search = Search { packer: self.packer(), failures, has_failed: false };
+        let found = read(&mut search);
+        let count = |now: usize| Some((now + search.failures).saturating_sub(failures));
+        let _ = self.failures.fetch_update(Ordering::Relaxed, Ordering::Relaxed, count);
+        if let Some(packer) = search.packer.filter(|packer| self.packer().as_ref() != Some(packer)) {
             self.packer.insert((), packer);
         }
-    }
-
-    fn has_given_up(&self) -> bool {
-        self.failures.load(Ordering::Relaxed) >= MOST_FAILURES
+        found
     }
 }
 
@@ -101,23 +102,13 @@ impl Encoder<'_> {
         others: &[OtherRun],
     ) -> Vec<Option<Outcome>> {
         let nothing = || pieces.iter().map(|_| None).collect();
-        let Some(kind) = table.kinds.get(&pieces[0].segment.name).filter(|_| !table.last.has_given_up())
-        else {
+        let Some(kind) = table.kinds.get(&pieces[0].segment.name) else {
             return nothing();
         };
-        let mut packer = table.last.packer();
-        let mut dictionary = None;
-        let runs: Vec<Option<Run>> = pieces
-            .iter()
-            .map(|piece| {
-                let run = Run::read(piece.bytes, *kind, &mut dictionary, &mut packer);
-                run.or_else(|| Run::unpack(piece.bytes, &mut packer))
-            })
-            .collect();
+        let runs = table.last.look(|search| runs_of(pieces, *kind, search));
         if runs.iter().all(Option::is_none) {
-            table.last.failures.fetch_add(1, Ordering::Relaxed);
+            return nothing();
         }
-        table.last.remember(packer);
         let mut cells = self.cells_of(table, pieces, &runs, others);
         pieces.iter().enumerate().map(|(at, piece)| self.run_of(at, piece, &runs, &mut cells)).collect()
     }
@@ -331,6 +322,18 @@ impl Encoder<'_> {
     }
 }
 
+/// The runs of a chunk. Behind a page that no packer gives none is looked for: that takes as long for each page, and one
+/// program packed them all.
+fn runs_of<'a>(pieces: &[Piece<'a>], kind: Kind, search: &mut Search) -> Vec<Option<Run<'a>>> {
+    search.has_failed = search.has_given_up();
+    let mut dictionary = None;
+    let mut run = |piece: &Piece<'a>| {
+        let found = (!search.has_failed).then(|| Run::read(piece.bytes, kind, &mut dictionary, search))?;
+        found.or_else(|| (!search.has_failed).then(|| Run::unpack(piece.bytes, search))?)
+    };
+    pieces.iter().map(&mut run).collect()
+}
+
 /// Objects that one is decoded with, itself among them, and their lengths.
 type Links = HashMap<ObjectId, u64>;
 
@@ -396,5 +399,47 @@ impl Room {
         self.links = self.links.checked_sub(links)?;
         self.bytes = self.bytes.checked_sub(bytes)?;
         Some(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A run of one page of four-byte numbers in a frame of zstd that no encoder writes: what repeats stands there as it is.
+    fn odd_run() -> Vec<u8> {
+        let body = [7, 0, 0, 0].repeat(50);
+        let block = ((body.len() as u32) << 3 | 1).to_le_bytes();
+        let mut packed = vec![0x28, 0xb5, 0x2f, 0xfd, 0x20, body.len() as u8];
+        packed.extend_from_slice(&block[..3]);
+        packed.extend_from_slice(&body);
+        // Thrift: numbers are doubled.
+        let number = |value: usize| vec![(2 * value & 0x7f) as u8 | 0x80, (2 * value >> 7) as u8];
+        let sizes = [number(body.len()), vec![0x15], number(packed.len())].concat();
+        let header = [0x2c, 0x15, 100, 0x15, 0, 0x15, 6, 0x15, 6, 0, 0];
+        [&[0x15, 0, 0x15][..], &sizes, &header, &packed].concat()
+    }
+
+    /// A look for a packer takes up to a second: where the first page has none, it is the only one.
+    #[test]
+    fn a_page_without_a_packer_is_looked_at_once() {
+        let bytes = odd_run();
+        let segment = Segment {
+            range: 0..bytes.len() as u64,
+            name: "column".into(),
+            slice: 0,
+            dtype: Dtype::Bytes,
+            row_len: 0,
+            shape: Vec::new(),
+        };
+        let piece = || Piece { segment: &segment, bytes: &bytes, object: ObjectId::of(&bytes) };
+        let kind = Kind { physical: Physical::Int32, max_definition: 0, max_repetition: 0 };
+        assert_eq!(format::pages(&bytes).unwrap().len(), 1);
+        let last = Last::default();
+        for chunks in 1..12 {
+            let runs = last.look(|search| runs_of(&[piece(), piece(), piece()], kind, search));
+            assert!(runs.iter().all(Option::is_none));
+            assert_eq!(last.failures.load(Ordering::Relaxed), chunks.min(8));
+        }
     }
 }

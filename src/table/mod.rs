@@ -26,5 +26,5 @@ pub use order::{Direction, Ranks, extremes, extremes_in, sorted};
 pub use page::{Kind, Layout, Stretch, write};
 pub use row_map::{MAX_ROWS, RowMap, RowRun};
 pub use rows::Rows;
-pub use run::{Page, Run};
+pub use run::{Page, Run, Search};
 pub use values::Values;

@@ -11,6 +11,8 @@ use super::values::Values;
 /// Most bytes of all pages of a run when they are unpacked.
 const MAX_UNPACKED_BYTES: usize = 30 << 20;
 
+/// After so many pages that no packer gives, none is looked for any more: each look takes up to a second.
+const MOST_FAILURES: usize = 8;
 /// So many values tell whether they repeat.
 const FEW_VALUES: usize = 1 << 10;
 
@@ -38,14 +40,14 @@ pub struct Page<'a> {
 impl<'a> Run<'a> {
     /// Reads the pages; none where they are not understood, or no packer gives them back.
     ///
-    /// `dictionary` is the chunk's, which its first run sets. `packer` is what is tried first, and what was found.
+    /// `dictionary` is the chunk's, which its first run sets.
     pub fn read(
         bytes: &'a [u8],
         kind: Kind,
         dictionary: &mut Option<Values>,
-        packer: &mut Option<Packer>,
+        search: &mut Search,
     ) -> Option<Run<'a>> {
-        Run::read_with(bytes, kind, dictionary, Packing::Sought(packer))
+        Run::read_with(bytes, kind, dictionary, Packing::Sought(search))
     }
 
     /// The same where it does not matter how the pages come back; `packer` says what packed them, if anything did.
@@ -60,9 +62,9 @@ impl<'a> Run<'a> {
 
     /// Cells of the first pages, up to the one that has the last of so many rows. Where the chunk has a dictionary, their
     /// values are the numbers of its entries, which says which are the same, and the dictionary is not even unpacked.
-    pub fn beginning(bytes: &'a [u8], kind: Kind, rows: usize, packer: &mut Option<Packer>) -> Option<Cells> {
-        let found = Run::begin_with(bytes, kind, rows, Packing::Known(packer.as_ref()));
-        found.or_else(|| Run::begin_with(bytes, kind, rows, Packing::Sought(packer)))
+    pub fn beginning(bytes: &'a [u8], kind: Kind, rows: usize, search: &mut Search) -> Option<Cells> {
+        let found = Run::begin_with(bytes, kind, rows, Packing::Known(search.packer.as_ref()));
+        found.or_else(|| Run::begin_with(bytes, kind, rows, Packing::Sought(search)))
     }
 
     fn begin_with(bytes: &'a [u8], kind: Kind, rows: usize, packing: Packing<'_>) -> Option<Cells> {
@@ -115,13 +117,13 @@ impl<'a> Run<'a> {
     }
 
     /// The same where pages are written in a way that is not known: their bodies take the place of cells.
-    pub fn unpack(bytes: &'a [u8], packer: &mut Option<Packer>) -> Option<Run<'a>> {
+    pub fn unpack(bytes: &'a [u8], search: &mut Search) -> Option<Run<'a>> {
         let mut left = MAX_UNPACKED_BYTES;
         let mut values = Values::none(Physical::Bytes);
         let mut pages = Vec::new();
         for parts in format::pages(bytes)? {
             left = left.checked_sub(parts.plain.len().checked_add(parts.unpacked_bytes)?)?;
-            let (found, body) = Packing::Sought(packer).unpack(&parts)?;
+            let (found, body) = Packing::Sought(search).unpack(&parts)?;
             values.push(&body);
             pages.push(Page { parts, packer: Some(found), body, layout: None });
         }
@@ -138,10 +140,44 @@ impl<'a> Run<'a> {
     }
 }
 
+/// What is looked for in the pages of a file, one after the other: one program packs them all.
+#[derive(Debug, Clone, Default)]
+pub struct Search {
+    /// What packed the last page; it is tried first.
+    pub packer: Option<Packer>,
+    /// Pages that no packer gives, less those that one gave.
+    pub failures: usize,
+    /// Whether none gives the page that was looked at last, or none is looked for any more.
+    pub has_failed: bool,
+}
+
+impl Search {
+    pub fn has_given_up(&self) -> bool {
+        self.failures >= MOST_FAILURES
+    }
+
+    fn find(&mut self, packed: &[u8], plain_len: usize) -> Option<(Packer, Vec<u8>)> {
+        self.has_failed = true;
+        if self.has_given_up() {
+            return None;
+        }
+        let Some((packer, plain)) = packing::find_like(packed, Some(plain_len), self.packer.as_ref()) else {
+            self.failures += 1;
+            return None;
+        };
+        *self = Search {
+            packer: Some(packer.clone()),
+            failures: self.failures.saturating_sub(1),
+            has_failed: false,
+        };
+        Some((packer, plain))
+    }
+}
+
 /// What packed the pages.
 enum Packing<'p> {
-    /// Whatever gives them back: what is tried first, and what was found.
-    Sought(&'p mut Option<Packer>),
+    /// Whatever gives them back.
+    Sought(&'p mut Search),
     /// One of this format, if any.
     Known(Option<&'p Packer>),
 }
@@ -149,16 +185,11 @@ enum Packing<'p> {
 impl Packing<'_> {
     /// The body of a page, and what packs it; none where nothing does.
     fn unpack(&mut self, parts: &PageParts<'_>) -> Option<(Packer, Vec<u8>)> {
-        let len = Some(parts.unpacked_bytes);
         let (packer, unpacked) = match self {
-            Packing::Sought(packer) => {
-                let (found, unpacked) = packing::find_like(parts.packed, len, packer.as_ref())?;
-                **packer = Some(found.clone());
-                (found, unpacked)
-            }
+            Packing::Sought(search) => search.find(parts.packed, parts.unpacked_bytes)?,
             Packing::Known(packer) => {
                 let packer = (*packer)?;
-                (packer.clone(), packer.unpack(parts.packed, len).ok()?)
+                (packer.clone(), packer.unpack(parts.packed, Some(parts.unpacked_bytes)).ok()?)
             }
         };
         let body = if parts.plain.is_empty() { unpacked } else { [parts.plain, &unpacked].concat() };
@@ -293,14 +324,14 @@ mod tests {
         let file = std::fs::read("tests/data/tables/contrib-1.parquet").unwrap();
         let source: &[u8] = &file;
         let cut = format::cut(&source).unwrap();
-        let (mut packer, mut coded) = (None, 0);
+        let (mut search, mut coded) = (Search::default(), 0);
         for column in format::columns(&source).unwrap() {
             let format::Column { path, physical, max_definition, max_repetition } = column;
             let kind = Kind { physical, max_definition, max_repetition };
             let first = cut.segments().iter().find(|segment| segment.name == path).unwrap();
             let pages = &file[first.range.start as usize..first.range.end as usize];
-            let whole = Run::read(pages, kind, &mut None, &mut packer).unwrap().cells;
-            let Some(beginning) = Run::beginning(pages, kind, 10, &mut packer) else { continue };
+            let whole = Run::read(pages, kind, &mut None, &mut search).unwrap().cells;
+            let Some(beginning) = Run::beginning(pages, kind, 10, &mut search) else { continue };
             coded += usize::from(matches!(beginning.items, Items::Coded { .. }));
             assert!(beginning.entries >= 10, "{path}");
             assert_eq!(beginning.definitions, whole.definitions[..beginning.definitions.len()], "{path}");
