@@ -7,12 +7,14 @@
 use std::collections::HashMap;
 use std::io;
 use std::ops::Range;
+use std::path::Path;
 
 use rayon::prelude::*;
 
 use super::computed::{self, Computed};
+use super::staging::StagingError;
 use super::tree::{Tree, TreeFile};
-use super::trial::{Trial, trial};
+use super::trial::{Trial, TrialError, trial};
 use crate::codec::{self, Base, Effort};
 use crate::counterpart::Counterparts;
 use crate::format::{self, Dtype, Format, OpenFile, Segment, Source};
@@ -63,6 +65,8 @@ pub enum EstimateError {
     #[error("{path}: {error}")]
     Store { path: String, error: Box<IngestError> },
     #[error("{0}")]
+    Scratch(#[from] StagingError),
+    #[error("{0}")]
     Cancelled(#[from] Cancelled),
 }
 
@@ -109,8 +113,13 @@ impl Cost {
     }
 }
 
-/// Estimates what compress gives for these two.
-pub fn estimate(base: &Tree, tuned: &Tree, progress: &Progress<'_>) -> Result<Estimate, EstimateError> {
+/// Estimates what compress gives for these two. Tables are stored for a while in directories beside `scratch`.
+pub fn estimate(
+    base: &Tree,
+    tuned: &Tree,
+    scratch: &Path,
+    progress: &Progress<'_>,
+) -> Result<Estimate, EstimateError> {
     let (bases, files) = open_both(base, tuned)?;
     let (counterparts, size) = (Segments::of(&bases), size(&files));
     let spare = if size < SMALL_BYTES { 1 } else { SPARE };
@@ -152,7 +161,7 @@ pub fn estimate(base: &Tree, tuned: &Tree, progress: &Progress<'_>) -> Result<Es
         estimate.identical &= cost.objects == 0;
     }
     for file in files.iter().filter(|file| file.is_table) {
-        let Trial { delta, whole, is_same } = tried(file, &bases, progress)?;
+        let Trial { delta, whole, is_same } = tried(file, &bases, scratch, progress)?;
         estimate.read += 2 * file.source.len();
         estimate.delta += delta;
         estimate.whole += whole;
@@ -167,16 +176,22 @@ pub fn estimate(base: &Tree, tuned: &Tree, progress: &Progress<'_>) -> Result<Es
 }
 
 /// What a table takes, by the base's table of its path, or its largest one.
-fn tried(file: &Opened<'_>, bases: &[Opened<'_>], progress: &Progress<'_>) -> Result<Trial, EstimateError> {
+fn tried(
+    file: &Opened<'_>,
+    bases: &[Opened<'_>],
+    scratch: &Path,
+    progress: &Progress<'_>,
+) -> Result<Trial, EstimateError> {
     let tables = || bases.iter().filter(|base| base.is_table);
     let same_path = tables().find(|base| base.file.path == file.file.path);
     let base = same_path.or_else(|| tables().max_by_key(|base| base.source.len()));
     let reopened = base.map(|base| Ok((base.file, OpenFile::open(&base.file.place)?))).transpose();
     let path = || file.file.path.clone();
     let base = reopened.map_err(|error| EstimateError::Read { path: path(), error })?;
-    trial(&file.source, base, progress).map_err(|error| match error {
-        IngestError::Cancelled(error) => EstimateError::Cancelled(error),
-        error => EstimateError::Store { path: path(), error: Box::new(error) },
+    trial(&file.source, base, scratch, progress).map_err(|error| match error {
+        TrialError::Scratch(error) => EstimateError::Scratch(error),
+        TrialError::Store(IngestError::Cancelled(error)) => EstimateError::Cancelled(error),
+        TrialError::Store(error) => EstimateError::Store { path: path(), error: Box::new(error) },
     })
 }
 

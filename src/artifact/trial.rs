@@ -1,10 +1,13 @@
-//! What a table takes in an artifact, by storing it where nothing is kept.
+//! What a table takes in an artifact, by storing it in a directory that goes at once.
 //!
 //! Rows are found by all columns of both tables, so a part of one tells nothing of where the others went.
 
+use std::path::Path;
+
 use super::held::{self, BaseFile};
+use super::staging::{Staging, StagingError};
 use super::tree::TreeFile;
-use crate::backend::Memory;
+use crate::backend::{Local, Privacy};
 use crate::codec::Effort;
 use crate::counterpart::Counterparts;
 use crate::format::OpenFile;
@@ -22,13 +25,24 @@ pub(super) struct Trial {
     pub is_same: bool,
 }
 
-/// Stores a table against one of the base, if there is one, and alone.
+/// Why there is none.
+#[derive(Debug, thiserror::Error)]
+pub enum TrialError {
+    #[error("{0}")]
+    Scratch(#[from] StagingError),
+    #[error("{0}")]
+    Store(#[from] IngestError),
+}
+
+/// Stores a table against one of the base, if there is one, and alone; each in a directory of its own beside `scratch`,
+/// since what a table takes may not fit in memory.
 pub(super) fn trial(
     source: &OpenFile,
     base: Option<(&TreeFile, OpenFile)>,
+    scratch: &Path,
     progress: &Progress<'_>,
-) -> Result<Trial, IngestError> {
-    let alone = stored(source, None, progress)?;
+) -> Result<Trial, TrialError> {
+    let alone = stored(source, None, scratch, progress)?;
     let Some((file, base)) = base else {
         return Ok(Trial { delta: alone.0, whole: alone.0, is_same: false });
     };
@@ -37,7 +51,7 @@ pub(super) fn trial(
         held::OutlineError::Cancelled(error) => IngestError::Cancelled(error),
     })?;
     let base = BaseFile { path: file.path.clone(), recipe, file: base };
-    let (delta, is_same) = stored(source, Some(base), progress)?;
+    let (delta, is_same) = stored(source, Some(base), scratch, progress)?;
     Ok(Trial { delta, whole: alone.0, is_same })
 }
 
@@ -45,20 +59,47 @@ pub(super) fn trial(
 fn stored(
     source: &OpenFile,
     base: Option<BaseFile>,
+    scratch: &Path,
     progress: &Progress<'_>,
-) -> Result<(u64, bool), IngestError> {
+) -> Result<(u64, bool), TrialError> {
+    let directory = Staging::begin(scratch)?;
+    let kept = Local::new(directory.path(), Privacy::Private);
     let mut against = Against::default();
     if let Some(base) = &base {
         against.counterparts = Counterparts::of(&base.recipe);
         against.base = Some((base.recipe.oid, Reason::Declared));
     }
-    let memory = Memory::default();
     if let Some(base) = &base {
         let proven =
             base.recipe.clone().prove(base.recipe.oid).expect("because the recipe was made of this hash");
-        crate::store::write_recipe(&memory, &proven)?;
+        crate::store::write_recipe(&kept, &proven).map_err(IngestError::from)?;
     }
-    let store = held::store(memory, base.into_iter().collect());
+    let store = held::store(kept, base.into_iter().collect());
     let done = ingest_against(&store, source, against, Effort::Push, progress)?;
     Ok((done.stored + done.new_objects * Record::BYTES as u64, done.new_objects == 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+    use crate::progress::unwatched;
+
+    /// What is stored for a trial lies on disk as long as that takes, and no longer.
+    #[test]
+    fn a_trial_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/tables/contrib-1.parquet");
+        let source = OpenFile::open(&place).unwrap();
+        let was_used = AtomicBool::new(false);
+        let is_used = || std::fs::read_dir(dir.path()).unwrap().next().is_some();
+        let progress = |_| Ok(was_used.fetch_or(is_used(), Ordering::Relaxed)).map(drop);
+        let found = trial(&source, None, &dir.path().join("scratch"), &progress).unwrap();
+        assert!(found.whole > 1000 && was_used.into_inner() && !is_used());
+        let file = TreeFile { path: "contrib-1.parquet".into(), place: place.clone() };
+        let base = Some((&file, OpenFile::open(&place).unwrap()));
+        let found = trial(&source, base, &dir.path().join("scratch"), &unwatched).unwrap();
+        assert!(found.is_same && !is_used());
+    }
 }

@@ -6,6 +6,7 @@ use super::{interrupted, model, not_stored, system};
 use crate::artifact::{self, EstimateError};
 use crate::cli::{report, watch};
 use crate::daemon::message::Failure;
+use crate::progress::Progress;
 
 /// What an artifact would weigh, from about a twelfth of a large pair
 #[derive(Debug, Args)]
@@ -23,12 +24,16 @@ impl Estimate {
     pub fn run(self) -> Result<(), Failure> {
         let base = model::find(&self.base, &model::scratch())?;
         let tuned = model::find(&self.fine_tune, &model::scratch())?;
-        let found = watch::here("estimate", |progress| artifact::estimate(&base.tree, &tuned.tree, progress));
+        let scratch = model::scratch();
+        let estimate =
+            |progress: &Progress<'_>| artifact::estimate(&base.tree, &tuned.tree, &scratch, progress);
+        let found = watch::here("estimate", estimate);
         let found = found.map_err(|error| {
             let message = error.to_string();
             match error {
                 EstimateError::Read { error, .. } => system(message, &error),
                 EstimateError::Store { error, .. } => not_stored(message, &error),
+                EstimateError::Scratch(error) => model::taken(&error),
                 EstimateError::Cancelled(_) => interrupted(),
             }
         })?;
