@@ -43,7 +43,7 @@ impl Columns {
         let mut columns = Columns::default();
         let mut batch = Vec::new();
         for field in schema.tables(1)? {
-            columns.add(field, "", 0, &mut batch)?;
+            columns.add(field?, "", 0, &mut batch)?;
         }
         columns.batch = batch;
         Some(columns)
@@ -127,8 +127,8 @@ impl Columns {
             }
             _ => return None,
         }
-        for child in field.tables(5).unwrap_or_default() {
-            self.add(child, path, depth + 1, out)?;
+        for child in field.tables(5).into_iter().flatten() {
+            self.add(child?, path, depth + 1, out)?;
         }
         Some(())
     }

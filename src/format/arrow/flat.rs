@@ -70,14 +70,16 @@ impl<'a> Table<'a> {
         Some((self.bytes.get(start..start.checked_add(len)?)?, start))
     }
 
-    /// A vector of tables.
-    pub fn tables(&self, number: usize) -> Option<Vec<Table<'a>>> {
+    /// A vector of tables, one after the other: there may be more than whoever asks has room for. None for one that is
+    /// no table.
+    pub fn tables(&self, number: usize) -> Option<impl Iterator<Item = Option<Table<'a>>> + use<'a>> {
         let (offsets, start) = self.vector(number, 4)?;
-        let table = |(at, offset): (usize, &[u8])| {
+        let bytes = self.bytes;
+        let table = move |(at, offset): (usize, &[u8])| {
             let at = start + 4 * at;
-            Table::at(self.bytes, at.checked_add(u32_at(offset, 0)? as usize)?)
+            Table::at(bytes, at.checked_add(u32_at(offset, 0)? as usize)?)
         };
-        offsets.chunks_exact(4).enumerate().map(table).collect()
+        Some(offsets.chunks_exact(4).enumerate().map(table))
     }
 
     /// A vector of structs of two numbers.
