@@ -1,6 +1,6 @@
 //! An artifact that is there, and whether a model is the base that it needs.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -331,8 +331,8 @@ fn difference(
     });
     let differs: Result<Vec<_>, OutlineError> = differs.collect();
     let differs: Vec<_> = differs?.into_iter().flatten().collect();
-    let mut tensors: Vec<_> = differs.iter().filter_map(|part| part.tensor).collect();
-    tensors.dedup();
+    // Parts of a table's columns stand in turns.
+    let tensors: BTreeSet<u32> = differs.iter().filter_map(|part| part.tensor).collect();
     let name = |tensor: &u32| recipe.tensors[*tensor as usize].name.clone();
     Ok(match (differs.is_empty(), tensors.is_empty()) {
         (true, _) => None,
@@ -342,4 +342,38 @@ fn difference(
             count: tensors.len(),
         }),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::progress::unwatched;
+
+    /// A column is one thing that differs, however many groups of rows its table has.
+    #[test]
+    fn columns_that_differ_are_named_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let (count, cell) = (3000u32, |row: u32| blake3::hash(&row.to_le_bytes()).to_hex());
+        let column = |from: u32| -> arrow_array::ArrayRef {
+            let cells = (from..from + count).map(|row| Some(cell(row).to_string()));
+            std::sync::Arc::new(cells.collect::<arrow_array::StringArray>())
+        };
+        let batch =
+            arrow_array::RecordBatch::try_from_iter([("a", column(0)), ("b", column(count))]).unwrap();
+        let properties = parquet::file::properties::WriterProperties::builder()
+            .set_max_row_group_row_count(Some(1000))
+            .build();
+        let mut bytes = Vec::new();
+        let mut writer =
+            parquet::arrow::ArrowWriter::try_new(&mut bytes, batch.schema(), Some(properties)).unwrap();
+        writer.write(&batch).unwrap();
+        writer.close().unwrap();
+        let recipe = held::outline(&bytes.as_slice(), &unwatched).unwrap();
+        let path = dir.path().join("other");
+        std::fs::write(&path, bytes.iter().map(|byte| !byte).collect::<Vec<u8>>()).unwrap();
+        let differs = difference(&recipe, &OpenFile::open(&path).unwrap(), &unwatched).unwrap();
+        let Some(Differs::Tensors { named, count }) = differs else { panic!("columns differ") };
+        let names: BTreeSet<&String> = named.iter().collect();
+        assert_eq!((names.len(), count), (named.len(), recipe.tensors.len()));
+    }
 }
