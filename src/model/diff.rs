@@ -109,7 +109,9 @@ fn change(
     let dtype = new.dtype;
     let pairs: Vec<_> = old_slices.iter().zip(new_slices).collect();
     let sums = pairs.par_iter().map(|(old, new)| compare_slice(store, old, new, dtype, progress));
-    let sum = sums.try_reduce(Sums::default, |a, b| Ok(a.add(&b)))?;
+    // Sums of floats depend on their order: one that the pool chose would give other digits each time.
+    let sums: Result<Vec<Sums>, DiffError> = sums.collect();
+    let sum = sums?.iter().fold(Sums::default(), |sum, slice| sum.add(slice));
     Ok(Change::Changed {
         elements: sum.elements,
         changed: sum.changed,
