@@ -3,7 +3,7 @@
 //! The decoder allocates what a message says before it reads its body, and what a packed buffer says before it
 //! unpacks it.
 
-use arrow_ipc::{Message, RecordBatch, root_as_footer, root_as_message};
+use arrow_ipc::{CompressionType, Message, RecordBatch, root_as_footer, root_as_message};
 
 use crate::format::Source;
 
@@ -12,9 +12,22 @@ const CONTINUATION: [u8; 4] = [0xff; 4];
 const TAIL_BYTES: u64 = 10;
 /// Largest buffer of a batch that is unpacked.
 const MOST_UNPACKED_BYTES: i64 = 4 << 30;
+/// All buffers of a batch that has more than this unpacked,
+const FREE_UNPACKED_BYTES: u64 = 256 << 20;
+/// have no more than so many times what they are packed: LZ4 gives no more, and numbers that people keep no more by zstd.
+const MOST_RATIO: u64 = 256;
 
-/// Checks a file with a footer; tells how many bytes its buffers have unpacked.
-pub fn check_file(file: &dyn Source) -> Result<u64, String> {
+/// What messages say of all batches.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Frames {
+    /// Of all buffers, unpacked.
+    pub bytes: u64,
+    /// What the first packed batch is packed with.
+    pub codec: Option<CompressionType>,
+}
+
+/// Checks a file with a footer.
+pub fn check_file(file: &dyn Source) -> Result<Frames, String> {
     let len = file.len();
     if len < TAIL_BYTES {
         return Err(format!("{len} bytes are too few, it is truncated"));
@@ -31,7 +44,7 @@ pub fn check_file(file: &dyn Source) -> Result<u64, String> {
     let footer = root_as_footer(&footer).map_err(|error| format!("its footer is malformed: {error}"))?;
     let blocks =
         footer.dictionaries().into_iter().flatten().chain(footer.recordBatches().into_iter().flatten());
-    let mut bytes = 0u64;
+    let mut frames = Frames::default();
     for block in blocks {
         let start = u64::try_from(block.offset()).map_err(|_| beyond())?;
         let head = u64::try_from(block.metaDataLength()).map_err(|_| beyond())?;
@@ -44,14 +57,14 @@ pub fn check_file(file: &dyn Source) -> Result<u64, String> {
         let skipped = if head.starts_with(&CONTINUATION) { 8 } else { 4 };
         let message = head.get(skipped..).and_then(|bytes| root_as_message(bytes).ok());
         let message = message.ok_or("a message is malformed")?;
-        bytes = bytes.saturating_add(check_message(file, &message, body_start)?);
+        frames.add(file, &message, body_start)?;
     }
-    Ok(bytes)
+    Ok(frames)
 }
 
-/// Checks a stream of messages; tells how many bytes their buffers have unpacked.
-pub fn check_stream(file: &dyn Source) -> Result<u64, String> {
-    let (mut at, mut unpacked) = (0, 0u64);
+/// Checks a stream of messages.
+pub fn check_stream(file: &dyn Source) -> Result<Frames, String> {
+    let (mut at, mut frames) = (0, Frames::default());
     while at + 4 <= file.len() {
         let mut head = read(file, at, 4)?;
         at += 4;
@@ -61,26 +74,36 @@ pub fn check_stream(file: &dyn Source) -> Result<u64, String> {
         }
         let len = u64::from(u32::from_le_bytes(head.try_into().expect("because 4 bytes were read")));
         if len == 0 {
-            return Ok(unpacked);
+            return Ok(frames);
         }
         let bytes = read(file, at, len)?;
         at += len;
         let message = root_as_message(&bytes).map_err(|error| format!("a message is malformed: {error}"))?;
-        unpacked = unpacked.saturating_add(check_message(file, &message, at)?);
+        frames.add(file, &message, at)?;
         at = at.checked_add_signed(message.bodyLength()).ok_or_else(beyond)?;
     }
-    Ok(unpacked)
+    Ok(frames)
 }
 
-fn check_message(file: &dyn Source, message: &Message<'_>, body: u64) -> Result<u64, String> {
-    let len = u64::try_from(message.bodyLength()).map_err(|_| beyond())?;
-    if body.checked_add(len).is_none_or(|end| end > file.len()) {
-        return Err(beyond());
-    }
-    let dictionary = message.header_as_dictionary_batch().and_then(|dictionary| dictionary.data());
-    match message.header_as_record_batch().or(dictionary) {
-        Some(batch) if batch.compression().is_some() => check_packed(file, &batch, body, len),
-        _ => Ok(len),
+impl Frames {
+    /// Checks a message whose body begins at `body`, and adds what it says.
+    fn add(&mut self, file: &dyn Source, message: &Message<'_>, body: u64) -> Result<(), String> {
+        let len = u64::try_from(message.bodyLength()).map_err(|_| beyond())?;
+        if body.checked_add(len).is_none_or(|end| end > file.len()) {
+            return Err(beyond());
+        }
+        let dictionary = message.header_as_dictionary_batch().and_then(|dictionary| dictionary.data());
+        let batch = message.header_as_record_batch().or(dictionary);
+        let packed = batch.and_then(|batch| Some((batch, batch.compression()?)));
+        let bytes = match packed {
+            Some((batch, compression)) => {
+                self.codec.get_or_insert(compression.codec());
+                check_packed(file, &batch, body, len)?
+            }
+            None => len,
+        };
+        self.bytes = self.bytes.saturating_add(bytes);
+        Ok(())
     }
 }
 
@@ -99,6 +122,9 @@ fn check_packed(file: &dyn Source, batch: &RecordBatch<'_>, body: u64, len: u64)
         }
         // -1 stands for bytes that are not packed.
         all += u64::try_from(unpacked).unwrap_or(buffer.length() as u64);
+    }
+    if all > FREE_UNPACKED_BYTES && all / MOST_RATIO > len {
+        return Err(format!("a batch of {len} bytes claims {all} bytes unpacked"));
     }
     Ok(all)
 }

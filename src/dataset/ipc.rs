@@ -3,11 +3,12 @@
 use std::io::BufReader;
 use std::ops::Range;
 
+use arrow_ipc::CompressionType;
 use arrow_ipc::reader::{FileReader, FileReaderBuilder, StreamReader};
 use arrow_schema::{ArrowError, SchemaRef};
 
 use super::bytes::{File, Stream};
-use super::frames;
+use super::frames::{self, Frames};
 use super::kind::Kind;
 use super::rows;
 use super::table::Decoder;
@@ -15,7 +16,7 @@ use super::table::Decoder;
 /// What the schema's message says.
 pub struct Ipc {
     schema: SchemaRef,
-    bytes: u64,
+    frames: Frames,
     is_stream: bool,
 }
 
@@ -23,12 +24,12 @@ impl Ipc {
     pub fn open(file: &File, kind: Kind) -> Result<Ipc, ArrowError> {
         let is_stream = kind == Kind::ArrowStream;
         let check = if is_stream { frames::check_stream } else { frames::check_file };
-        let bytes = check(&**file).map_err(ArrowError::IpcError)?;
+        let frames = check(&**file).map_err(ArrowError::IpcError)?;
         let schema = match is_stream {
             true => StreamReader::try_new(stream(file), None)?.schema(),
             false => file_reader(file, None)?.schema(),
         };
-        Ok(Ipc { schema, bytes, is_stream })
+        Ok(Ipc { schema, frames, is_stream })
     }
 
     pub fn schema(&self) -> SchemaRef {
@@ -37,7 +38,12 @@ impl Ipc {
 
     /// Bytes of all buffers, unpacked.
     pub fn bytes(&self) -> u64 {
-        self.bytes
+        self.frames.bytes
+    }
+
+    /// What its buffers are packed with, if they are.
+    pub fn codec(&self) -> Option<CompressionType> {
+        self.frames.codec
     }
 
     pub(super) fn read(

@@ -12,6 +12,7 @@ mod kind;
 pub mod merge;
 mod pairing;
 mod parquet;
+mod records;
 mod rows;
 pub mod sample;
 mod scan;

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::bytes::{File, Stream};
 use super::kind::{Kind, Packing};
+use super::records::Records;
 use super::rows;
 use super::table::Decoder;
 
@@ -31,7 +32,7 @@ pub struct Text {
 
 impl Text {
     pub fn open(file: &File, kind: Kind, packing: Packing) -> Result<Text, ArrowError> {
-        let mut input = Counted { input: unpacked(file, packing)?, bytes: 0 };
+        let mut input = Counted { input: open(file, kind, packing)?, bytes: 0 };
         let (schema, rows) = match kind {
             Kind::JsonLines => infer_json(&mut input)?,
             _ => format(kind).infer_schema(&mut input, None)?,
@@ -73,7 +74,7 @@ impl Text {
         columns: &[usize],
         rows: Option<&[Range<u64>]>,
     ) -> Result<Decoder, ArrowError> {
-        let input = unpacked(file, self.packing)?;
+        let input = open(file, self.kind, self.packing)?;
         let all: Decoder = match self.kind {
             Kind::JsonLines => {
                 let schema = Arc::new(self.schema.project(columns)?);
@@ -91,11 +92,23 @@ impl Text {
 }
 
 fn format(kind: Kind) -> Format {
-    let delimiter = if kind == Kind::Tsv { b'\t' } else { b',' };
-    Format::default().with_header(true).with_delimiter(delimiter)
+    Format::default().with_header(true).with_delimiter(delimiter(kind))
+}
+
+fn delimiter(kind: Kind) -> u8 {
+    if kind == Kind::Tsv { b'\t' } else { b',' }
 }
 
 type Input = Box<dyn BufRead + Send>;
+
+/// What a file holds. Lines of JSON are bounded when they are read the first time.
+fn open(file: &File, kind: Kind, packing: Packing) -> io::Result<Input> {
+    let input = unpacked(file, packing)?;
+    Ok(match kind {
+        Kind::JsonLines => input,
+        kind => Box::new(Records::new(input, delimiter(kind), MOST_LINE_BYTES)),
+    })
+}
 
 fn unpacked(file: &File, packing: Packing) -> io::Result<Input> {
     let stream = BufReader::new(Stream::new(file.clone()));
@@ -131,7 +144,7 @@ impl BufRead for Counted {
     }
 }
 
-/// Longest line of JSON Lines: one that never ends would fill memory.
+/// Longest line of JSON Lines and longest record of CSV: one that never ends would fill memory.
 const MOST_LINE_BYTES: u64 = 256 << 20;
 
 fn infer_json(input: impl BufRead) -> Result<(Schema, usize), ArrowError> {

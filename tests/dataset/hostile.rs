@@ -73,6 +73,26 @@ fn a_changed_byte_is_survived() {
     }
 }
 
+/// A packed buffer says how much it holds before it is unpacked, and there may be many of them.
+#[test]
+fn packed_buffers_that_claim_too_much_are_refused() {
+    use arrow_array::{ArrayRef, Int64Array, RecordBatch};
+    use arrow_ipc::writer::{FileWriter, IpcWriteOptions};
+    let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(0..10_000));
+    let batch = RecordBatch::try_from_iter([("a", numbers)]).unwrap();
+    let options =
+        IpcWriteOptions::default().try_with_compression(Some(arrow_ipc::CompressionType::ZSTD)).unwrap();
+    let mut whole = Vec::new();
+    let mut writer = FileWriter::try_new_with_options(&mut whole, &batch.schema(), options).unwrap();
+    writer.write(&batch).unwrap();
+    writer.finish().unwrap();
+    assert_eq!(tried(whole.clone(), "x.arrow"), Ok(10_000));
+    let len = 80_000u64.to_le_bytes();
+    let at = whole.windows(8).position(|bytes| bytes == len).unwrap();
+    whole[at..at + 8].copy_from_slice(&(1u64 << 30).to_le_bytes());
+    refused(&whole, "x.arrow", "claims 1073741824 bytes unpacked");
+}
+
 /// The same of Arrow files, whose offsets may lead anywhere.
 #[test]
 fn changed_arrow_files_are_survived() {
