@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arrow_array::types::Int32Type;
 use arrow_array::{ArrayRef, Float64Array, Int32Array, Int64Array, ListArray, RecordBatch, StringArray};
+use arrow_schema::{DataType, Field};
 use git_sparse::dataset::diff::{NEW, TableDiff, details, diff, export};
 use git_sparse::dataset::{ColumnChange, CompareError, Selection, Table, values};
 use git_sparse::progress::unwatched;
@@ -93,6 +94,24 @@ fn a_column_is_renamed_only_row_by_row() {
     assert_eq!(kinds(&carried, &["id"]), ["renamed"]);
     let edited = of(vec![("id", ints(&[1, 7, 3])), ("position", ints(&[0, 1, 2]))]);
     assert_eq!(kinds(&edited, &[]), ["renamed"]);
+}
+
+/// A struct that got one more field is told as its texts, and all rows of the diff are written.
+#[test]
+fn nested_columns_of_other_types_are_written() {
+    use arrow_array::StructArray;
+    let structs = |names: &[&str]| -> ArrayRef {
+        let field = |name: &&str| (Arc::new(Field::new(*name, DataType::Int64, true)), ints(&[1, 2]));
+        Arc::new(StructArray::from(names.iter().map(field).collect::<Vec<_>>()))
+    };
+    let old = of(vec![("id", ints(&[1, 2])), ("s", structs(&["x"]))]);
+    let new = of(vec![("id", ints(&[1, 2])), ("s", structs(&["x", "y"]))]);
+    let found = compare(&old, &new, &["id"]);
+    let mut out = Vec::new();
+    export(&old, &new, &found, &mut out, &unwatched).unwrap();
+    let rows = objects(&table(out, "diff.parquet"));
+    let told: Vec<_> = rows.iter().map(|row| row["s"].as_str().unwrap()).collect();
+    assert_eq!(told, [r#"{"x":1}"#, r#"{"x":1,"y":1}"#, r#"{"x":2}"#, r#"{"x":2,"y":2}"#]);
 }
 
 /// A column that changed its name, place or type does not make all rows new.

@@ -4,17 +4,18 @@ use std::io::Write;
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, RecordBatch, StringArray, UInt64Array, new_null_array};
-use arrow_cast::cast;
 use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
 use arrow_select::interleave::interleave_record_batch;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
+use serde_json::{Map, Value};
 
 use super::super::gather::Gatherer;
 use super::super::scan::CompareError;
 use super::super::table::Table;
+use super::super::values;
 use super::TableDiff;
 use crate::progress::Progress;
 
@@ -122,12 +123,26 @@ impl Layout {
                 None => new_null_array(field.data_type(), rows.len()),
                 Some(_) => {
                     let column = next.next().expect("because each place was asked for");
-                    cast(column, field.data_type())?
+                    match column.data_type() == field.data_type() {
+                        true => column.clone(),
+                        false => texts(column)?,
+                    }
                 }
             });
         }
         Ok(RecordBatch::try_new(self.schema.clone(), columns)?)
     }
+}
+
+/// Cells of a column that got another type, as people see them: what is nested as JSON.
+fn texts(column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
+    if !column.data_type().is_nested() {
+        return Ok(Arc::new(StringArray::from(values::texts(column)?)));
+    }
+    let batch = RecordBatch::try_from_iter_with_nullable([("cell", column.clone(), true)])?;
+    let text = |mut row: Map<String, Value>| row.remove("cell").filter(|cell| !cell.is_null());
+    let texts = values::objects(&batch)?.into_iter().map(|row| text(row).map(|cell| cell.to_string()));
+    Ok(Arc::new(texts.collect::<StringArray>()))
 }
 
 /// A name that no column of either table has.
