@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use arrow_array::{RecordBatch, RecordBatchReader};
+use arrow_ipc::CompressionType;
 use arrow_schema::{ArrowError, SchemaRef};
 
 use super::bytes::File;
@@ -159,6 +160,11 @@ impl Table {
     /// What a writer of the same kind has to know to write alike; only of Parquet.
     pub fn parquet(&self) -> Option<&parquet::Parquet> {
         if let Inner::Parquet(table) = &self.inner { Some(table) } else { None }
+    }
+
+    /// What the buffers of an Arrow table are packed with, if they are.
+    pub(super) fn arrow_codec(&self) -> Option<CompressionType> {
+        if let Inner::Ipc(table) = &self.inner { table.codec() } else { None }
     }
 
     /// The numbers of columns by their names.

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use arrow_array::{ArrayRef, Float64Array, Int64Array, StringArray, TimestampMicrosecondArray};
+use arrow_array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use git_sparse::dataset::merge::{Plan, Sides, WriteError, plan, write};
 use git_sparse::dataset::{Selection, Table, values};
 use git_sparse::format::Source;
@@ -182,6 +182,32 @@ fn quotes_within_fields_split_nothing() {
         merged_text(&marked(base), reordered, &marked(theirs)),
         "\u{feff}a,\"id\",b,c\n5\"\"x,1,1,3\n"
     );
+}
+
+/// A merged Arrow file is packed as ours is.
+#[test]
+fn merged_arrow_files_are_packed_as_ours() {
+    use arrow_ipc::CompressionType;
+    use arrow_ipc::writer::{IpcWriteOptions, StreamWriter};
+    let stream = |first: i64, codec: Option<CompressionType>| {
+        let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(first..10_000));
+        let same: ArrayRef = Arc::new(Int64Array::from_iter_values((first..10_000).map(|_| 7)));
+        let batch = RecordBatch::try_from_iter([("id", ids), ("same", same)]).unwrap();
+        let options = IpcWriteOptions::default().try_with_compression(codec).unwrap();
+        let mut out = Vec::new();
+        let mut writer = StreamWriter::try_new_with_options(&mut out, &batch.schema(), options).unwrap();
+        writer.write(&batch).unwrap();
+        writer.finish().unwrap();
+        table(out, "x.arrow")
+    };
+    for (codec, is_packed) in [(Some(CompressionType::ZSTD), true), (None, false)] {
+        let (base, ours, theirs) = (stream(1, None), stream(1, codec), stream(0, None));
+        let decided = decided(&base, &ours, &theirs, &["id"]);
+        let (mut out, sides) = (Vec::new(), Sides { base: &base, ours: &ours, theirs: &theirs });
+        write(&decided, sides, &mut out, &unwatched).unwrap();
+        assert_eq!(out.len() < 90_000, is_packed, "{codec:?}: {} bytes", out.len());
+        assert_eq!(objects(&table(out, "x.arrow")).len(), 10_000);
+    }
 }
 
 /// A file that counts what is read of it.

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use arrow_array::{Array, ArrayRef, RecordBatch, new_null_array};
 use arrow_cast::{CastOptions, cast_with_options};
-use arrow_ipc::writer::{FileWriter, StreamWriter};
+use arrow_ipc::writer::{FileWriter, IpcWriteOptions, StreamWriter};
 use arrow_schema::{ArrowError, DataType, SchemaRef};
 use arrow_select::interleave::interleave;
 use parquet::arrow::ArrowWriter;
@@ -151,13 +151,14 @@ type Out<'a> = &'a mut (dyn Write + Send);
 
 impl<'a> Writer<'a> {
     fn like(table: &Table, schema: SchemaRef, out: Out<'a>) -> Result<Self, WriteError> {
+        let packed = || IpcWriteOptions::default().try_with_compression(table.arrow_codec());
         Ok(match table.kind() {
             Kind::Parquet => {
                 let properties = properties(table, &schema);
                 Writer::Parquet(Box::new(ArrowWriter::try_new(out, schema, Some(properties))?))
             }
-            Kind::ArrowFile => Writer::File(FileWriter::try_new(out, &schema)?),
-            Kind::ArrowStream => Writer::Stream(StreamWriter::try_new(out, &schema)?),
+            Kind::ArrowFile => Writer::File(FileWriter::try_new_with_options(out, &schema, packed()?)?),
+            Kind::ArrowStream => Writer::Stream(StreamWriter::try_new_with_options(out, &schema, packed()?)?),
             kind @ (Kind::Csv | Kind::Tsv) => {
                 let delimiter = if kind == Kind::Tsv { b'\t' } else { b',' };
                 Writer::Text(arrow_csv::WriterBuilder::new().with_delimiter(delimiter).build(out))
