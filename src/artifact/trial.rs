@@ -94,7 +94,10 @@ mod tests {
         let source = OpenFile::open(&place).unwrap();
         let was_used = AtomicBool::new(false);
         let is_used = || std::fs::read_dir(dir.path()).unwrap().next().is_some();
-        let progress = |_| Ok(was_used.fetch_or(is_used(), Ordering::Relaxed)).map(drop);
+        let progress = |_| {
+            was_used.fetch_or(is_used(), Ordering::Relaxed);
+            Ok(())
+        };
         let found = trial(&source, None, &dir.path().join("scratch"), &progress).unwrap();
         assert!(found.whole > 1000 && was_used.into_inner() && !is_used());
         let file = TreeFile { path: "contrib-1.parquet".into(), place: place.clone() };

@@ -96,7 +96,7 @@ impl<'a> Gatherer<'a> {
             Some(reading) => reading,
             None => {
                 let next = if seeks { first.start } else { 0 };
-                let rows = seeks.then(|| Vec::from([next..u64::MAX]));
+                let rows = if seeks { Selection::rows(next..u64::MAX).rows } else { None };
                 Reading { batches: self.batches(rows)?, rest: None, next }
             }
         };

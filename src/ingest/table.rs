@@ -414,7 +414,7 @@ mod tests {
         packed.extend_from_slice(&block[..3]);
         packed.extend_from_slice(&body);
         // Thrift: numbers are doubled.
-        let number = |value: usize| vec![(2 * value & 0x7f) as u8 | 0x80, (2 * value >> 7) as u8];
+        let number = |value: usize| vec![((2 * value) & 0x7f) as u8 | 0x80, ((2 * value) >> 7) as u8];
         let sizes = [number(body.len()), vec![0x15], number(packed.len())].concat();
         let header = [0x2c, 0x15, 100, 0x15, 0, 0x15, 6, 0x15, 6, 0, 0];
         [&[0x15, 0, 0x15][..], &sizes, &header, &packed].concat()
