@@ -52,7 +52,8 @@ fn measure_chain(dir: &Path, previous: &str, base: &str, target: &str) {
         [(format!("ours of {base}"), None), (format!("ours of {base} of {previous}"), Some(&first))]
     {
         let changed = third.changed_from(&second, previous);
-        print(target, third.bytes.len(), &name, run(&changed, encode_ours, decode_ours));
+        let encode = |object: &Object<'_>| encode_ours(object, Effort::Push);
+        print(target, third.bytes.len(), &name, run(&changed, encode, decode_ours));
     }
 }
 
@@ -60,7 +61,13 @@ fn measure(dir: &Path, base: &str, target: &str) {
     let [base, model] = [base, target].map(|name| Model::read(dir, name));
     let changed = model.changed_from(&base, None);
     let size = model.bytes.len();
-    print(target, size, "ours", run(&changed, encode_ours, decode_ours));
+    print(target, size, "ours", run(&changed, |object| encode_ours(object, Effort::Push), decode_ours));
+    print(
+        target,
+        size,
+        "ours-repack",
+        run(&changed, |object| encode_ours(object, Effort::Repack), decode_ours),
+    );
     for (name, groups) in [("bitx", Groups::Bytes), ("bitx-lanes", Groups::Lanes)] {
         let encode =
             |object: &Object<'_>| ((), bitx::encode(object.bytes, object.base, object.width(), groups));
@@ -136,10 +143,10 @@ impl Object<'_> {
     }
 }
 
-fn encode_ours(object: &Object<'_>) -> (Codec, Vec<u8>) {
+fn encode_ours(object: &Object<'_>, effort: Effort) -> (Codec, Vec<u8>) {
     let base = |bytes| Base { bytes, dtype: object.dtype };
     let bases: Vec<_> = object.bases().map(base).collect();
-    let encoded = codec::encode(object.bytes, object.dtype, object.row_len, &bases, Effort::Push);
+    let encoded = codec::encode(object.bytes, object.dtype, object.row_len, &bases, effort);
     (encoded.codec, encoded.payload)
 }
 

@@ -372,8 +372,12 @@ fn scaled(segment: &Segment, own: &[Vec<u8>], base: Option<(&Vec<Vec<u8>>, Dtype
         };
         let (own, base) = (pick(own), base.map(|(bytes, dtype)| (pick(bytes), dtype)));
         let with = base.as_ref().map(|(bytes, dtype)| Base { bytes, dtype: *dtype });
-        let encoded = codec::encode(&own, segment.dtype, segment.row_len, with.as_slice(), Effort::Push);
-        (own.len() as u64 / segment.dtype.width() as u64, encoded.payload.len() as u64)
+        let seen = own.len() as u64 / segment.dtype.width() as u64;
+        let times = (elements / seen.max(1)).max(1) as usize;
+        // As an artifact is made.
+        let (with, effort) = (with.as_slice(), Effort::Repack);
+        let encoded = codec::encode_sample(&own, segment.dtype, segment.row_len, with, effort, times);
+        (seen, encoded.payload.len() as u64)
     };
     let (seen, all) = encoded(1);
     if seen >= elements {

@@ -45,6 +45,8 @@ pub mod zstd;
 
 use crate::format::Dtype;
 
+use product::Search;
+
 pub use lanes::{Kind as Machine, on_each_kind};
 pub use stream::MOST_STREAM_BYTES;
 pub use ulp::may_be_resized;
@@ -224,6 +226,18 @@ impl Codec {
 /// Encodes an object of numbers of `dtype` in rows of `row_len` (0: none), against `bases` if that pays:
 /// its base, and behind it what this was made of, where both are known.
 pub fn encode(bytes: &[u8], dtype: Dtype, row_len: u64, bases: &[Base<'_>], effort: Effort) -> Encoded {
+    encode_sample(bytes, dtype, row_len, bases, effort, 1)
+}
+
+/// Like `encode`, where each row stands for `times` rows of a matrix whose size is to be found out.
+pub fn encode_sample(
+    bytes: &[u8],
+    dtype: Dtype,
+    row_len: u64,
+    bases: &[Base<'_>],
+    effort: Effort,
+    times: usize,
+) -> Encoded {
     let dtype = match dtype {
         Dtype::Bytes if bytes.len() >= MIN_SNIFF_BYTES => sniff::sniff(bytes).unwrap_or(Dtype::Bytes),
         known => known,
@@ -236,7 +250,7 @@ pub fn encode(bytes: &[u8], dtype: Dtype, row_len: u64, bases: &[Base<'_>], effo
         }
         size.min(best.as_ref().map_or(size, |best| best.payload.len())) as f64
     };
-    candidates(bytes, dtype, row_len, bases, effort, &mut offer);
+    candidates(bytes, dtype, row_len, bases, Search { effort, times }, &mut offer);
     best.unwrap_or_else(|| Encoded { codec: Codec::Raw, payload: bytes.to_vec() })
 }
 
@@ -246,9 +260,10 @@ fn candidates(
     dtype: Dtype,
     row_len: u64,
     bases: &[Base<'_>],
-    effort: Effort,
+    search: Search,
     offer: &mut dyn FnMut(Codec, Vec<u8>) -> f64,
 ) {
+    let effort = search.effort;
     if dtype == Dtype::Bytes {
         let copies = bases.first().and_then(|base| copies::encode(bytes, &[base.bytes], effort));
         let copies = copies.map(|copies| offer(copies.codec, copies.payload));
@@ -266,7 +281,7 @@ fn candidates(
     let [base, previous] = [0, 1].map(|place| bases.get(place).map(|base| base.or_of(dtype)));
     let delta = base.and_then(|base| {
         decayed::encode(bytes, dtype, row_len, base)
-            .or_else(|| ulp::encode(bytes, dtype, row_len, base, previous, Some(effort)))
+            .or_else(|| ulp::encode(bytes, dtype, row_len, base, previous, Some(search)))
     });
     let found_product =
         delta.as_ref().is_some_and(|delta| matches!(delta.codec, Codec::UlpProduct | Codec::UlpProductChain));

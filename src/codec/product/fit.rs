@@ -27,6 +27,14 @@ const UNIT: f64 = 3.46;
 /// Where the step before is known, fractions are left to it: a product must save as many times more.
 const BESIDE_PREVIOUS: f64 = 2.0;
 
+/// Of which matrix numbers are, and how long a product may be looked for.
+#[derive(Clone, Copy)]
+pub(in super::super) struct Search {
+    pub effort: Effort,
+    /// Each row stands for so many, which share the right factor with it.
+    pub times: usize,
+}
+
 /// How much trouble is taken.
 #[derive(Clone, Copy)]
 struct Trouble {
@@ -57,20 +65,22 @@ pub(in super::super) fn fit<W: Word>(
     base: &[u8],
     dtype: Dtype,
     row_len: usize,
-    effort: Effort,
+    search: Search,
     beside_previous: bool,
 ) -> Option<Factors> {
     let float = Float::of(dtype)?;
     let numbers = target.len() / dtype.width();
     let rows = numbers.checked_div(row_len)?;
-    if row_len < LEAST_ROW || rows < LEAST_ROWS || row_len % GROUP > 0 || rows * row_len != numbers {
+    let Search { effort, times } = search;
+    let are_few = rows.saturating_mul(times) < LEAST_ROWS || rows < TEST_EVERY;
+    if row_len < LEAST_ROW || are_few || row_len % GROUP > 0 || rows * row_len != numbers {
         return None;
     }
     let mut trouble = if effort == Effort::Push { Trouble::PUSH } else { Trouble::REPACK };
     if beside_previous {
         trouble.worth *= BESIDE_PREVIOUS;
     }
-    Fitting { float, target, base, row_len, trouble, word: std::marker::PhantomData::<W> }.run()
+    Fitting { float, target, base, row_len, times, trouble, word: std::marker::PhantomData::<W> }.run()
 }
 
 struct Fitting<'a, W> {
@@ -78,6 +88,7 @@ struct Fitting<'a, W> {
     target: &'a [u8],
     base: &'a [u8],
     row_len: usize,
+    times: usize,
     trouble: Trouble,
     word: std::marker::PhantomData<W>,
 }
@@ -106,8 +117,8 @@ impl<W: Word> Fitting<'_, W> {
         for (at, row) in sample.chunks_exact(self.row_len).enumerate() {
             if at % TEST_EVERY == 0 { &mut tests } else { &mut found }.extend_from_slice(row);
         }
-        let directions = self.directions(&found, most, iterations);
-        let (rank, noise) = self.rank(&tests, &directions, rows, bits_each(&lengths))?;
+        let directions = self.directions(&found, most.min(rows), iterations);
+        let (rank, noise) = self.rank(&tests, &directions, rows * self.times, bits_each(&lengths))?;
         Some(self.factors(&directions[..rank * self.row_len], &columns, noise))
     }
 

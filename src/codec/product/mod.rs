@@ -19,7 +19,7 @@ use super::lanes::{Each, GROUP, Lanes};
 use super::order::Word;
 
 pub(super) use factors::Factors;
-pub(super) use fit::fit;
+pub(super) use fit::{Search, fit};
 
 /// Bits of a difference's fraction.
 const FRACTION_BITS: u32 = 16;

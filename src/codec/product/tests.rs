@@ -54,7 +54,15 @@ fn moved(dtype: Dtype, base: &[u8], columns: usize, seed: u64, alone: f32) -> Ve
 }
 
 fn product(target: &[u8], dtype: Dtype, columns: usize, base: &[u8], effort: Effort) -> Encoded {
-    ulp::encode(target, dtype, columns as u64, Base { bytes: base, dtype }, None, Some(effort)).unwrap()
+    ulp::encode(
+        target,
+        dtype,
+        columns as u64,
+        Base { bytes: base, dtype },
+        None,
+        Some(Search { effort, times: 1 }),
+    )
+    .unwrap()
 }
 
 proptest! {
@@ -138,8 +146,15 @@ fn a_product_and_the_step_before_go_together() {
         let target = moved(dtype, &base, 128, 8, 0.1);
         let bases = [&base, &previous].map(|bytes| Base { bytes, dtype });
         let again = || {
-            let encoded =
-                ulp::encode(&target, dtype, 128, bases[0], Some(bases[1]), Some(Effort::Repack)).unwrap();
+            let encoded = ulp::encode(
+                &target,
+                dtype,
+                128,
+                bases[0],
+                Some(bases[1]),
+                Some(Search { effort: Effort::Repack, times: 1 }),
+            )
+            .unwrap();
             let found = decode(encoded.codec, &encoded.payload, &[&base, &previous], target.len()).unwrap();
             (encoded.codec, encoded.payload, found)
         };

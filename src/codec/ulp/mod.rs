@@ -26,9 +26,9 @@ use super::lanes::{self, GROUP, Lanes, MAX_LANE_BITS, MAX_TABLES, Task};
 use super::order::{Order, Word, converted};
 use super::payload::{Reader, put_count, put_stream};
 use super::previous::Previous;
-use super::product::{self, Factors, Product};
+use super::product::{self, Factors, Product, Search};
 use super::table::{self, Frequencies, Levels, TableModels};
-use super::{Base, Codec, DecodeError, Effort, Encoded, bytes, rans};
+use super::{Base, Codec, DecodeError, Encoded, bytes, rans};
 
 use groups::{Streams, Undo};
 
@@ -50,14 +50,14 @@ const SHIFT_BITS: u32 = 6;
 ///
 /// A base that is shorter is followed by zeros, of a longer one the end is left out: rows that were added to
 /// an embedding, or taken away, stand at its end. The same holds for `previous`, what the base was made of;
-/// it is used where that saves enough, unless a product (see `product`) is found, with so much effort if any.
+/// it is used where that saves enough, unless a product (see `product`) is found, if it is looked for.
 pub(super) fn encode(
     target: &[u8],
     dtype: Dtype,
     row_len: u64,
     base: Base<'_>,
     previous: Option<Base<'_>>,
-    product: Option<Effort>,
+    product: Option<Search>,
 ) -> Option<Encoded> {
     let ours = target.len() / dtype.width();
     let row_len = usize::try_from(row_len).ok()?;
@@ -167,7 +167,7 @@ struct Encoding<'a> {
     base: &'a [u8],
     /// The same of what the base was made of, with what its dtype was.
     previous: Option<(Dtype, &'a [u8])>,
-    product: Option<Effort>,
+    product: Option<Search>,
 }
 
 /// The same, of elements as wide as `W`.
@@ -195,8 +195,8 @@ impl<W: Word> Task for EncodingOf<'_, W> {
         let may_agree = grid_bits == 0 && !deltas.skips_groups();
         // No closure: it would be compiled for any machine.
         let factors = match product {
-            Some(effort) if may_agree => {
-                product::fit::<W>(target, &base, dtype, row_len, effort, previous.is_some())
+            Some(search) if may_agree => {
+                product::fit::<W>(target, &base, dtype, row_len, search, previous.is_some())
             }
             _ => None,
         };
