@@ -211,7 +211,7 @@ fn file_speeds([base, tuned]: [&[u8]; 2], oids: [Oid; 2]) -> Vec<Speed> {
 }
 
 fn keep(store: &Store, what: &'static str, bytes: &[u8], oid: Oid, earlier: &[Oid]) -> Speed {
-    let hints = Hints { earlier: earlier.to_vec(), declared: Vec::new() };
+    let hints = Hints { earlier: earlier.to_vec(), ..Hints::default() };
     let start = Instant::now();
     let done = ingest(store, &bytes, oid, &hints, Effort::Push, &unwatched).expect("because it is sound");
     let speed = bytes.len() as f64 / start.elapsed().as_secs_f64() / 1e6;

@@ -31,13 +31,48 @@ git config --global advice.defaultBranchName false
 git lfs install >/dev/null
 git sparse install >/dev/null
 field() { "$python" -c 'import json, sys; print(json.load(sys.stdin)["file"]["'"$1"'"])'; }
-stored() { git sparse show HEAD:table.parquet --json | field stored; }
+stored() { git sparse show "HEAD:${1:-table.parquet}" --json | field stored; }
 disk() { find "$work/remote.git/sparse/packs" "$work/remote.git/sparse/recipes" -type f -printf '%s\n' | awk '{ all += $1 } END { print all }'; }
 commit() {
     cp "$1" table.parquet
+    push "$(basename "$1")"
+}
+push() {
     git add -A
-    git commit --quiet -m "$(basename "$1")"
+    git commit --quiet -m "$1"
     git push --quiet origin HEAD >/dev/null 2>&1
+}
+fresh() {
+    rm -rf "$work/.local" "$work/repo" "$work/remote.git"
+    git init --quiet --bare "$work/remote.git"
+    git init --quiet "$work/repo"
+    cd "$work/repo"
+    git remote add origin "$work/remote.git"
+    git sparse init >/dev/null
+}
+# In a fresh repository, the files before `--`, then those behind it under names that were never there: what these take.
+elsewhere() {
+    local edit=$1 bytes=0 all=0 number=0
+    shift
+    fresh
+    while [ "$1" != -- ]; do
+        cp "$1" "before-$((number++)).parquet"
+        shift
+    done
+    shift
+    push before
+    git rm --quiet before-*
+    for file in "$@"; do cp "$file" "after-$((number++)).parquet"; done
+    push after
+    for file in after-*; do
+        bytes=$((bytes + $(stat -c %s "$file")))
+        all=$((all + $(stored "$file")))
+        git sparse show "HEAD:$file" -o "$work/copy" >/dev/null
+        cmp "$file" "$work/copy"
+        rm "$work/copy"
+    done
+    awk -v edit="$edit" -v bytes="$bytes" -v all="$all" 'BEGIN {
+        printf "| %s | %d | %d | %.3f %% |\n", edit, bytes, all, 100 * all / bytes }'
 }
 # Edit, bytes of the version, stored, chunks, zstd of pages, xdelta3: the goal, and whether it is reached.
 goal() {
@@ -65,12 +100,7 @@ for table in packages flights contrib; do
     for file in "$made/$table"/*.parquet; do
         name=$(basename "$file" .parquet)
         [ "$name" = v1 ] && continue
-        rm -rf "$work/.local" "$work/repo" "$work/remote.git"
-        git init --quiet --bare "$work/remote.git"
-        git init --quiet "$work/repo"
-        cd "$work/repo"
-        git remote add origin "$work/remote.git"
-        git sparse init >/dev/null
+        fresh
         commit "$made/$table/v1.parquet"
         first=$(stored)
         before=$(disk)
@@ -98,4 +128,13 @@ for table in packages flights contrib; do
     echo
     awk -v first="$first" -v bytes="$bytes" 'BEGIN {
         printf "The first version, %d bytes, took %d: %.3f of it (goal 0.75).\n\n", bytes, first, first / bytes }'
+    "$python" "$scripts/parts.py" "$made/$table/v1.parquet" "$work/halves"
+    edited=$made/$table/upd1.parquet
+    [ -f "$edited" ] || edited=$made/$table/release.parquet
+    echo "| $table, in files of other names | bytes | stored | share |"
+    echo "| --- | --- | --- | --- |"
+    elsewhere "renamed and edited ($(basename "$edited" .parquet))" "$made/$table/v1.parquet" -- "$edited"
+    elsewhere "two halves" "$made/$table/v1.parquet" -- "$work/halves"/*.parquet
+    elsewhere "both halves in one" "$work/halves"/*.parquet -- "$made/$table/v1.parquet"
+    echo
 done

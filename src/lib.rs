@@ -41,6 +41,8 @@ pub mod recipe;
 
 pub mod sketch;
 
+pub mod minhash;
+
 pub mod counterpart;
 
 pub mod savings;

@@ -29,6 +29,9 @@ const NO_TENSOR: u32 = u32::MAX;
 pub type Layout = [u8; 16];
 /// In place of a layout: under this the index lists all adapters.
 pub const ADAPTERS: Layout = *b"all the adapters";
+/// The same for files of which the recipe keeps a sample of the rows, or of the text.
+pub const TABLES: Layout = *b"samples of rows.";
+pub const TEXTS: Layout = *b"samples of text.";
 
 /// A file as a list of objects, in order.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,7 +45,8 @@ pub struct Recipe {
     /// What it was made from by a rule, with the weight of each; empty where none was found.
     pub origin: Vec<Parent>,
     pub layout: Option<Layout>,
-    /// A few sampled weights (see `sketch`), comparable between files of one layout.
+    /// A few sampled weights (see `sketch`), comparable between files of one layout; of tables and texts a sample of
+    /// what they hold (see `minhash`).
     pub sketch: Vec<f32>,
     pub tensors: Vec<Tensor>,
     pub parts: Vec<Part>,
@@ -94,6 +98,15 @@ pub struct Part {
     pub slice: u32,
 }
 
+/// Under what the index lists files of this format by what they hold; none for those that are found by their tensors.
+pub fn content_of(format: Format) -> Option<Layout> {
+    match format {
+        Format::Parquet => Some(TABLES),
+        Format::Text | Format::Arrow | Format::Stream => Some(TEXTS),
+        _ => None,
+    }
+}
+
 /// A recipe whose reconstruction was hashed and equals its oid.
 #[derive(Debug)]
 pub struct Verified(Recipe);
@@ -140,7 +153,11 @@ impl Recipe {
     pub fn layouts(&self) -> impl Iterator<Item = Layout> {
         let is_factor = |tensor: &Tensor| tensor.name.contains(".lora_");
         let adapter = self.tensors.iter().any(is_factor).then_some(ADAPTERS);
-        self.layout.into_iter().chain(adapter)
+        let content = content_of(self.format);
+        // One that an older program stored says nothing of what it holds.
+        let content_or_layout =
+            content.map_or(self.layout, |content| (!self.sketch.is_empty()).then_some(content));
+        content_or_layout.into_iter().chain(adapter)
     }
 
     /// The tensor a part belongs to.

@@ -190,8 +190,7 @@ fn plan(store: &Store) -> Result<HashMap<ObjectId, Plan>, StoreError> {
     }
     for oid in &oids {
         let Some(recipe) = store.recipe(oid)? else { continue };
-        let hints =
-            Hints { earlier: recipe.base.iter().map(|(oid, _)| *oid).collect(), declared: Vec::new() };
+        let hints = Hints { earlier: recipe.base.iter().map(|(oid, _)| *oid).collect(), ..Hints::default() };
         let choice = base::choose(store, recipe.oid, recipe.layout.as_ref(), &recipe.sketch, &hints)?;
         let origin = origin_of(store, &recipe, choice.as_ref().map(|choice| &choice.recipe))?;
         let counterparts = choice.map(|choice| Counterparts::of(&choice.recipe)).unwrap_or_default();

@@ -234,7 +234,7 @@ fn rows_are_found_in_any_order() {
     for (name, child, most) in [("cut", embedding(&cut), 6_000), ("sorted", embedding(&sorted), 14_000)] {
         let store = fresh(Memory::default());
         keep(&store, &base);
-        let hints = Hints { earlier: vec![Oid::of(&base)], declared: Vec::new() };
+        let hints = Hints { earlier: vec![Oid::of(&base)], ..Hints::default() };
         let kept = ingest(&store, &child, Oid::of(&child), &hints, Effort::Push, &unwatched).unwrap();
         assert!(kept.stored < most, "{name}: {} of {} bytes", kept.stored, child.len());
         comes_back(&store, &[base.clone(), child]);

@@ -1,5 +1,6 @@
 //! Tables: the next version is compared with the one before, row by row.
 
+mod across;
 mod beside;
 mod filtered;
 mod generated;

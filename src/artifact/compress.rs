@@ -8,15 +8,17 @@ use std::path::Path;
 use super::figures::{self, Figures};
 use super::held::{self, BaseFile, OutlineError};
 use super::manifest::{FileEntry, Made, Manifest, ManifestError, Model};
+use super::nearest::nearest;
 use super::tree::{Tree, TreeFile};
 use super::validate::{self, ValidateError};
 use crate::backend::{Local, Privacy};
+use crate::base::Content;
 use crate::codec::Effort;
 use crate::codec::lossy::Tier;
 use crate::counterpart::Counterparts;
 use crate::format::OpenFile;
 use crate::id::{ObjectId, Oid};
-use crate::ingest::{Against, IngestError, ingest_against};
+use crate::ingest::{self, Against, IngestError, ingest_against};
 use crate::progress::Progress;
 use crate::recipe::{Reason, Recipe};
 use crate::reconstruct::ReconstructError;
@@ -71,10 +73,12 @@ pub fn compress(
     store::check_config(&artifact)?;
     let base_files = outlines(base, &artifact, progress)?;
     let recipes: Vec<Recipe> = base_files.iter().map(|file| file.recipe.clone()).collect();
+    let contents: Vec<Option<Content>> = base.files.iter().map(content).collect::<Result<_, _>>()?;
     let store = held::store(artifact, base_files);
     let (mut files, mut entries) = (Vec::new(), Vec::new());
     for file in &tuned.files {
-        let recipe = ingest(&store, file, against(base, &recipes, file, made.way.tier()), progress)?;
+        let against = against(base, &recipes, &contents, file, made.way.tier())?;
+        let recipe = store_one(&store, file, against, progress)?;
         entries.push(entry_of(file, &recipe, made.way.tier(), progress)?);
         files.push((file, recipe));
     }
@@ -159,17 +163,39 @@ fn unless_changed(file: &TreeFile, source: &OpenFile) -> Result<(), CompressErro
     }
 }
 
-/// What a file is compared against: the base's file of the same path, and what other files of it have.
-fn against(base: &Tree, recipes: &[Recipe], file: &TreeFile, lossy: Option<Tier>) -> Against {
-    let (own, others): (Vec<_>, Vec<_>) =
-        base.files.iter().zip(recipes).partition(|(known, _)| known.path == file.path);
-    let mut counterparts = Counterparts::default();
-    own.iter().chain(&others).for_each(|(_, recipe)| counterparts.add(recipe));
-    let nearest = own.first().or_else(|| others.iter().max_by_key(|(_, recipe)| recipe.tensors.len()));
-    Against { counterparts, base: nearest.map(|(_, recipe)| (recipe.oid, Reason::Declared)), lossy }
+/// What a file holds.
+fn content(file: &TreeFile) -> Result<Option<Content>, CompressError> {
+    let found = ingest::content(&open(file)?);
+    found.map_err(|error| CompressError::Ingest { path: file.path.clone(), error: Box::new(error) })
 }
 
-fn ingest(
+/// What a file is compared against: those of the base that have what a table or a text holds; else the base's file of the
+/// same path, and what other files of it have.
+fn against(
+    base: &Tree,
+    recipes: &[Recipe],
+    contents: &[Option<Content>],
+    file: &TreeFile,
+    lossy: Option<Tier>,
+) -> Result<Against, CompressError> {
+    let own = base.files.iter().position(|known| known.path == file.path);
+    let mut order = content(file)?.map(|content| nearest(&content, contents, own)).unwrap_or_default();
+    let bases = order.len().max(1);
+    if order.is_empty() {
+        let others = || recipes.iter().enumerate();
+        order.extend(
+            own.or_else(|| others().max_by_key(|(_, recipe)| recipe.tensors.len()).map(|(at, _)| at)),
+        );
+    }
+    let oids: Vec<Oid> = order.iter().take(bases).map(|at| recipes[*at].oid).collect();
+    order.extend((0..recipes.len()).filter(|at| !order.contains(at)).collect::<Vec<_>>());
+    let mut counterparts = Counterparts::default();
+    order.iter().for_each(|at| counterparts.add(&recipes[*at]));
+    let base = oids.first().map(|oid| (*oid, Reason::Declared));
+    Ok(Against { counterparts, base, further: oids.into_iter().skip(1).collect(), lossy })
+}
+
+fn store_one(
     store: &Store,
     file: &TreeFile,
     against: Against,

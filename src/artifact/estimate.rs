@@ -12,15 +12,17 @@ use std::path::Path;
 use rayon::prelude::*;
 
 use super::computed::{self, Computed};
+use super::nearest::nearest;
 use super::staging::StagingError;
 use super::tree::{Tree, TreeFile};
 use super::trial::{Trial, TrialError, trial};
 use crate::codec::{self, Base, Effort};
 use crate::counterpart::Counterparts;
 use crate::format::{self, Dtype, Format, OpenFile, Segment, Source};
-use crate::ingest::IngestError;
+use crate::ingest::{self, IngestError};
 use crate::pack::Record;
 use crate::progress::{Cancelled, Progress};
+use crate::recipe;
 
 /// Models of which less than this is read whole.
 const SMALL_BYTES: u64 = 8 << 20;
@@ -75,6 +77,8 @@ struct Opened<'a> {
     file: &'a TreeFile,
     source: OpenFile,
     is_table: bool,
+    /// Whether it is found by what it holds.
+    has_content: bool,
     segments: Vec<Segment>,
     /// Cutting it took reading it.
     read: u64,
@@ -125,9 +129,10 @@ pub fn estimate(
     let spare = if size < SMALL_BYTES { 1 } else { SPARE };
     let cuts: Vec<_> = bases.iter().map(Opened::cut).collect();
     let computed: Vec<Computed> = files.iter().map(|file| Computed::of(file.cut(), &cuts)).collect();
-    let pairs = files.iter().zip(&computed);
+    let tried = tried_with(&files, &bases)?;
+    let pairs = files.iter().zip(&computed).zip(&tried);
     let sampled: Vec<_> = pairs
-        .filter(|(file, _)| !file.is_table)
+        .filter_map(|(pair, tried)| tried.is_none().then_some(pair))
         .flat_map(|(file, computed)| sampled(file, spare).into_iter().map(move |sample| (computed, sample)))
         .collect();
     let costs: Result<Vec<Cost>, EstimateError> = sampled
@@ -160,8 +165,8 @@ pub fn estimate(
         estimate.same += cost.same;
         estimate.identical &= cost.objects == 0;
     }
-    for file in files.iter().filter(|file| file.is_table) {
-        let Trial { delta, whole, is_same } = tried(file, &bases, scratch, progress)?;
+    for (file, with) in files.iter().zip(tried).filter_map(|(file, with)| Some((file, with?))) {
+        let Trial { delta, whole, is_same } = self::tried(file, &with, scratch, progress)?;
         estimate.read += 2 * file.source.len();
         estimate.delta += delta;
         estimate.whole += whole;
@@ -175,24 +180,54 @@ pub fn estimate(
     Ok(estimate)
 }
 
-/// What a table takes, by the base's table of its path, or its largest one.
+/// Of each file the base's files that it is tried with; none of one that is not tried whole: all but tables, and texts
+/// that stand elsewhere in the base.
+fn tried_with<'a>(
+    files: &[Opened<'_>],
+    bases: &'a [Opened<'a>],
+) -> Result<Vec<Option<Vec<&'a Opened<'a>>>>, EstimateError> {
+    let own = |file: &Opened<'_>| bases.iter().position(|base| base.file.path == file.file.path);
+    let may_be_tried = |file: &Opened<'_>| file.is_table || (file.has_content && own(file).is_none());
+    let content = |file: &Opened<'_>| match file.has_content {
+        true => ingest::content(&file.source).map_err(|error| failed(file, error)),
+        false => Ok(None),
+    };
+    let is_any = files.iter().any(may_be_tried);
+    let contents = bases.iter().filter(|_| is_any).map(content).collect::<Result<Vec<_>, _>>()?;
+    let with = |file: &Opened<'_>| {
+        let content = if may_be_tried(file) { content(file)? } else { None };
+        let Some(content) = content else { return Ok(None) };
+        let found = nearest(&content, &contents, own(file));
+        if !found.is_empty() || !file.is_table {
+            return Ok((!found.is_empty()).then(|| found.into_iter().map(|at| &bases[at]).collect()));
+        }
+        let tables = bases.iter().filter(|base| base.is_table);
+        Ok(Some(tables.max_by_key(|base| base.segments.len()).into_iter().collect()))
+    };
+    files.iter().map(with).collect()
+}
+
+/// What a file takes, by some of the base.
 fn tried(
     file: &Opened<'_>,
-    bases: &[Opened<'_>],
+    bases: &[&Opened<'_>],
     scratch: &Path,
     progress: &Progress<'_>,
 ) -> Result<Trial, EstimateError> {
-    let tables = || bases.iter().filter(|base| base.is_table);
-    let same_path = tables().find(|base| base.file.path == file.file.path);
-    let base = same_path.or_else(|| tables().max_by_key(|base| base.source.len()));
-    let reopened = base.map(|base| Ok((base.file, OpenFile::open(&base.file.place)?))).transpose();
-    let path = || file.file.path.clone();
-    let base = reopened.map_err(|error| EstimateError::Read { path: path(), error })?;
-    trial(&file.source, base, scratch, progress).map_err(|error| match error {
+    let reopened: io::Result<Vec<_>> =
+        bases.iter().map(|base| Ok((base.file, OpenFile::open(&base.file.place)?))).collect();
+    let bases = reopened.map_err(|error| EstimateError::Read { path: file.file.path.clone(), error })?;
+    trial(&file.source, bases, scratch, progress).map_err(|error| match error {
         TrialError::Scratch(error) => EstimateError::Scratch(error),
-        TrialError::Store(IngestError::Cancelled(error)) => EstimateError::Cancelled(error),
-        TrialError::Store(error) => EstimateError::Store { path: path(), error: Box::new(error) },
+        TrialError::Store(error) => failed(file, error),
     })
+}
+
+fn failed(file: &Opened<'_>, error: IngestError) -> EstimateError {
+    match error {
+        IngestError::Cancelled(error) => EstimateError::Cancelled(error),
+        error => EstimateError::Store { path: file.file.path.clone(), error: Box::new(error) },
+    }
 }
 
 /// The files of both. Small ones are cut as compress does it, to the byte. Of large ones no more than headers is
@@ -221,7 +256,8 @@ fn cut_all(files: Vec<(&TreeFile, OpenFile)>, is_small: bool) -> Result<Vec<Open
         let read =
             if is_small && matches!(cut.format(), Format::Chunked | Format::Text) { source.len() } else { 0 };
         let is_table = cut.format() == Format::Parquet;
-        Ok(Opened { file, segments: cut.segments().to_vec(), source, is_table, read })
+        let has_content = recipe::content_of(cut.format()).is_some();
+        Ok(Opened { file, segments: cut.segments().to_vec(), source, is_table, has_content, read })
     };
     files.into_iter().map(cut).collect()
 }

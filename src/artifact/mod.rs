@@ -12,6 +12,7 @@ mod estimate;
 mod figures;
 mod held;
 mod manifest;
+mod nearest;
 mod open;
 mod rebuild;
 mod staging;

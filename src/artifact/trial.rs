@@ -9,7 +9,6 @@ use super::staging::{Staging, StagingError};
 use super::tree::TreeFile;
 use crate::backend::{Local, Privacy};
 use crate::codec::Effort;
-use crate::counterpart::Counterparts;
 use crate::format::OpenFile;
 use crate::ingest::{Against, IngestError, ingest_against};
 use crate::pack::Record;
@@ -34,47 +33,51 @@ pub enum TrialError {
     Store(#[from] IngestError),
 }
 
-/// Stores a table against one of the base, if there is one, and alone; each in a directory of its own beside `scratch`,
+/// Stores a table against some of the base, if there are any, and alone; each in a directory of its own beside `scratch`,
 /// since what a table takes may not fit in memory.
 pub(super) fn trial(
     source: &OpenFile,
-    base: Option<(&TreeFile, OpenFile)>,
+    bases: Vec<(&TreeFile, OpenFile)>,
     scratch: &Path,
     progress: &Progress<'_>,
 ) -> Result<Trial, TrialError> {
-    let alone = stored(source, None, scratch, progress)?;
-    let Some((file, base)) = base else {
+    let alone = stored(source, Vec::new(), scratch, progress)?;
+    if bases.is_empty() {
         return Ok(Trial { delta: alone.0, whole: alone.0, is_same: false });
+    }
+    let outlined = |(file, base): (&TreeFile, OpenFile)| {
+        let recipe = held::outline(&base, progress).map_err(|error| match error {
+            held::OutlineError::Read(error) => IngestError::Read(error),
+            held::OutlineError::Cancelled(error) => IngestError::Cancelled(error),
+        })?;
+        Ok(BaseFile { path: file.path.clone(), recipe, file: base })
     };
-    let recipe = held::outline(&base, progress).map_err(|error| match error {
-        held::OutlineError::Read(error) => IngestError::Read(error),
-        held::OutlineError::Cancelled(error) => IngestError::Cancelled(error),
-    })?;
-    let base = BaseFile { path: file.path.clone(), recipe, file: base };
-    let (delta, is_same) = stored(source, Some(base), scratch, progress)?;
+    let bases = bases.into_iter().map(outlined).collect::<Result<_, IngestError>>()?;
+    let (delta, is_same) = stored(source, bases, scratch, progress)?;
     Ok(Trial { delta, whole: alone.0, is_same })
 }
 
 /// Bytes that a table takes, and whether nothing of it was new.
 fn stored(
     source: &OpenFile,
-    base: Option<BaseFile>,
+    bases: Vec<BaseFile>,
     scratch: &Path,
     progress: &Progress<'_>,
 ) -> Result<(u64, bool), TrialError> {
     let directory = Staging::begin(scratch)?;
     let kept = Local::new(directory.path(), Privacy::Private);
     let mut against = Against::default();
-    if let Some(base) = &base {
-        against.counterparts = Counterparts::of(&base.recipe);
-        against.base = Some((base.recipe.oid, Reason::Declared));
-    }
-    if let Some(base) = &base {
+    for base in &bases {
+        against.counterparts.add(&base.recipe);
+        match against.base {
+            Some(_) => against.further.push(base.recipe.oid),
+            None => against.base = Some((base.recipe.oid, Reason::Declared)),
+        }
         let proven =
             base.recipe.clone().prove(base.recipe.oid).expect("because the recipe was made of this hash");
         crate::store::write_recipe(&kept, &proven).map_err(IngestError::from)?;
     }
-    let store = held::store(kept, base.into_iter().collect());
+    let store = held::store(kept, bases);
     let done = ingest_against(&store, source, against, Effort::Push, progress)?;
     Ok((done.stored + done.new_objects * Record::BYTES as u64, done.new_objects == 0))
 }

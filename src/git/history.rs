@@ -12,6 +12,8 @@ const MAX_COMMITS: usize = 5_000;
 /// Tree entries that are looked at in all.
 const MAX_ENTRIES: usize = 2_000_000;
 const MAX_TREE_DEPTH: usize = 64;
+/// Files at other paths that are told of: many more than are ever compared.
+const MAX_ELSEWHERE: usize = 1 << 10;
 
 /// The pointers of a repository, by path.
 #[derive(Debug, Default, Clone)]
@@ -118,6 +120,22 @@ impl History {
             found.extend(before.map(|version| version.pointer.oid).filter(|oid| seen.insert(*oid)));
         }
         found
+    }
+
+    /// Files that stood only at other paths when `oid` came, or before, the newest first, and no more than
+    /// [`MAX_ELSEWHERE`] of them.
+    pub fn elsewhere(&self, oid: Oid) -> Vec<Oid> {
+        let Some(came) = self.places(oid).map(|(_, version)| version.time).min() else { return Vec::new() };
+        let others = self.paths.values().filter(|versions| versions.iter().all(|v| v.pointer.oid != oid));
+        let mut before: Vec<(i64, Oid)> = others
+            .flat_map(|versions| versions.iter().filter(move |version| version.time <= came))
+            .map(|version| (version.time, version.pointer.oid))
+            .collect();
+        before.sort_by_key(|(time, oid)| (std::cmp::Reverse(*time), *oid));
+        let mut seen = HashSet::new();
+        before.retain(|(_, oid)| seen.insert(*oid));
+        before.truncate(MAX_ELSEWHERE);
+        before.into_iter().map(|(_, oid)| oid).collect()
     }
 
     /// The pointers of all files in one commit's tree.

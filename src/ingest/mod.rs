@@ -6,10 +6,12 @@
 mod beside;
 mod encoder;
 mod filtering;
+mod former;
 mod packs;
 mod plans;
 mod resembling;
 mod rows;
+mod sampled;
 mod sorting;
 mod stream;
 mod table;
@@ -20,7 +22,7 @@ use std::ops::Range;
 use crossbeam_skiplist::SkipMap;
 use sha2::{Digest, Sha256};
 
-use crate::base::{self, Hints};
+use crate::base::{self, Choice, Content, Hints};
 use crate::codec::Effort;
 use crate::codec::lossy::Tier;
 use crate::counterpart::Counterparts;
@@ -30,7 +32,7 @@ use crate::origin::{self, Child, Origin};
 use crate::pack::MAX_BASES;
 use crate::pipeline::in_order;
 use crate::progress::{Cancelled, Progress};
-use crate::recipe::{self, Layout, Reason, Recipe, RecipeError};
+use crate::recipe::{self, Layout, Parent, Reason, Recipe, RecipeError};
 use crate::reconstruct::{ReconstructError, rehash};
 use crate::sketch;
 use crate::store::{Store, StoreError};
@@ -122,13 +124,17 @@ pub fn ingest(
     progress: &Progress<'_>,
 ) -> Result<Ingested, IngestError> {
     let mut shape = Shape::by_what_it_holds(source)?;
-    let base = base::choose(store, oid, shape.layout.as_ref(), &shape.sketch, hints)?;
-    shape.origin = shape.find_origin(store, source, Some(oid), base.as_ref().map(|choice| &choice.recipe))?;
-    let mut against = Against::default();
-    if let Some(choice) = base {
-        against.counterparts = Counterparts::of(&choice.recipe);
-        against.base = Some((choice.recipe.oid, choice.reason));
+    let sampled = shape.sample(source)?;
+    let chosen = match &sampled {
+        Some(sampled) => base::choose_by_content(store, oid, sampled, hints)?,
+        None => base::choose(store, oid, shape.layout.as_ref(), &shape.sketch, hints)?.into_iter().collect(),
+    };
+    shape.origin =
+        shape.find_origin(store, source, Some(oid), chosen.first().map(|choice| &choice.recipe))?;
+    if let Some(sampled) = &sampled {
+        shape.sketch = sampled.of.kept();
     }
+    let against = Against::to(chosen);
     let is_table = shape.cut.format() == Format::Parquet;
     match keep(store, source, shape, Some(oid), against, effort, progress) {
         // A table that does not come back from its cells is a file like any other.
@@ -157,15 +163,39 @@ pub fn ingest_against(
     keep(store, source, shape, None, against, effort, progress)
 }
 
+/// What a file holds, where others are found by that.
+pub fn content(source: &dyn Source) -> Result<Option<Content>, IngestError> {
+    Shape::of(source)?.sample(source)
+}
+
 /// What a new file is compared against.
 #[derive(Default)]
 pub struct Against {
     pub counterparts: Counterparts,
     /// What the recipe says of it.
     pub base: Option<(Oid, Reason)>,
+    /// More files whose rows or stretches of text it may have.
+    pub further: Vec<Oid>,
     /// Store an approximation of the file in its place, where that is smaller: the recipe is of another file
     /// then. Never for what somebody calls by its hash.
     pub lossy: Option<Tier>,
+}
+
+impl Against {
+    /// The files that were chosen, the base first.
+    fn to(chosen: Vec<Choice>) -> Against {
+        let mut against = Against::default();
+        for choice in chosen {
+            match against.base {
+                Some(_) => against.further.push(choice.recipe.oid),
+                None => {
+                    against.counterparts = Counterparts::of(&choice.recipe);
+                    against.base = Some((choice.recipe.oid, choice.reason));
+                }
+            }
+        }
+        against
+    }
 }
 
 /// What is known of a file before it is stored.
@@ -199,6 +229,16 @@ impl Shape {
         Ok(Shape { layout: None, cut, sketch: Vec::new(), origin: None, stream: None })
     }
 
+    /// What it holds, where others are found by that.
+    fn sample(&self, source: &dyn Source) -> Result<Option<Content>, IngestError> {
+        let Some(kind) = recipe::content_of(self.cut.format()) else { return Ok(None) };
+        let sampled = match &self.stream {
+            Some(stream) => sampled::of_text(&stream.plain()),
+            None => sampled::sample(source, &self.cut),
+        };
+        Ok(Some(Content { kind, size: source.len(), of: sampled.map_err(IngestError::Read)? }))
+    }
+
     /// Looks for what the file was made from.
     fn find_origin(
         &self,
@@ -226,14 +266,19 @@ fn keep(
     progress: &Progress<'_>,
 ) -> Result<Ingested, IngestError> {
     let Shape { cut, layout, sketch, origin, stream } = shape;
-    let Against { counterparts, mut base, lossy } = against;
+    let Against { counterparts, mut base, further, lossy } = against;
     let (pending, format) = (SkipMap::new(), cut.format());
-    let table = match format {
-        Format::Parquet => Some(table_of(store, source, &cut, base).map_err(IngestError::Read)?),
-        _ => None,
-    };
+    let recipe = |oid: Oid| store.recipe(&oid).ok().flatten();
+    let mut bases: Vec<Recipe> =
+        base.map(|(oid, _)| oid).into_iter().chain(further).filter_map(recipe).collect();
+    let mut table = None;
+    if format == Format::Parquet {
+        let is_like = matches!(base, Some((_, Reason::Likeness)));
+        table = Some(table_of(store, source, &cut, &mut bases, is_like).map_err(IngestError::Read)?);
+        base = base.filter(|_| !bases.is_empty());
+    }
     let last_packer = LastPacker::default();
-    let resembling = Resembling::to_base(store, format, base.map(|(oid, _)| oid))?;
+    let resembling = Resembling::to_bases(store, format, &bases)?;
     let encoder = Encoder {
         store,
         format,
@@ -255,6 +300,9 @@ fn keep(
     packs.finish_pack()?;
     let Packs { objects, stored, new_objects, known_objects, derived, .. } = packs;
     let mut parents = Vec::new();
+    if bases.len() > 1 {
+        parents.extend(bases.iter().map(|base| Parent { oid: base.oid, weight: 1.0 }));
+    }
     let made_of = encoder.origin.as_ref().filter(|_| derived > 0).and_then(|origin| origin.made_of.clone());
     if let Some((reason, made_of)) = made_of {
         base = made_of.first().map(|parent| (parent.oid, reason));
@@ -268,13 +316,27 @@ fn keep(
     Ok(Ingested { oid, size, stored, new_objects, known_objects, base })
 }
 
-/// A table's columns, and where its rows come from.
-fn table_of(store: &Store, source: &dyn Source, cut: &Cut, base: Option<(Oid, Reason)>) -> io::Result<Table> {
+/// A table's columns, and where its rows come from. Of the bases those are left that have some; none where they were
+/// chosen by likeness, and have next to nothing.
+fn table_of(
+    store: &Store,
+    source: &dyn Source,
+    cut: &Cut,
+    bases: &mut Vec<Recipe>,
+    are_like: bool,
+) -> io::Result<Table> {
     let kinds = table::kinds(source)?;
-    let base = base.and_then(|(oid, _)| store.recipe(&oid).ok().flatten());
     let last = Last::default();
     let tables = Both { store, source, kinds: &kinds, last: &last };
-    let rows = base.and_then(|base| Rows::find(&tables, cut, &base));
+    let mut rows = Rows::find(&tables, cut, bases);
+    if are_like && rows.as_ref().is_some_and(|rows| !rows.has_common_ones()) {
+        bases.clear();
+        rows = None;
+    }
+    if let Some(rows) = &rows {
+        let mut number = 0..;
+        bases.retain(|_| number.next().is_some_and(|number| number == 0 || rows.has_some_of(number)));
+    }
     let beside = Beside::find(&tables, cut.segments(), rows.as_ref());
     Ok(Table { kinds, rows, beside, last })
 }

@@ -13,7 +13,7 @@ use crate::anchor::anchors;
 use crate::chain::{MAX_BYTES, MAX_LINKS};
 use crate::codec::{Codec, Effort, copies};
 use crate::format::{Dtype, Format};
-use crate::id::{ObjectId, Oid};
+use crate::id::ObjectId;
 use crate::pack::{Bases, MAX_BASES, MAX_OBJECT_BYTES};
 use crate::pipeline::in_order;
 use crate::recipe::Recipe;
@@ -30,9 +30,9 @@ const LEAST_SHARE: f64 = 0.01;
 /// Fewer bytes are not worth a look.
 const LEAST_BYTES: usize = 512;
 
-/// The objects of a base, and where its anchors lie.
+/// The objects of the bases, and where their anchors lie.
 pub(super) struct Resembling {
-    /// In the order of the file: where each lies there.
+    /// In the order of the files: where each lies there, as if they were one.
     objects: Vec<(Range<u64>, ObjectId)>,
     anchors: HashMap<u64, Places>,
     bits: u32,
@@ -45,24 +45,28 @@ struct Places {
 }
 
 impl Resembling {
-    /// Of the base of a file of this format, where that has anything without a name.
-    pub fn to_base(
+    /// Of the bases of a file of this format, where that has anything without a name.
+    pub fn to_bases(
         store: &Store,
         format: Format,
-        base: Option<Oid>,
+        bases: &[Recipe],
     ) -> Result<Option<Resembling>, StoreError> {
-        let recipe = base.filter(|_| {
-            matches!(format, Format::Chunked | Format::Text | Format::Arrow | Format::Tar | Format::Stream)
-        });
-        let recipe = recipe.and_then(|base| store.recipe(&base).ok().flatten());
-        recipe.map(|recipe| Resembling::of(store, &recipe)).transpose()
+        let is_looked_at =
+            matches!(format, Format::Chunked | Format::Text | Format::Arrow | Format::Tar | Format::Stream);
+        (is_looked_at && !bases.is_empty()).then(|| Resembling::of(store, bases)).transpose()
     }
 
-    /// What in `base` has no type: headers, chunks, members of archives. What can't be decoded is left out: fsck tells.
-    fn of(store: &Store, base: &Recipe) -> Result<Resembling, StoreError> {
-        let has_no_type = |part| base.tensor_of(part).is_none_or(|tensor| tensor.dtype == Dtype::Bytes);
-        let parts = base.ranges().filter(|(_, part)| base.format == Format::Arrow || has_no_type(part));
-        let objects: Vec<_> = parts.flat_map(|(range, part)| unpacked(store, range, part.object)).collect();
+    /// What in the bases has no type: headers, chunks, members of archives. What can't be decoded is left out: fsck tells.
+    fn of(store: &Store, bases: &[Recipe]) -> Result<Resembling, StoreError> {
+        let mut objects = Vec::new();
+        let mut first = 0;
+        for base in bases {
+            let has_no_type = |part| base.tensor_of(part).is_none_or(|tensor| tensor.dtype == Dtype::Bytes);
+            let parts = base.ranges().filter(|(_, part)| base.format == Format::Arrow || has_no_type(part));
+            let placed = parts.map(|(range, part)| (range.start + first..range.end + first, part));
+            objects.extend(placed.flat_map(|(range, part)| unpacked(store, range, part.object)));
+            first += base.size;
+        }
         let bytes: u64 = objects.iter().map(|(range, _)| range.end - range.start).sum();
         let bits =
             ANCHOR_BITS + (bytes >> ANCHOR_BITS).div_ceil(MOST_ANCHORS).next_power_of_two().trailing_zeros();

@@ -8,22 +8,24 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use super::former::{Column, FormerReader, FormerRun};
 use super::table::{Last, goes_on};
-
 use crate::alignment::{Uses, align};
 use crate::codec::column::MapAt;
-use crate::codec::{self, Codec, Effort, Encoded};
+use crate::codec::{self, Effort, Encoded};
 use crate::derive::Run as RowsFrom;
 use crate::format::{Cut, Dtype, Segment, Source};
 use crate::id::ObjectId;
 use crate::recipe::{Part, Recipe};
 use crate::store::Store;
-use crate::table::{self, Cells, Kind, RowMap, Run, Values, add_hashes, can_cast};
+use crate::table::{self, Cells, Kind, RowMap, RowRun, Run};
 
 /// A map is an object when it has more bytes than two ids take.
 const MAX_MAP_BYTES: usize = 64;
 /// Most rows that one map tells of.
 const MAX_MAP_ROWS: usize = table::MAX_ROWS as usize;
+/// A file that has less than one in so many rows of a new one is no relative.
+const FEW_IN_COMMON: usize = 64;
 
 /// The rows of a new table, and where they come from.
 pub(super) struct Rows {
@@ -32,34 +34,10 @@ pub(super) struct Rows {
     columns: Formers,
     /// Where rows come from, by the first of them.
     maps: BTreeMap<usize, Map>,
-}
-
-/// Cells of a column of the version before.
-#[derive(Debug, Clone)]
-pub(super) struct FormerRun {
-    pub object: ObjectId,
-    /// Number of the first of their rows.
-    pub start: u32,
-    rows: u32,
-    /// How they follow from pages that are stored as they are, where the cells were never stored.
-    pub unpacked: Option<UnpackedObject>,
-}
-
-impl FormerRun {
-    /// The objects that the store has of it.
-    pub fn stored(&self) -> impl Iterator<Item = &ObjectId> {
-        let pages = self.unpacked.iter().flat_map(|unpacked| &unpacked.bases);
-        pages.chain(self.unpacked.is_none().then_some(&self.object))
-    }
-}
-
-/// Cells as an object that follows from pages.
-#[derive(Debug, Clone)]
-pub(super) struct UnpackedObject {
-    pub len: u32,
-    pub encoded: Encoded,
-    /// The pages, and those with their dictionary.
-    pub bases: Vec<ObjectId>,
+    /// Rows of the bases, and how many the table has of each of these.
+    old_rows: usize,
+    given: Vec<usize>,
+    rows: usize,
 }
 
 /// The cells of the version before, by the paths of the columns.
@@ -90,15 +68,19 @@ pub(super) struct Found<'a> {
 }
 
 impl Rows {
-    /// The rows of a table and those of the version that `base` tells of; none where no column has rows in common.
-    pub fn find(tables: &Both<'_>, cut: &Cut, base: &Recipe) -> Option<Rows> {
+    /// The rows of a table and those of the files that `bases` tell of, one after the other; none where no column has
+    /// rows in common.
+    pub fn find(tables: &Both<'_>, cut: &Cut, bases: &[Recipe]) -> Option<Rows> {
         let columns = columns_of(cut.segments().iter().filter_map(|segment| {
             tables.kinds.contains_key(&segment.name).then_some((segment.name.as_str(), segment))
         }));
-        let former = columns_of(base.parts.iter().filter_map(|part| {
-            let tensor = base.tensor_of(part)?;
-            Some((tensor.name.as_str(), part))
-        }));
+        let former = bases.iter().map(|base| {
+            columns_of(base.parts.iter().filter_map(|part| {
+                let tensor = base.tensor_of(part)?;
+                Some((tensor.name.as_str(), part))
+            }))
+        });
+        let former: Vec<_> = former.collect();
         let before = Last::default();
         let pairs = pairs(&columns, &former);
         let compared = pairs.into_par_iter().filter_map(|pair| tables.compare(&pair, &before));
@@ -107,6 +89,16 @@ impl Rows {
             let filtered = tables.filtering(&columns, map, hashes, formers);
             filtered.or_else(|| tables.sorting(&columns, map, hashes, formers))
         })
+    }
+
+    /// Whether so many of the rows come from others, or are changed from them, that these are relatives.
+    pub fn has_common_ones(&self) -> bool {
+        self.given.iter().sum::<usize>() * FEW_IN_COMMON >= self.rows
+    }
+
+    /// Whether some come from this base.
+    pub fn has_some_of(&self, base: usize) -> bool {
+        self.given.get(base).is_some_and(|rows| *rows > 0)
     }
 
     /// Whether a column is compared with one of the version before.
@@ -121,7 +113,9 @@ impl Rows {
         let (start, map) = self.maps.range(..=rows.start).next_back()?;
         let first = rows.start - start;
         (first + rows.len() <= map.rows).then_some(())?;
-        let part = map.map.part(first, rows.len());
+        let all = map.map.part(first, rows.len());
+        let is_everywhere = former.iter().map(|run| run.rows as usize).sum::<usize>() == self.old_rows;
+        let part = if is_everywhere { all } else { only_from(&all, former) };
         let mut used = vec![false; former.len()];
         for (from, rows) in part.runs.iter().filter_map(|run| Some((run.from?, run.rows))) {
             let mut at = former.partition_point(|former| former.start + former.rows <= from);
@@ -132,9 +126,38 @@ impl Rows {
         }
         let formers =
             former.iter().zip(used).filter(|(_, used)| *used).map(|(former, _)| former.clone()).collect();
-        let at = if part.encode().len() > MAX_MAP_BYTES { MapAt::Object(first) } else { MapAt::Here };
+        let is_shared = is_everywhere && part.encode().len() > MAX_MAP_BYTES;
+        let at = if is_shared { MapAt::Object(first) } else { MapAt::Here };
         Some(Found { map: part, at, object: &map.object, formers })
     }
+}
+
+/// A map in which rows that a column does not have are new.
+fn only_from(map: &RowMap, former: &[FormerRun]) -> RowMap {
+    let mut runs = Vec::with_capacity(map.runs.len());
+    for run in &map.runs {
+        let Some(mut from) = run.from else {
+            runs.push(*run);
+            continue;
+        };
+        let end = from + run.rows;
+        while from < end {
+            let next = former.get(former.partition_point(|former| former.start + former.rows <= from));
+            let (until, is_there) = match next {
+                Some(next) if next.start <= from => (next.start + next.rows, true),
+                Some(next) => (next.start, false),
+                None => (end, false),
+            };
+            let rows = until.min(end) - from;
+            runs.push(RowRun {
+                rows,
+                from: is_there.then_some(from),
+                is_changed: run.is_changed && is_there,
+            });
+            from += rows;
+        }
+    }
+    RowMap { runs }
 }
 
 /// What belongs to each column, in order, and the columns in the order in which they come first.
@@ -151,28 +174,41 @@ pub(super) fn columns_of<'a, T>(all: impl Iterator<Item = (&'a str, T)>) -> Vec<
     columns
 }
 
-/// A column of both tables.
+/// A column of the table and of the bases.
 struct Pair<'a> {
     name: &'a str,
     segments: &'a [&'a Segment],
-    parts: &'a [&'a Part],
-    /// Whether it had another name, as far as one can tell: what is left over, in order.
-    is_renamed: bool,
+    /// What each of the bases has of it.
+    parts: Vec<&'a [&'a Part]>,
+    /// Whether all of them have it by this name.
+    is_compared: bool,
 }
 
-fn pairs<'a>(
-    columns: &'a [(&'a str, Vec<&'a Segment>)],
-    former: &'a [(&'a str, Vec<&'a Part>)],
-) -> Vec<Pair<'a>> {
-    let known = |name: &str| former.iter().find(|(former, _)| *former == name);
-    let is_left = |name: &str| !columns.iter().any(|(column, _)| *column == name);
-    let mut left = former.iter().filter(|(name, _)| is_left(name) && !name.starts_with('/'));
-    let pair = |(name, segments): &'a (&'a str, Vec<&'a Segment>)| {
-        let found = known(name);
-        let (_, parts) = found.or_else(|| left.next())?;
-        Some(Pair { name, segments, parts, is_renamed: found.is_none() })
+/// The columns of a table and the bases' columns.
+type Columns<'a, T> = Vec<(&'a str, Vec<T>)>;
+
+/// The columns with those of the bases, by name. A name that one of these lacks is, as far as one can tell, the next that
+/// only the base has.
+fn pairs<'a>(columns: &'a Columns<'a, &'a Segment>, bases: &'a [Columns<'a, &'a Part>]) -> Vec<Pair<'a>> {
+    let pair = |(name, segments): &'a (&'a str, Vec<&'a Segment>)| Pair {
+        name,
+        segments,
+        parts: Vec::with_capacity(bases.len()),
+        is_compared: true,
     };
-    columns.iter().filter_map(pair).collect()
+    let mut pairs: Vec<Pair<'_>> = columns.iter().map(pair).collect();
+    for former in bases {
+        let known = |name: &str| former.iter().find(|(former, _)| *former == name);
+        let is_left = |name: &str| !columns.iter().any(|(column, _)| *column == name);
+        let mut left = former.iter().filter(|(name, _)| is_left(name) && !name.starts_with('/'));
+        for pair in &mut pairs {
+            let found = known(pair.name);
+            pair.is_compared &= found.is_some();
+            pair.parts.push(found.or_else(|| left.next()).map_or(&[][..], |(_, parts)| parts.as_slice()));
+        }
+    }
+    pairs.retain(|pair| pair.parts.iter().any(|parts| !parts.is_empty()));
+    pairs
 }
 
 /// Both tables.
@@ -191,25 +227,28 @@ impl Both<'_> {
         if self.is_same(pair) {
             return None;
         }
-        let mut old = Column::of(pair.name, kind, !pair.is_renamed);
-        let mut former = Vec::new();
-        let mut reader = FormerReader { store: self.store, kind, dictionary: None, last: before };
-        for part in pair.parts {
-            let (object, cells, unpacked) = reader.cells(part)?;
-            let start = u32::try_from(old.hashes.len()).ok()?;
-            old.add(&cells)?;
-            former.push(FormerRun { object, start, rows: old.hashes.len() as u32 - start, unpacked });
+        let mut old = Column::of(pair.name, kind, pair.is_compared);
+        let mut formers = Vec::new();
+        for parts in &pair.parts {
+            old.begin();
+            let former = FormerReader::of(self.store, kind, before).runs(parts, &mut old);
+            if former.is_none() {
+                old.leave_out();
+            }
+            formers.push(former.unwrap_or_default());
         }
+        formers.iter().any(|former| !former.is_empty()).then_some(())?;
         let mut new = Column::of(pair.name, kind, old.is_compared);
+        new.begin();
         let mut places = Places::default();
         self.each_run(kind, pair.segments, |segment, goes_on, cells| {
-            let start = new.hashes.len();
+            let start = new.rows();
             new.add(&cells)?;
-            places.add(segment.range.start, start..new.hashes.len(), goes_on);
+            places.add(segment.range.start, start..new.rows(), goes_on);
             Some(())
         })?;
-        u32::try_from(new.hashes.len()).ok()?;
-        Some(Tables::of(pair.name, old, former, new, places))
+        u32::try_from(new.rows()).ok()?;
+        Some(Tables::of(pair.name, old, formers, new, places))
     }
 
     /// Whether a column has the same pages in both files.
@@ -219,112 +258,57 @@ impl Both<'_> {
             let read = || self.read(segment).is_some_and(|bytes| ObjectId::of(&bytes) == part.object);
             len == u64::from(part.len) && read()
         };
-        pair.segments.len() == pair.parts.len() && pair.segments.iter().zip(pair.parts).all(same)
+        let parts: Vec<&&Part> = pair.parts.iter().copied().flatten().collect();
+        pair.segments.len() == parts.len() && pair.segments.iter().zip(parts).all(same)
     }
 
-    /// The cells of a column's runs one after the other, and whether each needs the dictionary of the one before.
+    /// As the function of this name.
     pub fn each_run(
         &self,
         kind: Kind,
         segments: &[&Segment],
-        mut take: impl FnMut(&Segment, bool, Cells) -> Option<()>,
+        take: impl FnMut(&Segment, bool, Cells) -> Option<()>,
     ) -> Option<()> {
-        let mut dictionary = None;
-        for (at, segment) in segments.iter().enumerate() {
-            let goes_on = at > 0 && goes_on(self.source, segments[at - 1], segment);
-            let bytes = self.read(segment)?;
-            // A page that another program packed is a matter for whoever stores it: here it is unpacked.
-            let before = dictionary.take().filter(|_| goes_on);
-            dictionary.clone_from(&before);
-            let known = Run::read_packed_by(&bytes, kind, &mut dictionary, self.last.packer().as_ref());
-            let cells = match known {
-                Some(cells) => cells,
-                None => {
-                    dictionary = before;
-                    self.last.look(|search| Run::read(&bytes, kind, &mut dictionary, search))?.cells
-                }
-            };
-            take(segment, goes_on, cells)?;
-        }
-        Some(())
+        each_run(self.source, kind, segments, self.last, take)
     }
 
     pub fn read(&self, segment: &Segment) -> Option<Vec<u8>> {
-        let mut bytes = vec![0; (segment.range.end - segment.range.start) as usize];
-        self.source.read_at(&mut bytes, segment.range.start).ok()?;
-        Some(bytes)
+        read(self.source, segment)
     }
 }
 
-/// Reads the runs of a column of the version before, one after the other.
-struct FormerReader<'a> {
-    store: &'a Store,
+/// The cells of a column's runs one after the other, and whether each needs the dictionary of the one before.
+pub(super) fn each_run(
+    source: &dyn Source,
     kind: Kind,
-    /// The dictionary of the last chunk whose pages are stored as they are, and the run that has it.
-    dictionary: Option<(ObjectId, Values)>,
-    last: &'a Last,
-}
-
-impl FormerReader<'_> {
-    /// The cells of a run, and how they follow from its pages where they are not stored.
-    fn cells(&mut self, part: &Part) -> Option<(ObjectId, Cells, Option<UnpackedObject>)> {
-        let record = self.store.find(&part.object).ok()?.record;
-        if record.codec == Codec::Pages {
-            let object = *record.bases.first()?;
-            return Some((object, Cells::decode(&self.store.get(&object).ok()?)?, None));
-        }
-        let pages = self.store.get(&part.object).ok()?;
-        let mut own = None;
-        let (run, first) = self.last.look(|search| {
-            let alone = Run::read(&pages, self.kind, &mut own, search);
-            match (alone, &self.dictionary) {
-                (Some(run), _) => Some((run, None)),
-                (None, Some((first, values))) if !search.has_failed => {
-                    let mut values = Some(values.clone());
-                    Some((Run::read(&pages, self.kind, &mut values, search)?, Some(*first)))
-                }
-                (None, _) => None,
+    segments: &[&Segment],
+    last: &Last,
+    mut take: impl FnMut(&Segment, bool, Cells) -> Option<()>,
+) -> Option<()> {
+    let mut dictionary = None;
+    for (at, segment) in segments.iter().enumerate() {
+        let goes_on = at > 0 && goes_on(source, segments[at - 1], segment);
+        let bytes = read(source, segment)?;
+        // A page that another program packed is a matter for whoever stores it: here it is unpacked.
+        let before = dictionary.take().filter(|_| goes_on);
+        dictionary.clone_from(&before);
+        let known = Run::read_packed_by(&bytes, kind, &mut dictionary, last.packer().as_ref());
+        let cells = match known {
+            Some(cells) => cells,
+            None => {
+                dictionary = before;
+                last.look(|search| Run::read(&bytes, kind, &mut dictionary, search))?.cells
             }
-        })?;
-        if let Some(values) = own {
-            self.dictionary = Some((part.object, values));
-        }
-        let bytes = run.cells.encode();
-        let (len, bases) = (bytes.len() as u32, std::iter::once(part.object).chain(first).collect());
-        let packer = run.pages.iter().find_map(|page| page.packer.as_ref());
-        let encoded = codec::unpacked::encode(self.kind, packer);
-        Some((ObjectId::of(&bytes), run.cells, Some(UnpackedObject { len, encoded, bases })))
+        };
+        take(segment, goes_on, cells)?;
     }
+    Some(())
 }
 
-/// The hashes of a column's cells; zeros where they are not to be compared.
-struct Column<'a> {
-    name: &'a str,
-    kind: Kind,
-    is_compared: bool,
-    hashes: Vec<u64>,
-}
-
-impl Column<'_> {
-    fn of(name: &str, kind: Kind, is_compared: bool) -> Column<'_> {
-        Column { name, kind, is_compared, hashes: Vec::new() }
-    }
-
-    /// Adds cells; those of another layout are not compared, but may be cast.
-    fn add(&mut self, cells: &Cells) -> Option<()> {
-        let Kind { physical, max_definition, max_repetition } = self.kind;
-        let has_same_levels =
-            (cells.max_definition, cells.max_repetition) == (max_definition, max_repetition);
-        (has_same_levels && can_cast(cells.physical, physical)).then_some(())?;
-        if cells.physical != physical && self.is_compared {
-            self.is_compared = false;
-            self.hashes.fill(0);
-        }
-        let start = self.hashes.len();
-        self.hashes.resize(start + cells.rows(), 0);
-        let of_cells = &mut self.hashes[start..];
-        (!self.is_compared || add_hashes(cells, self.name, of_cells)).then_some(())
-    }
+fn read(source: &dyn Source, segment: &Segment) -> Option<Vec<u8>> {
+    let mut bytes = vec![0; (segment.range.end - segment.range.start) as usize];
+    source.read_at(&mut bytes, segment.range.start).ok()?;
+    Some(bytes)
 }
 
 /// Which rows are where.
@@ -344,28 +328,36 @@ impl Places {
     }
 }
 
-/// Both tables, as far as their columns were hashed.
+/// The table and its bases, as far as their columns were hashed.
 #[derive(Default)]
 struct Tables {
-    old: Vec<u64>,
+    /// Of each base; nothing of one that has none of these columns.
+    old: Vec<Vec<u64>>,
     new: Vec<u64>,
     /// Whether the hashes are those of a column at least.
     is_compared: bool,
     places: HashMap<u64, Range<usize>>,
     chunks: Vec<Range<usize>>,
-    columns: Formers,
+    /// By the paths of the columns, the cells in each base.
+    columns: HashMap<String, Vec<Vec<FormerRun>>>,
 }
 
 impl Tables {
-    /// One column of both.
-    fn of(name: &str, old: Column<'_>, former: Vec<FormerRun>, new: Column<'_>, places: Places) -> Tables {
+    /// One column of all.
+    fn of(
+        name: &str,
+        old: Column<'_>,
+        formers: Vec<Vec<FormerRun>>,
+        new: Column<'_>,
+        places: Places,
+    ) -> Tables {
         Tables {
-            old: old.hashes,
-            new: new.hashes,
+            old: old.files,
+            new: new.files.into_iter().next().unwrap_or_default(),
             is_compared: new.is_compared,
             places: places.runs.into_iter().collect(),
             chunks: places.chunks,
-            columns: HashMap::from([(name.to_owned(), former)]),
+            columns: HashMap::from([(name.to_owned(), formers)]),
         }
     }
 
@@ -375,9 +367,17 @@ impl Tables {
         if other.is_compared && !self.is_compared {
             return other.join(self);
         }
-        if (self.old.len(), self.new.len()) == (other.old.len(), other.new.len()) {
-            for (sums, more) in [(&mut self.old, other.old), (&mut self.new, other.new)] {
-                sums.iter_mut().zip(more).for_each(|(sum, more)| *sum = sum.wrapping_add(more));
+        let fits = |(own, other): (&Vec<u64>, &Vec<u64>)| {
+            own.len() == other.len() || own.is_empty() || other.is_empty()
+        };
+        if self.new.len() == other.new.len() && self.old.iter().zip(&other.old).all(fits) {
+            let old = self.old.iter_mut().zip(other.old);
+            for (sums, more) in old.chain([(&mut self.new, other.new)]) {
+                if sums.is_empty() {
+                    *sums = more;
+                } else {
+                    sums.iter_mut().zip(more).for_each(|(sum, more)| *sum = sum.wrapping_add(more));
+                }
             }
             self.columns.extend(other.columns);
             self.places.extend(other.places);
@@ -386,17 +386,33 @@ impl Tables {
         self
     }
 
-    /// Finds the rows of one in the other. `rule` is asked whether the map follows from some columns.
+    /// Finds the rows of one in the others. `rule` is asked whether the map follows from some columns.
     fn compare(
         self,
         rule: impl FnOnce(&RowMap, [&[u64]; 2], &Formers) -> Option<(RowMap, MapObject)>,
     ) -> Option<Rows> {
         let Tables { old, new, is_compared, places, chunks, columns } = self;
+        let lens: Vec<usize> = old.iter().map(Vec::len).collect();
+        u32::try_from(lens.iter().sum::<usize>()).ok()?;
+        let columns = columns.into_iter().map(|(name, formers)| (name, in_a_row(formers, &lens)));
+        let columns: Formers = columns.collect();
+        let old = match <[Vec<u64>; 1]>::try_from(old) {
+            Ok([only]) => only,
+            Err(several) => several.concat(),
+        };
         let is_in_place = old.len() == new.len() && (!is_compared || half_is_in_place(&old, &new));
         (is_in_place || is_compared).then_some(())?;
         let runs = if is_in_place { in_place(&old, &new) } else { align(&old, &new, Uses::Any) };
+        let given = given(&runs, &lens);
         let map = RowMap::of(&runs, old.len());
-        let found = rule(&map, [&old, &new], &columns).map(|(map, object)| {
+        // A rule is about columns that all bases have.
+        let is_everywhere =
+            |cells: &[FormerRun]| cells.iter().map(|run| run.rows as usize).sum::<usize>() == old.len();
+        let ruling: Option<Formers> = match lens.len() {
+            1 => None,
+            _ => Some(columns.iter().filter(|(_, cells)| is_everywhere(cells)).map(owned).collect()),
+        };
+        let found = rule(&map, [&old, &new], ruling.as_ref().unwrap_or(&columns)).map(|(map, object)| {
             let rows = map.rows();
             BTreeMap::from([(0, Map { map, rows, object })])
         });
@@ -411,8 +427,35 @@ impl Tables {
             });
             maps.collect()
         });
-        Some(Rows { places, columns, maps })
+        Some(Rows { places, columns, maps, old_rows: old.len(), given, rows: new.len() })
     }
+}
+
+/// How many rows come from each of the files that have so many.
+fn given(runs: &[RowsFrom], lens: &[usize]) -> Vec<usize> {
+    let mut start = 0;
+    let of_file = |len: &usize| {
+        let file = start..start + len;
+        start = file.end;
+        let rows = runs.iter().filter_map(|run| Some((run.from? as usize, run.rows as usize)));
+        rows.map(|(from, rows)| (from + rows).min(file.end).saturating_sub(from.max(file.start))).sum()
+    };
+    lens.iter().map(of_file).collect()
+}
+
+fn owned((name, cells): (&String, &Vec<FormerRun>)) -> (String, Vec<FormerRun>) {
+    (name.clone(), cells.clone())
+}
+
+/// The cells of a column in files of so many rows, numbered as if these were one.
+fn in_a_row(formers: Vec<Vec<FormerRun>>, lens: &[usize]) -> Vec<FormerRun> {
+    let mut first = 0;
+    let mut all = Vec::new();
+    for (former, len) in formers.into_iter().zip(lens) {
+        all.extend(former.into_iter().map(|run| FormerRun { start: run.start + first, ..run }));
+        first += *len as u32;
+    }
+    all
 }
 
 /// Whether every second row at least stands where it stood.

@@ -1,6 +1,7 @@
 //! Whether the rows of a table are those of the version before, sorted by some columns.
 
-use super::rows::{Both, FormerRun, Formers, MapObject};
+use super::former::FormerRun;
+use super::rows::{Both, Formers, MapObject};
 use crate::codec::sorted as codec;
 use crate::format::Segment;
 use crate::id::ObjectId;

@@ -80,6 +80,11 @@ impl Stream {
         Ok(found.filter(|(_, plain)| !plain.is_empty()).map(|(packer, plain)| Stream { packer, plain }))
     }
 
+    /// What the file holds.
+    pub fn plain(&self) -> &[u8] {
+        &self.plain
+    }
+
     /// What the file holds, in pieces.
     fn pieces(&self) -> Vec<&[u8]> {
         let cut = format::cut_text(&self.plain);

@@ -7,8 +7,9 @@ use crossbeam_skiplist::SkipMap;
 
 use super::beside::{Beside, Found, OtherRun};
 use super::encoder::{Encoder, New, Outcome, Pending};
+use super::former::{FormerRun, UnpackedObject};
 use super::plans::MAX_PLANS_BYTES;
-use super::rows::{FormerRun, Rows, UnpackedObject};
+use super::rows::Rows;
 use crate::chain::{MAX_BYTES, MAX_LINKS};
 use crate::codec::column::{self, Former, MapAt};
 use crate::codec::{self, Base, Codec, Effort};

@@ -77,7 +77,7 @@ pub fn open(root: &Path, boot: &str) -> Store {
 
 /// Stores a file; `Ok` is the acknowledgement.
 pub fn keep(store: &Store, sample: &Sample) -> Result<(), IngestError> {
-    let hints = Hints { earlier: sample.earlier.clone(), declared: Vec::new() };
+    let hints = Hints { earlier: sample.earlier.clone(), ..Hints::default() };
     ingest(store, &sample.bytes.as_slice(), sample.oid, &hints, Effort::Push, &unwatched).map(drop)
 }
 

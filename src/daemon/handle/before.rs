@@ -9,7 +9,7 @@ use crate::base::Hints;
 use crate::format::{self, OpenFile};
 use crate::git::{History, lineage, pointer};
 use crate::id::Oid;
-use crate::recipe::Layout;
+use crate::recipe::{self, Layout};
 use crate::store::Store;
 
 /// Most files that are stored on the way to one.
@@ -40,11 +40,11 @@ impl<'a> Before<'a> {
     }
 
     fn add_those_before(&mut self, oid: Oid, path: &Path) {
-        let Hints { earlier, declared } = hints(self.repo, self.history, oid);
+        let Hints { earlier, declared, .. } = hints(self.repo, self.history, oid);
         let mut others: Vec<Oid> = earlier.into_iter().take(1).chain(declared).collect();
-        let family = layout(path);
+        let own = family(path);
         let is_sibling =
-            |other: &Oid| family.is_some() && beside(path, *other).and_then(|at| layout(&at)) == family;
+            |other: &Oid| own.is_some() && beside(path, *other).and_then(|at| family(&at)) == own;
         others.extend(lineage::siblings(self.history, oid).into_iter().filter(|other| {
             !self.seen.contains(other) && !self.store.has(other).unwrap_or(true) && is_sibling(other)
         }));
@@ -63,16 +63,17 @@ impl<'a> Before<'a> {
     }
 }
 
-/// The fingerprint of a file's architecture, from its header.
-fn layout(path: &Path) -> Option<Layout> {
+/// What files must have in common to be compared: the fingerprint of a model's architecture, from its header; that both
+/// are tables, or both are text.
+fn family(path: &Path) -> Option<Layout> {
     let cut = format::cut_by_length(&OpenFile::open(path).ok()?).ok()?;
-    format::layout_of(cut.segments())
+    recipe::content_of(cut.format()).or_else(|| format::layout_of(cut.segments()))
 }
 
 /// What the repository tells of a file's parents.
 pub(super) fn hints(repo: Option<&Path>, history: &History, oid: Oid) -> Hints {
     let declared = repo.and_then(|repo| lineage::declared(repo, history, oid).ok()).unwrap_or_default();
-    Hints { earlier: history.earlier(oid), declared }
+    Hints { earlier: history.earlier(oid), declared, elsewhere: history.elsewhere(oid) }
 }
 
 /// Where git-lfs keeps `other`, given where it keeps the file at `path`.
