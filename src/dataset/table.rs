@@ -9,10 +9,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use arrow_array::{RecordBatch, RecordBatchReader};
 use arrow_ipc::CompressionType;
 use arrow_schema::{ArrowError, SchemaRef};
+use serde_json::{Map, Value};
 
 use super::bytes::File;
 use super::kind::{HEAD_BYTES, Kind};
-use super::{ipc, parquet, text};
+use super::{ipc, json, parquet, text, values};
 
 /// A table that was recognised, with the schema that its file declares (or, of text, that all of it fits).
 pub struct Table {
@@ -89,18 +90,21 @@ impl Table {
         Ok(Table { name: name.to_owned(), file, kind, schema, inner })
     }
 
-    /// The same table of CSV or TSV with every cell as it stands in the file: whoever writes such a table again
-    /// must not write 7 for 007.
-    pub fn with_text_cells(self) -> Table {
-        self.as_written().unwrap_or(self)
-    }
-
-    /// A table of CSV or TSV whose cells are texts as they stand in the file; none of another kind.
+    /// A table of text whose cells are texts as they stand in the file, so that 7 is not 007; none of another kind.
     pub fn as_written(&self) -> Option<Table> {
         let Inner::Text(text) = &self.inner else { return None };
-        let text = text.with_texts()?;
+        let text = text.as_written();
         let (name, file) = (self.name.clone(), self.file.clone());
         Some(Table { name, file, kind: self.kind, schema: text.schema(), inner: Inner::Text(text) })
+    }
+
+    /// Rows of this table as objects, without the members that a row of JSON as it is written lacks.
+    pub(super) fn objects(&self, rows: &RecordBatch) -> Result<Vec<Map<String, Value>>, ArrowError> {
+        let objects = values::objects(rows)?;
+        match &self.inner {
+            Inner::Text(text) if text.has_json_cells() => Ok(objects.into_iter().map(json::values).collect()),
+            _ => Ok(objects),
+        }
     }
 
     pub fn name(&self) -> &str {

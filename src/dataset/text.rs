@@ -10,6 +10,7 @@ use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
 use serde_json::Value;
 
 use super::bytes::{File, Stream};
+use super::json;
 use super::kind::{Kind, Packing};
 use super::records::Records;
 use super::rows;
@@ -28,6 +29,8 @@ pub struct Text {
     bytes: u64,
     kind: Kind,
     packing: Packing,
+    /// Whether cells are what stands in the file.
+    as_written: bool,
 }
 
 impl Text {
@@ -37,18 +40,25 @@ impl Text {
             Kind::JsonLines => infer_json(&mut input)?,
             _ => format(kind).infer_schema(&mut input, None)?,
         };
-        Ok(Text { schema: Arc::new(schema), rows: rows as u64, bytes: input.bytes, kind, packing })
+        Ok(Text {
+            schema: Arc::new(schema),
+            rows: rows as u64,
+            bytes: input.bytes,
+            kind,
+            packing,
+            as_written: false,
+        })
     }
 
     pub fn schema(&self) -> SchemaRef {
         self.schema.clone()
     }
 
-    /// The same with cells of CSV and TSV taken for texts; none of JSON.
-    pub fn with_texts(&self) -> Option<Text> {
+    /// The same with its cells as they are written, for texts: those of JSON as `json` has them.
+    pub fn as_written(&self) -> Text {
         let text = |field: &Arc<Field>| Field::new(field.name(), DataType::Utf8, true);
         let schema = Arc::new(Schema::new(self.schema.fields().iter().map(text).collect::<Vec<_>>()));
-        (self.kind != Kind::JsonLines).then_some(Text { schema, ..*self })
+        Text { schema, as_written: true, ..*self }
     }
 
     pub fn rows(&self) -> u64 {
@@ -64,6 +74,11 @@ impl Text {
         (BATCH_BYTES / (self.bytes / self.rows.max(1)).max(1)).clamp(1, BATCH_ROWS) as usize
     }
 
+    /// Whether its cells are values of JSON as they are written.
+    pub fn has_json_cells(&self) -> bool {
+        self.as_written && self.kind == Kind::JsonLines
+    }
+
     pub fn is_packed(&self) -> bool {
         self.packing != Packing::Plain
     }
@@ -76,6 +91,10 @@ impl Text {
     ) -> Result<Decoder, ArrowError> {
         let input = open(file, self.kind, self.packing)?;
         let all: Decoder = match self.kind {
+            Kind::JsonLines if self.as_written => {
+                let schema = Arc::new(self.schema.project(columns)?);
+                Box::new(json::Cells::of(input, schema, self.batch_rows()))
+            }
             Kind::JsonLines => {
                 let schema = Arc::new(self.schema.project(columns)?);
                 let builder = arrow_json::ReaderBuilder::new(schema).with_coerce_primitive(true);
@@ -145,7 +164,7 @@ impl BufRead for Counted {
 }
 
 /// Longest line of JSON Lines and longest record of CSV: one that never ends would fill memory.
-const MOST_LINE_BYTES: u64 = 256 << 20;
+pub(super) const MOST_LINE_BYTES: u64 = 256 << 20;
 
 fn infer_json(input: impl BufRead) -> Result<(Schema, usize), ArrowError> {
     let mut objects = Objects { input, line: 0, found: 0 };

@@ -35,6 +35,30 @@ fn objects(table: &Table) -> Vec<Map<String, Value>> {
     batches.flat_map(|batch| values::objects(&batch.unwrap()).unwrap()).collect()
 }
 
+/// Values of JSON are what is written, whatever their column could hold, and stand in no order.
+#[test]
+fn values_of_json_are_compared_as_they_are_written() {
+    let of = |lines: &[&str]| table(format!("{}\n", lines.join("\n")).into_bytes(), "x.jsonl");
+    let rest = r#"{"id":2,"a":1.5,"b":[1]}"#;
+    for (before, after) in
+        [("9007199254740993", "9007199254740992"), ("1", "\"1\""), ("[1]", "[1.0]"), ("null", "\"null\"")]
+    {
+        let row = |value: &str| format!(r#"{{"id":1,"a":{value},"b":2}}"#);
+        let (old, new) = (of(&[&row(before), rest]), of(&[&row(after), rest]));
+        let found = compare(&old, &new, &["id"]);
+        assert_eq!((&found.changed[..], &found.cells[..]), (&[(0, 0)][..], &[("a".to_owned(), 1)][..]));
+        let told = &details(&old, &new, &found, 10).unwrap()[0];
+        let value = |text: &str| Some(serde_json::from_str(text).unwrap());
+        assert_eq!((&told.cells[0].old, &told.cells[0].new), (&value(before), &value(after)));
+        assert_eq!((&told.key[0].old, &told.key[0].new), (&value("1"), &value("1")));
+    }
+    let (old, new) =
+        (of(&[r#"{"id":1,"a":2}"#, r#"{"id":2,"a":3}"#]), of(&[r#"{"a":2, "id":1}"#, r#"{"id":2,"a":3}"#]));
+    assert!(compare(&old, &new, &["id"]).is_empty());
+    let found = compare(&of(&[r#"{"id":1,"a":2,"b":3}"#]), &of(&[r#"{"b":3,"a":2,"id":1}"#]), &[]);
+    assert_eq!(found.columns, []);
+}
+
 /// Cells are told by key, and rows that came and went.
 #[test]
 fn a_key_tells_cells() {

@@ -161,8 +161,13 @@ fn a_column_that_was_counted_anew_is_not_lost() {
 
 /// A merge of these tables of CSV, as bytes.
 fn merged_text(base: &str, ours: &str, theirs: &str) -> String {
-    let open = |text: &str| table(text.as_bytes().to_vec(), "x.csv").with_text_cells();
-    let (base, ours, theirs) = (open(base), open(ours), open(theirs));
+    merged_as("x.csv", [base, ours, theirs])
+}
+
+/// A merge of base, ours and theirs, which are called so, as bytes.
+fn merged_as(name: &str, texts: [&str; 3]) -> String {
+    let tables = texts.map(|text| table(text.as_bytes().to_vec(), name));
+    let [base, ours, theirs] = git_sparse::dataset::merge::as_written(tables);
     let decided = decided(&base, &ours, &theirs, &["id"]);
     assert_eq!(decided.conflicts, []);
     let (mut out, sides) = (Vec::new(), Sides { base: &base, ours: &ours, theirs: &theirs });
@@ -182,6 +187,26 @@ fn quotes_within_fields_split_nothing() {
         merged_text(&marked(base), reordered, &marked(theirs)),
         "\u{feff}a,\"id\",b,c\n5\"\"x,1,1,3\n"
     );
+}
+
+/// An edit that the types of columns do not show is one all the same: it is merged, and told where both sides have one.
+#[test]
+fn values_of_json_are_merged_as_they_are_written() {
+    let line = |value: &str| {
+        format!("{{\"id\":1,\"a\":{value}}}\n{{\"id\":2,\"a\":1.5}}\n{{\"id\":3,\"a\":\"x\"}}\n")
+    };
+    for (old, new) in
+        [("9007199254740993", "9007199254740992"), ("1", "\"1\""), ("1", "1.0"), ("null", "\"null\"")]
+    {
+        let (base, theirs) = (line(old), line(new));
+        assert_eq!(merged_as("x.jsonl", [&base, &base, &theirs]), theirs);
+        assert_eq!(merged_as("x.jsonl", [&base, &theirs, &base]), theirs);
+    }
+    let tables = [line("1"), line("\"1\""), line("1.0")].map(|text| table(text.into_bytes(), "x.jsonl"));
+    let [base, ours, theirs] = git_sparse::dataset::merge::as_written(tables);
+    let told = &decided(&base, &ours, &theirs, &["id"]).conflicts;
+    let values = [&told[0].base, &told[0].ours, &told[0].theirs].map(|value| value.as_deref().unwrap());
+    assert_eq!((told.len(), values), (1, ["1", "\"1\"", "1.0"]));
 }
 
 /// A merged Arrow file is packed as ours is.

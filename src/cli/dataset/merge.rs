@@ -220,7 +220,7 @@ fn merged(tables: [Table; 3], key: &[String], out: &Path) -> Result<Merged, Fail
     if is_text && key.is_empty() {
         return by_lines(&tables, out);
     }
-    let [base, ours, theirs] = tables.map(Table::with_text_cells);
+    let [base, ours, theirs] = merge::as_written(tables);
     let sides = Sides { base: &base, ours: &ours, theirs: &theirs };
     let plan = watch::here("merge", |progress| merge::plan(sides, key, progress));
     let plan = plan.map_err(|error| failed(&error))?;

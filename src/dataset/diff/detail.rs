@@ -7,7 +7,6 @@ use serde_json::Value;
 use super::super::gather::gather;
 use super::super::scan::CompareError;
 use super::super::table::Table;
-use super::super::values;
 use super::{TableDiff, cells};
 
 /// One row that changed.
@@ -96,7 +95,7 @@ fn changed_rows(
             change: "changed",
             old_row: Some(*old_row),
             new_row: Some(*new_row),
-            key: diff.key.iter().map(|name| new_cell(name, after)).collect(),
+            key: diff.key.iter().map(|name| both_cells(name, before, after)).collect(),
             cells: cells.collect(),
         });
     }
@@ -130,6 +129,11 @@ fn new_cell(name: &str, object: &Object) -> Cell {
     Cell { column: name.to_owned(), old: None, new: object.get(name).cloned() }
 }
 
+/// A cell of a key, whose columns have one name in both tables.
+fn both_cells(name: &str, before: &Object, after: &Object) -> Cell {
+    Cell { column: name.to_owned(), old: before.get(name).cloned(), new: after.get(name).cloned() }
+}
+
 type Object = serde_json::Map<String, Value>;
 
 /// Cells in the types that they fit, or as they are written, where that is another text: 7, but "007".
@@ -140,8 +144,12 @@ fn objects(side: Side<'_>, rows: &[u32]) -> Result<Vec<Object>, CompareError> {
             name: table.name().to_owned(),
             why: error.to_string(),
         };
-        values::objects(&gather(table, rows, &columns)?).map_err(failed)
+        table.objects(&gather(table, rows, &columns)?).map_err(failed)
     };
+    // JSON says itself what its values are.
+    if let Some(written) = side.written.filter(|written| super::is_json(written)) {
+        return of(written);
+    }
     let mut typed = of(side.typed)?;
     let Some(written) = side.written else { return Ok(typed) };
     for (typed, written) in typed.iter_mut().zip(of(written)?) {

@@ -89,7 +89,10 @@ pub fn diff(
         let by_rows = || scan::is_same_by_rows((old, one), (new, other), &from, progress);
         Ok::<_, CompareError>(is_same && (!key.is_empty() || by_rows()?))
     })?;
-    let columns = schema::changes(old_schema, new_schema, &pairs);
+    let mut columns = schema::changes(old_schema, new_schema, &pairs);
+    // Members of JSON stand in no order.
+    let has_order = !is_json(old) && !is_json(new);
+    columns.retain(|change| has_order || !matches!(change, ColumnChange::Moved { .. }));
     let mut found = TableDiff {
         columns,
         pairs,
@@ -110,10 +113,16 @@ pub fn diff(
     Ok(found)
 }
 
-/// Both tables with their cells as they are written, where both are CSV or TSV: 007 is not 7 there, and a column in which
-/// one cell is no number does not change as a whole. What their columns are is told by what their cells fit.
+/// Both tables with their cells as they are written, where both are CSV or TSV, or both JSON Lines: 007 is not 7 there, and
+/// a column in which one cell is no number does not change as a whole. What their columns are is told by what their cells
+/// fit.
 fn as_written(old: &Table, new: &Table) -> Option<[Table; 2]> {
-    Some([old.as_written()?, new.as_written()?])
+    let is_alike = is_json(old) == is_json(new);
+    is_alike.then(|| Some([old.as_written()?, new.as_written()?])).flatten()
+}
+
+fn is_json(table: &Table) -> bool {
+    table.kind() == Kind::JsonLines
 }
 
 /// A salt for each column that both tables have and the key has not.

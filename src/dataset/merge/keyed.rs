@@ -161,7 +161,7 @@ fn found(
 
 /// Rows as JSON.
 pub(super) fn wholes(table: &Table, rows: &RecordBatch) -> Result<Vec<String>, CompareError> {
-    let objects = values::objects(rows).map_err(|error| no_text(table, &error))?;
+    let objects = table.objects(rows).map_err(|error| no_text(table, &error))?;
     Ok(objects.into_iter().map(|object| serde_json::Value::Object(object).to_string()).collect())
 }
 

@@ -8,11 +8,11 @@ use std::ops::Range;
 
 use super::super::bytes::{File, Stream};
 use super::super::kind::Kind;
+use super::super::members::Object;
 use super::super::pairing::NONE;
 use super::super::scan::CompareError;
 use super::super::table::Table;
 use super::columns::Column;
-use super::members::Object;
 use super::write::WriteError;
 use super::{Plan, Row, Sides};
 use crate::progress::Progress;

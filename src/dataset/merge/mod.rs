@@ -8,12 +8,12 @@ mod columns;
 mod conflict;
 mod keyed;
 mod lines;
-mod members;
 mod sequence;
 mod write;
 
 use super::gather;
 use super::hash::{self, Hash};
+use super::kind::Kind;
 use super::scan::{self, CompareError, Scan};
 use super::table::{Table, TableError};
 use crate::progress::Progress;
@@ -28,6 +28,17 @@ pub struct Sides<'a> {
     pub base: &'a Table,
     pub ours: &'a Table,
     pub theirs: &'a Table,
+}
+
+/// The three versions with their cells as they are written, where they are text: whoever writes such a table again must not
+/// write 7 for 007. Cells of JSON are not written as those of another kind, so that beside one they are what they say.
+pub fn as_written(tables: [Table; 3]) -> [Table; 3] {
+    let is_json = |table: &Table| table.kind() == Kind::JsonLines;
+    let are_json = tables.iter().all(is_json);
+    tables.map(|table| match is_json(&table) && !are_json {
+        true => table,
+        false => table.as_written().unwrap_or(table),
+    })
 }
 
 /// What the merged table is made of.

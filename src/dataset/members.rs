@@ -39,6 +39,11 @@ impl<'a> Object<'a> {
         Some(Object { line, members })
     }
 
+    /// Names, and values as they are written, in the order in which they stand.
+    pub fn members(&self) -> impl Iterator<Item = (&str, &'a [u8])> {
+        self.members.iter().map(|member| (member.name.as_str(), &self.line[member.value.clone()]))
+    }
+
     /// A value as it is written; the last one, where the name comes twice.
     pub fn value(&self, name: &str) -> Option<&'a [u8]> {
         let member = self.members.iter().rev().find(|member| member.name == name)?;
@@ -81,6 +86,25 @@ impl<'a> Object<'a> {
         };
         (members, name)
     }
+}
+
+/// The items of an array as they are written; none where it is no array.
+pub(super) fn items(array: &[u8]) -> Option<Vec<&[u8]>> {
+    let mut reader = Reader { line: array, at: 0 };
+    let mut items = Vec::new();
+    reader.take(b'[')?;
+    if reader.peek()? != b']' {
+        loop {
+            reader.peek()?;
+            items.push(&array[reader.value()?]);
+            match reader.peek()? {
+                b',' => reader.at += 1,
+                _ => break,
+            }
+        }
+    }
+    reader.take(b']')?;
+    Some(items)
 }
 
 fn quoted(name: &str) -> Vec<u8> {
