@@ -2,6 +2,7 @@
 
 mod commands;
 mod compared;
+mod history;
 mod hostile;
 mod merged;
 mod portable;

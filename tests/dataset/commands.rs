@@ -13,22 +13,22 @@ use super::{data, parquet};
 use crate::support::home::{Home, Mode};
 use crate::support::repo::{Repo, text};
 
-fn rows(rows: &[(i64, &str)]) -> Vec<u8> {
+pub(super) fn rows(rows: &[(i64, &str)]) -> Vec<u8> {
     let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| row.0)));
     let words: ArrayRef = Arc::new(StringArray::from(rows.iter().map(|row| row.1).collect::<Vec<_>>()));
     parquet(vec![("id", ids), ("word", words)], 100)
 }
 
-const BASE: [(i64, &str); 4] = [(1, "a"), (2, "b"), (3, "c"), (4, "d")];
+pub(super) const BASE: [(i64, &str); 4] = [(1, "a"), (2, "b"), (3, "c"), (4, "d")];
 
-fn put(repo: &Repo<'_>, path: &str, bytes: Vec<u8>) {
+pub(super) fn put(repo: &Repo<'_>, path: &str, bytes: Vec<u8>) {
     let path = repo.path.join(path);
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     fs::write(path, bytes).unwrap();
 }
 
 #[track_caller]
-fn json(repo: &Repo<'_>, arguments: &[&str]) -> Value {
+pub(super) fn json(repo: &Repo<'_>, arguments: &[&str]) -> Value {
     let told = repo.git(&[&["sparse", "dataset"], arguments, &["--json"]].concat());
     let document: Value = serde_json::from_str(&told).unwrap_or_else(|error| panic!("{error}: {told}"));
     assert_eq!(document["schema"], format!("git-sparse/dataset-{}/1", arguments[0]));
@@ -56,7 +56,7 @@ fn assert_documented(value: &Value) {
 }
 
 /// Runs `git sparse dataset …`, however it ends.
-fn run(repo: &Repo<'_>, arguments: &[&str]) -> (i32, String) {
+pub(super) fn run(repo: &Repo<'_>, arguments: &[&str]) -> (i32, String) {
     let mut command = repo.home.command("git-sparse", &repo.path);
     let Output { status, stdout, stderr } = repo.home.output(command.arg("dataset").args(arguments));
     (status.code().expect("an exit"), String::from_utf8_lossy(&[stdout, stderr].concat()).into_owned())

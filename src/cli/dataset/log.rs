@@ -4,18 +4,22 @@ use clap::Args;
 use serde::Serialize;
 
 use super::commit::between;
-use super::open::{behind, table};
+use super::open::{behind, blob, table};
 use crate::cli::repo::Repo;
 use crate::cli::report;
 use crate::daemon::message::{Failure, Kind};
 use crate::dataset::trailer::{KEY, Mark, RowChange, Trailer};
-use crate::git::Version;
+use crate::git::Pointer;
+use crate::git::command::{Git, GitError};
 
-/// The revisions of a table, newest first: rows and columns that each one changed
+/// The revisions of a table that led to HEAD, newest first: rows and columns that each one changed
+///
+/// Each one is compared with its parent, a merge with its first: with the branch that it was made on.
 #[derive(Debug, Args)]
 pub struct Log {
-    /// A table of this repository that Git LFS tracks
-    path: String,
+    /// A table of this repository that Git LFS tracks; before it, where its history is read from [default: HEAD]
+    #[arg(required = true, num_args = 1..=2, value_name = "[REV] PATH")]
+    what: Vec<String>,
     /// Show this many revisions at most
     #[arg(short = 'n', long, value_name = "N")]
     max_count: Option<usize>,
@@ -32,6 +36,8 @@ struct Line<'a> {
     commit: &'a str,
     time: i64,
     subject: &'a str,
+    /// Whether it has several parents.
+    merge: bool,
     oid: crate::id::Oid,
     size: u64,
     /// `trailer`, `computed`, or `unknown` where a version is not here.
@@ -40,19 +46,43 @@ struct Line<'a> {
     columns: Vec<Mark>,
 }
 
+/// One state of the table: the commit that made it, and the one before.
+struct Version {
+    commit: String,
+    time: i64,
+    subject: String,
+    pointer: Pointer,
+    is_merge: bool,
+    before: Before,
+}
+
+/// The table in the first parent of a commit.
+enum Before {
+    Nothing,
+    Pointer(Pointer),
+    /// The clone does not reach so far back, or git keeps it itself.
+    Unknown,
+}
+
 impl Log {
     pub fn run(self) -> Result<(), Failure> {
         let repo = Repo::here()?;
-        let history = repo.history()?;
-        let path = repo.path(&self.path)?;
-        let versions = history.versions(&path);
-        if versions.is_empty() {
-            let told = format!("{path}: no table of this name in any commit that Git LFS tracks");
+        let (revision, path) = match self.what.as_slice() {
+            [revision, path] => (Some(repo.commit(revision)?), path),
+            what => (repo.commit("HEAD").ok(), &what[0]),
+        };
+        let path = repo.path(path)?;
+        let most = self.max_count.unwrap_or(usize::MAX);
+        let versions = match revision {
+            Some(revision) => versions(&repo, &revision, &path, most)?,
+            None => Vec::new(),
+        };
+        if versions.is_empty() && most > 0 {
+            let from = if self.what.len() > 1 { &self.what[0] } else { "HEAD" };
+            let told = format!("{path}: no table of this name in the history of {from} that Git LFS tracks");
             return Err(Failure::new(Kind::NotFound, told).fix("see git sparse status"));
         }
-        let shown = self.max_count.unwrap_or(versions.len()).min(versions.len());
-        let lines: Vec<_> =
-            (0..shown).map(|at| self.line(&repo, &path, &versions[at], versions.get(at + 1))).collect();
+        let lines: Vec<_> = versions.iter().map(|version| self.line(&repo, &path, version)).collect();
         if self.json {
             report::json("dataset-log", serde_json::json!({ "path": path, "revisions": lines }));
             return Ok(());
@@ -62,41 +92,92 @@ impl Log {
         Ok(())
     }
 
-    fn line<'a>(&self, repo: &Repo, path: &str, version: &'a Version, before: Option<&Version>) -> Line<'a> {
+    fn line<'a>(&self, repo: &Repo, path: &str, version: &'a Version) -> Line<'a> {
         let told = (!self.computed).then(|| told(repo, path, version)).flatten();
         let (source, change) = match told {
             Some(change) => ("trailer", Some(change)),
-            None => match computed(repo, path, version, before) {
+            None => match computed(repo, path, version) {
                 Some(change) => ("computed", Some(change)),
                 None => ("unknown", None),
             },
         };
         let (rows, columns) = change.unzip();
-        let Version { pointer, commit, time, subject } = version;
-        let columns = columns.unwrap_or_default();
-        Line { commit, time: *time, subject, oid: pointer.oid, size: pointer.size, source, rows, columns }
+        let Version { pointer, commit, time, subject, is_merge, .. } = version;
+        Line {
+            commit,
+            time: *time,
+            subject,
+            merge: *is_merge,
+            oid: pointer.oid,
+            size: pointer.size,
+            source,
+            rows,
+            columns: columns.unwrap_or_default(),
+        }
     }
 }
 
-/// What the commit's own trailer says, if it is about this very file.
+/// What `git log` shows of a path, newest first: states that Git LFS tracks, each with what its first parent has. A merge that
+/// took one side as it was made none.
+fn versions(repo: &Repo, revision: &str, path: &str, most: usize) -> Result<Vec<Version>, Failure> {
+    let failed = |error: GitError| Failure::new(Kind::Fatal, error.to_string());
+    let top = Git::at(repo.git.top().map_err(failed)?);
+    let listed = top.run(&["log", "-z", "--format=%H%n%P%n%ct%n%s", revision, "--", path]).map_err(failed)?;
+    let cut_off = std::fs::read_to_string(repo.git_dir.join("shallow")).unwrap_or_default();
+    let mut found = Vec::new();
+    for entry in listed.split('\0').map(str::trim_start).filter(|entry| !entry.is_empty()) {
+        if found.len() >= most {
+            break;
+        }
+        let mut lines = entry.splitn(4, '\n');
+        let [commit, parents, time, subject] = [(); 4].map(|()| lines.next().unwrap_or_default());
+        let Some(pointer) = blob(repo, commit, path)?.and_then(|text| Pointer::parse(&text)) else {
+            continue;
+        };
+        let mut parents = parents.split_whitespace();
+        let before = match parents.next() {
+            None if cut_off.lines().any(|line| line == commit) => Before::Unknown,
+            None => Before::Nothing,
+            Some(parent) => match blob(repo, parent, path)? {
+                None => Before::Nothing,
+                Some(text) => Pointer::parse(&text).map_or(Before::Unknown, Before::Pointer),
+            },
+        };
+        found.push(Version {
+            commit: commit.to_owned(),
+            time: time.parse().unwrap_or_default(),
+            subject: subject.trim_end().to_owned(),
+            pointer,
+            is_merge: parents.next().is_some(),
+            before,
+        });
+    }
+    Ok(found)
+}
+
+/// What the commit's own trailer says, if it is about these very files: a commit that was rebased may have another one before it.
 fn told(repo: &Repo, path: &str, version: &Version) -> Option<(RowChange, Vec<Mark>)> {
     let format = format!("--format=%(trailers:key={KEY},valueonly,unfold)");
     let text = repo.git.run(&["log", "-1", &format, &version.commit]).ok()?;
     let mut trailers = text.lines().filter_map(Trailer::parse);
-    let trailer = trailers.find(|trailer| trailer.path == path && trailer.bytes.1 == version.pointer.size)?;
+    let fits = |(old, new): (u64, u64)| {
+        let fits_before = match version.before {
+            Before::Nothing => old == 0,
+            Before::Pointer(before) => old == before.size,
+            Before::Unknown => true,
+        };
+        fits_before && new == version.pointer.size
+    };
+    let trailer = trailers.find(|trailer| trailer.path == path && fits(trailer.bytes))?;
     Some((trailer.rows?, trailer.columns))
 }
 
-fn computed(
-    repo: &Repo,
-    path: &str,
-    version: &Version,
-    before: Option<&Version>,
-) -> Option<(RowChange, Vec<Mark>)> {
-    let new = behind(&repo.git, version.pointer).ok()?;
-    match before {
-        Some(before) => between(behind(&repo.git, before.pointer).ok()?, new, path),
-        None => Some((RowChange::whole(0, table(new, path).ok()?.rows().ok()?), Vec::new())),
+fn computed(repo: &Repo, path: &str, version: &Version) -> Option<(RowChange, Vec<Mark>)> {
+    let new = || behind(&repo.git, version.pointer).ok();
+    match version.before {
+        Before::Unknown => None,
+        Before::Pointer(before) => between(behind(&repo.git, before).ok()?, new()?, path),
+        Before::Nothing => Some((RowChange::whole(0, table(new()?, path).ok()?.rows().ok()?), Vec::new())),
     }
 }
 
@@ -113,7 +194,7 @@ fn row(line: &Line<'_>) -> Vec<String> {
         line.rows.map_or("-".into(), |rows| rows.new.to_string()),
         line.rows.as_ref().map_or("-".into(), rows),
         line.columns.iter().map(mark).collect::<Vec<_>>().join(" "),
-        line.subject.chars().take(50).collect(),
+        format!("{}{:.50}", if line.merge { "(merge) " } else { "" }, line.subject),
     ]
 }
 

@@ -1,0 +1,71 @@
+//! `git sparse dataset log`, `commit` and `diff` where the history is no line, and tables are not what a diff wants.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use super::commands::{BASE, json, put, rows, run};
+use crate::support::home::{Home, Mode};
+use crate::support::repo::Repo;
+
+/// A log is of one line of work: what each commit did to what stood before it, and not to what happened meanwhile elsewhere.
+#[test]
+fn a_log_follows_parents() {
+    let home = Home::new(Mode::InProcess);
+    let repo = Repo::init(&home, "work");
+    fs::write(
+        repo.path.join(".gitattributes"),
+        "*.parquet filter=lfs diff=sparse merge=sparse sparse-key=id -text\n",
+    )
+    .unwrap();
+    let commit = |message: &str, with: &[(i64, &str)]| {
+        put(&repo, "t.parquet", rows(with));
+        repo.git(&["add", "."]);
+        repo.git(&["commit", "--quiet", "-m", message]);
+    };
+    let with = |row: (i64, &'static str)| [&BASE[..], &[row]].concat();
+    commit("base", &BASE);
+    let ours = repo.git(&["symbolic-ref", "--short", "HEAD"]).trim().to_owned();
+    repo.git(&["checkout", "--quiet", "-b", "side"]);
+    commit("theirs", &with((9, "theirs")));
+    repo.git(&["checkout", "--quiet", &ours]);
+    commit("ours", &with((8, "ours")));
+    let log = |what: &[&str]| -> Vec<Value> {
+        json(&repo, &[&["log"], what].concat())["revisions"].as_array().unwrap().clone()
+    };
+    let told = |lines: &[Value]| -> Vec<Value> {
+        lines
+            .iter()
+            .map(|line| json!([line["subject"], line["rows"]["added"], line["rows"]["removed"]]))
+            .collect()
+    };
+    assert_eq!(told(&log(&["t.parquet"])), [json!(["ours", 1, 0]), json!(["base", 4, 0])]);
+    assert_eq!(told(&log(&["side", "t.parquet"])), [json!(["theirs", 1, 0]), json!(["base", 4, 0])]);
+    repo.git(&["merge", "--quiet", "--no-edit", "-m", "both", "side"]);
+    let lines = log(&["t.parquet"]);
+    assert_eq!((&told(&lines)[0], &lines[0]["merge"]), (&json!(["both", 1, 0]), &json!(true)));
+    assert_eq!(lines.iter().filter(|line| line["merge"] == true).count(), 1);
+    assert!(told(&lines).contains(&json!(["ours", 1, 0])) && told(&lines).contains(&json!(["theirs", 1, 0])));
+    assert_eq!(log(&["-n", "1", "t.parquet"]).len(), 1);
+}
+
+/// What a commit of another history says of itself does not hold for this one.
+#[test]
+fn a_trailer_is_about_its_own_parent() {
+    let home = Home::new(Mode::InProcess);
+    let repo = Repo::init(&home, "work");
+    let commit = |message: &str, with: &[(i64, &str)]| {
+        put(&repo, "t.parquet", rows(with));
+        repo.git(&["sparse", "dataset", "commit", "t.parquet", "-m", message]);
+    };
+    commit("one", &BASE[..1]);
+    commit("two", &[&BASE[..], &[(7, "a word that is longer than the others")]].concat());
+    commit("three", &BASE[..3]);
+    let tree = repo.git(&["rev-parse", "HEAD^{tree}"]);
+    let message = repo.git(&["log", "-1", "--format=%B"]);
+    let moved = repo.git(&["commit-tree", tree.trim(), "-p", "HEAD~2", "-m", &message]);
+    let line = |revision: &str| json(&repo, &["log", revision, "t.parquet"])["revisions"][0].clone();
+    assert_eq!(line("HEAD")["source"], "trailer");
+    let moved = line(moved.trim());
+    assert_eq!((&moved["source"], &moved["rows"]["added"]), (&json!("computed"), &json!(2)));
+}
