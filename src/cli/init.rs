@@ -25,6 +25,10 @@ pub struct Init {
     /// Let clones without git sparse check out pointers; also hides real download errors
     #[arg(long)]
     allow_pointers: bool,
+    /// Track these tables, too, as '*.csv': git alone keeps CSV and TSV, which many want to read as text. Changes nothing but
+    /// .gitattributes and what git diff and git merge run in this clone
+    #[arg(long, value_name = "PATTERN", conflicts_with_all = ["store", "local", "allow_pointers"])]
+    track: Vec<String>,
 }
 
 /// Files of models and data sets, as people name them.
@@ -41,7 +45,25 @@ const MODELS: [&str; 11] = [
     "*.h5",
     "*.msgpack",
 ];
-pub const TABLES: [&str; 6] = ["*.parquet", "*.arrow", "*.feather", "*.jsonl", "*.jsonl.gz", "*.jsonl.zst"];
+/// Tables that nobody reads as text, or that are large as a rule.
+const TABLES: [&str; 16] = [
+    "*.parquet",
+    "*.pq",
+    "*.arrow",
+    "*.arrows",
+    "*.feather",
+    "*.ipc",
+    "*.jsonl",
+    "*.jsonl.gz",
+    "*.jsonl.zst",
+    "*.ndjson",
+    "*.ndjson.gz",
+    "*.ndjson.zst",
+    "*.csv.gz",
+    "*.csv.zst",
+    "*.tsv.gz",
+    "*.tsv.zst",
+];
 const OTHERS: [&str; 1] = ["*.tar"];
 const ATTRIBUTES: &str = "filter=lfs diff=sparse merge=lfs -text";
 /// Tables are merged by rows and cells.
@@ -50,7 +72,7 @@ const TABLE_ATTRIBUTES: &str = "filter=lfs diff=sparse merge=sparse -text";
 pub const TEXTCONV: [(&str, &str); 2] =
     [("diff.sparse.textconv", "git sparse textconv"), ("diff.sparse.cachetextconv", "true")];
 /// What `git merge` runs to merge a table.
-const MERGE: [(&str, &str); 2] = [
+pub const MERGE: [(&str, &str); 2] = [
     ("merge.sparse.name", "rows and cells of tables"),
     ("merge.sparse.driver", "git sparse dataset merge-driver %O %A %B %P"),
 ];
@@ -61,6 +83,9 @@ impl Init {
         let top = git.top().map_err(|_| {
             Failure::new(Kind::Fatal, "this is not a git repository with a work tree").fix("git init")
         })?;
+        if !self.track.is_empty() {
+            return track(&git, &top, &self.track);
+        }
         let of_all = git.lfsconfig().get("lfs.url").map(str::to_owned).filter(|_| self.store.is_none());
         let own = || git.run(&["config", "--local", "--get", "lfs.url"]).ok();
         let present = if self.local { own().filter(|_| self.store.is_none()) } else { of_all };
@@ -123,6 +148,30 @@ pub fn show_models_in_diffs(git: &Git) -> Result<(), Failure> {
     })
 }
 
+/// Has git-lfs take these tables, and git show and merge them as such.
+fn track(git: &Git, top: &Path, patterns: &[String]) -> Result<(), Failure> {
+    if let Some(bad) =
+        patterns.iter().find(|pattern| pattern.is_empty() || pattern.contains(['"', '\n', '#', '!']))
+    {
+        return Err(Failure::new(Kind::Usage, format!("{bad:?} is no pattern of .gitattributes here"))
+            .fix("name files as in --track '*.csv' or --track data/train.csv"));
+    }
+    show_models_in_diffs(git)?;
+    // As git-lfs writes it: a space would end the pattern.
+    let escaped: Vec<String> = patterns.iter().map(|pattern| pattern.replace(' ', "[[:space:]]")).collect();
+    let lines: Vec<_> = escaped.iter().map(|pattern| (pattern.as_str(), TABLE_ATTRIBUTES)).collect();
+    let is_tracked =
+        |line: &str| ["filter=lfs", "diff=sparse", "merge=sparse"].iter().all(|part| line.contains(part));
+    match add_lines(&top.join(".gitattributes"), &lines, is_tracked)? {
+        0 => say(".gitattributes: it has these patterns"),
+        added => {
+            say(&format!(".gitattributes: {} added", count(added, "pattern")));
+            say("next: git add .gitattributes, then your files");
+        }
+    }
+    Ok(())
+}
+
 fn set_locally(git: &Git, locator: &Locator) -> Result<(), Failure> {
     git.run(&["config", "--local", "lfs.url", &locator.to_string()])
         .map_err(|error| Failure::new(Kind::Fatal, error.to_string()))?;
@@ -142,17 +191,24 @@ fn set(git: &Git, top: &Path, key: &str, value: &str) -> Result<(), Failure> {
 
 /// Appends the patterns that are missing; what the user wrote stays as it is.
 fn add_patterns(path: &Path) -> Result<usize, Failure> {
+    let of = |patterns: &[&'static str], attributes| -> Vec<_> {
+        patterns.iter().map(|pattern| (*pattern, attributes)).collect()
+    };
+    let all = [of(&MODELS, ATTRIBUTES), of(&TABLES, TABLE_ATTRIBUTES), of(&OTHERS, ATTRIBUTES)].concat();
+    // A line that names a key and no filter is not about who keeps the file.
+    add_lines(path, &all, |line| line.contains("filter"))
+}
+
+/// Appends the lines whose pattern has none yet that will do.
+fn add_lines(path: &Path, lines: &[(&str, &str)], will_do: impl Fn(&str) -> bool) -> Result<usize, Failure> {
     let failed = |error: std::io::Error| Failure::new(Kind::Fatal, format!("{}: {error}", path.display()));
     let mut text = match fs::read_to_string(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
         found => found.map_err(failed)?,
     };
-    let has = |pattern: &str| text.lines().any(|line| line.split_whitespace().next() == Some(pattern));
-    let of = |patterns: &[&'static str], attributes| -> Vec<_> {
-        patterns.iter().map(|pattern| (*pattern, attributes)).collect()
-    };
-    let all = [of(&MODELS, ATTRIBUTES), of(&TABLES, TABLE_ATTRIBUTES), of(&OTHERS, ATTRIBUTES)].concat();
-    let missing: Vec<_> = all.into_iter().filter(|(pattern, _)| !has(pattern)).collect();
+    let of = |line: &&str, pattern| line.split_whitespace().next() == Some(pattern);
+    let has = |pattern| text.lines().filter(|line| of(line, pattern)).any(&will_do);
+    let missing: Vec<_> = lines.iter().filter(|(pattern, _)| !has(pattern)).collect();
     if missing.is_empty() {
         return Ok(0);
     }

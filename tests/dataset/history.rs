@@ -69,3 +69,29 @@ fn a_trailer_is_about_its_own_parent() {
     let moved = line(moved.trim());
     assert_eq!((&moved["source"], &moved["rows"]["added"]), (&json!("computed"), &json!(2)));
 }
+
+/// What an error tells to do helps: the table is git-lfs' then, shown and merged as one.
+#[test]
+fn a_refused_table_is_tracked_as_told() {
+    let home = Home::new(Mode::InProcess);
+    let repo = Repo::init(&home, "work");
+    put(&repo, "a.csv", b"id,n\n1,2\n".to_vec());
+    let (code, said) = run(&repo, &["commit", "a.csv", "-m", "Data"]);
+    assert!(code == 6 && said.contains("fix: git sparse init --track '*.csv'"), "{code} {said}");
+    for _ in 0..2 {
+        repo.git(&["sparse", "init", "--track", "*.csv"]);
+    }
+    let attributes = fs::read_to_string(repo.path.join(".gitattributes")).unwrap();
+    assert_eq!(
+        attributes.matches("*.csv filter=lfs diff=sparse merge=sparse -text").count(),
+        1,
+        "{attributes}"
+    );
+    assert_eq!(run(&repo, &["commit", "a.csv", "-m", "Data"]).0, 0);
+    assert!(repo.git(&["show", "HEAD:a.csv"]).starts_with("version https://git-lfs"));
+    repo.git(&["sparse", "init"]);
+    for name in ["x.csv.gz", "x.ndjson", "x.pq", "x.arrows", "x.ipc"] {
+        let told = repo.git(&["check-attr", "merge", name]);
+        assert!(told.trim().ends_with("merge: sparse"), "{told}");
+    }
+}

@@ -98,10 +98,9 @@ impl Commit {
             entries.filter(|(state, _)| !state.contains('D')).map(|(_, path)| path).collect();
         for path in changed.into_iter().filter(|path| dataset::Kind::named(path).is_some()) {
             if key::attribute(repo, "filter", path)?.as_deref() != Some("lfs") {
-                let pattern = path.rsplit('.').next().unwrap_or_default();
                 let told = format!("{path}: not tracked by Git LFS; git would keep each version of it whole");
                 return Err(Failure::new(Kind::Refused, told)
-                    .fix(format!("git sparse init, or: git lfs track '*.{pattern}'")));
+                    .fix(format!("git sparse init --track '{}'", pattern(path))));
             }
         }
         Ok(())
@@ -169,6 +168,19 @@ impl Commit {
         }
         .map_err(|error| failed(&error))
     }
+}
+
+fn is_about_the_key(error: &CompareError) -> bool {
+    matches!(error, CompareError::NotAKey { .. } | CompareError::Table(TableError::NoColumn { .. }))
+}
+
+/// The pattern of files that are named as this one: what packs it belongs to its ending.
+fn pattern(path: &str) -> String {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    let packed =
+        [".gz", ".zst", ".zstd"].into_iter().find(|ending| name.ends_with(ending)).unwrap_or_default();
+    let plain = &name[..name.len() - packed.len()];
+    format!("*.{}{packed}", plain.rsplit('.').next().unwrap_or_default())
 }
 
 /// What is staged at a path.

@@ -5,10 +5,10 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::cli::init::TABLES;
 use crate::cli::report;
 use crate::daemon::message::{Failure, Kind};
 use crate::daemon::words;
+use crate::dataset;
 use crate::git::command::Git;
 
 const CONFIG: &str = ".lfsconfig";
@@ -157,7 +157,7 @@ fn attributes_of(line: &str, ours: bool) -> String {
     if pattern.starts_with('#') || !tokens.any(|token| token == "filter=lfs") {
         return line.to_owned();
     }
-    let is_table = TABLES.iter().any(|table| pattern.ends_with(&table[1..]));
+    let is_table = dataset::Kind::named(pattern).is_some();
     let new = |token: &str| {
         match (token, ours) {
             ("diff=lfs", true) => "diff=sparse",
