@@ -70,6 +70,34 @@ fn a_trailer_is_about_its_own_parent() {
     assert_eq!((&moved["source"], &moved["rows"]["added"]), (&json!("computed"), &json!(2)));
 }
 
+/// A table that no diff can be made of is committed all the same, and its message says why it tells no rows.
+#[test]
+fn a_commit_needs_no_diff() {
+    let home = Home::new(Mode::InProcess);
+    let repo = Repo::init(&home, "work");
+    repo.git(&["sparse", "init", "--track", "*.csv"]);
+    let commit = |name: &str, text: &str| {
+        put(&repo, name, text.into());
+        let told = json(&repo, &["commit", name, "-m", "Data"]);
+        assert_eq!(repo.git(&["status", "--porcelain", "--", name]), "");
+        (told["files"][0]["rows"].clone(), repo.git(&["log", "-1", "--format=%B"]))
+    };
+    commit("a.csv", "id,id\n1,2\n");
+    let (rows, message) = commit("a.csv", "id,id\n1,3\n");
+    assert!(rows.is_null() && message.contains("rows were not compared"), "{message}");
+    assert!(message.contains("two columns are called"), "{message}");
+    // Cells of all types are compared as they are written.
+    commit("m.jsonl", "{\"a\":1}\n{\"a\":[1]}\n");
+    let (rows, message) = commit("m.jsonl", "{\"a\":1}\n{\"a\":[2]}\n");
+    assert_eq!((&rows["added"], &rows["removed"]), (&json!(1), &json!(1)), "{message}");
+
+    // A key that is none is a mistake, after which nothing is staged.
+    put(&repo, "m.jsonl", b"{\"a\":1}\n{\"a\":1}\n".to_vec());
+    let (code, said) = run(&repo, &["commit", "m.jsonl", "-m", "Data", "--key", "nope"]);
+    assert!(code == 2 && said.contains("nope"), "{code} {said}");
+    assert_eq!(repo.git(&["diff", "--cached", "--name-only"]), "");
+}
+
 /// What an error tells to do helps: the table is git-lfs' then, shown and merged as one.
 #[test]
 fn a_refused_table_is_tracked_as_told() {

@@ -58,26 +58,39 @@ impl Commit {
         let repo = Repo::here()?;
         self.refuse_untracked(&repo)?;
         let paths = self.paths.iter().map(String::as_str);
+        // None where a merge is not done: git commit refuses it, too.
+        let index = git(&repo, ["write-tree"]).ok();
+        let done = self.commit(&repo);
+        if let (Err(_), Some(index)) = (&done, index) {
+            // What was not committed is not staged either.
+            let reset = ["reset", "--quiet", &index, "--"].into_iter();
+            let _ = git(&repo, reset.chain(paths));
+        }
+        done
+    }
+
+    fn commit(&self, repo: &Repo) -> Result<(), Failure> {
+        let paths = self.paths.iter().map(String::as_str);
         // What git rm or git mv took away is staged already, and unknown to git add.
-        let added: Vec<&str> = paths.clone().filter(|path| !is_gone(&repo, path)).collect();
+        let added: Vec<&str> = paths.clone().filter(|path| !is_gone(repo, path)).collect();
         if !added.is_empty() {
-            git(&repo, ["add", "--"].into_iter().chain(added))?;
+            git(repo, ["add", "--"].into_iter().chain(added))?;
         }
         let staged = ["diff", "--cached", "--name-only", "-z", "--no-renames", "--"];
-        let staged = git(&repo, staged.into_iter().chain(paths.clone()))?;
+        let staged = git(repo, staged.into_iter().chain(paths.clone()))?;
         let staged: Vec<&str> = staged.split('\0').filter(|path| !path.is_empty()).collect();
         if staged.is_empty() {
             return Err(Failure::new(Kind::Refused, "nothing changed: these paths are as HEAD has them")
                 .fix("see git status"));
         }
         let head = repo.commit("HEAD").ok();
-        let changes = staged.iter().map(|path| self.change(&repo, head.as_deref(), path));
+        let changes = staged.iter().map(|path| self.change(repo, head.as_deref(), path));
         let changes: Vec<FileChange> = changes.collect::<Result<_, _>>()?;
         let (body, trailers) = (body(&changes), trailers(&changes));
         let messages = self.message.iter().flat_map(|text| ["-m", text.as_str()]);
         let ours = ["-m", body.as_str(), "-m", trailers.as_str(), "--"];
         let commit = ["commit", "--quiet", "--only"].into_iter().chain(messages).chain(ours).chain(paths);
-        git(&repo, commit)?;
+        git(repo, commit)?;
         let commit = repo.commit("HEAD")?;
         if self.json {
             let files: Vec<_> = changes.iter().map(|change| json(&change.trailer)).collect();
@@ -131,42 +144,51 @@ impl Commit {
             key: Vec::new(),
         };
         let mut found = None;
-        match (&old, &new) {
-            (Some(old), Some(new)) => {
-                let diff = self.compare(old, new, path)?;
+        let compared = match (&old, &new) {
+            (Some(old), Some(new)) => self.compare(old, new, path).map(|diff| {
                 trailer.rows = Some(RowChange::of(&diff));
                 trailer.columns = diff.columns.iter().map(Mark::of).collect();
                 trailer.key.clone_from(&diff.key);
                 found = Some(diff);
-            }
+            }),
             (None, Some(new)) if !had => {
-                let rows = new.rows().map_err(|error| super::open::unreadable(&error))?;
-                trailer.rows = Some(RowChange::whole(0, rows));
+                let rows = new.rows().map_err(CompareError::from);
+                rows.map(|rows| trailer.rows = Some(RowChange::whole(0, rows)))
             }
             (Some(old), None) if !has => {
-                let rows = old.rows().map_err(|error| super::open::unreadable(&error))?;
-                trailer.rows = Some(RowChange::whole(rows, 0));
+                let rows = old.rows().map_err(CompareError::from);
+                rows.map(|rows| trailer.rows = Some(RowChange::whole(rows, 0)))
             }
-            _ => {}
+            _ => Ok(()),
+        };
+        let mut lines = lines(&trailer, found.as_ref(), had, has);
+        match compared {
+            Ok(()) => {}
+            // A key that was asked for here and does not fit is a mistake; all else is no reason not to commit.
+            Err(error) if matches!(error, CompareError::Cancelled(_)) || self.insists_on(&error) => {
+                return Err(failed(&error));
+            }
+            Err(error) => lines.push(format!("  rows were not compared: {error}")),
         }
-        let lines = lines(&trailer, found.as_ref(), had, has);
         Ok(FileChange { trailer, lines })
     }
 
+    fn insists_on(&self, error: &CompareError) -> bool {
+        !self.key.is_empty() && is_about_the_key(error)
+    }
+
     /// With the key, if there is one and it is one; a commit is not the place to insist on it.
-    fn compare(&self, old: &Table, new: &Table, path: &str) -> Result<TableDiff, Failure> {
-        let key = if self.key.is_empty() { key::of(Some(path))? } else { self.key.clone() };
+    fn compare(&self, old: &Table, new: &Table, path: &str) -> Result<TableDiff, CompareError> {
+        let key =
+            if self.key.is_empty() { key::of(Some(path)).unwrap_or_default() } else { self.key.clone() };
         let compare = |key: &[String]| watch::here("compare", |progress| diff::diff(old, new, key, progress));
         match compare(&key) {
-            Err(
-                error @ (CompareError::NotAKey { .. } | CompareError::Table(TableError::NoColumn { .. })),
-            ) if self.key.is_empty() => {
+            Err(error) if self.key.is_empty() && is_about_the_key(&error) => {
                 report::note(&format!("{error}; rows are counted without a key"));
                 compare(&[])
             }
             done => done,
         }
-        .map_err(|error| failed(&error))
     }
 }
 
