@@ -123,3 +123,19 @@ fn a_refused_table_is_tracked_as_told() {
         assert!(told.trim().ends_with("merge: sparse"), "{told}");
     }
 }
+
+/// Text of one kind is not written into a file of another.
+#[test]
+fn kinds_of_text_are_not_mixed() {
+    let home = Home::new(Mode::InProcess);
+    let repo = Repo::init(&home, "work");
+    for (name, text) in [("b.jsonl", "{\"a\":1}\n"), ("t.csv", "a\n1\n")] {
+        put(&repo, name, text.into());
+    }
+    for key in [&[][..], &["--key", "a"]] {
+        let merge = [&["merge", "b.jsonl", "b.jsonl", "t.csv", "-o", "out.jsonl"], key].concat();
+        let (code, said) = run(&repo, &merge);
+        assert!(code == 6 && said.contains("t.csv is CSV") && said.contains("fix:"), "{code} {said}");
+        assert!(!repo.path.join("out.jsonl").exists());
+    }
+}

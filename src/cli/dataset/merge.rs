@@ -217,6 +217,15 @@ fn merged(tables: [Table; 3], key: &[String], out: &Path) -> Result<Merged, Fail
     }
     let text = [Format::Csv, Format::Tsv, Format::JsonLines];
     let is_text = tables.iter().any(|table| text.contains(&table.kind()));
+    if is_text && let Some(other) = tables.iter().find(|table| table.kind() != tables[1].kind()) {
+        let (ours, kind) = (&tables[1], tables[1].kind());
+        let told = format!("{} is {}, {} is {kind}", other.name(), other.kind(), ours.name());
+        return Err(Failure::new(
+            Kind::Refused,
+            format!("{told}: text is merged with text of its own kind only"),
+        )
+        .fix(format!("write all three as {kind}, and name them as such")));
+    }
     if is_text && key.is_empty() {
         return by_lines(&tables, out);
     }
