@@ -124,6 +124,28 @@ fn a_refused_table_is_tracked_as_told() {
     }
 }
 
+/// A table that came or went is written whole.
+#[test]
+fn an_added_table_is_written_too() {
+    let home = Home::new(Mode::InProcess);
+    let repo = Repo::init(&home, "work");
+    repo.git(&["commit", "--quiet", "--allow-empty", "-m", "Nothing"]);
+    put(&repo, "t.parquet", rows(&BASE));
+    repo.git(&["sparse", "dataset", "commit", "t.parquet", "-m", "First"]);
+    for (revisions, change) in [(["HEAD~1", "HEAD"], "added"), (["HEAD", "HEAD~1"], "removed")] {
+        let out = format!("{change}.parquet");
+        let [old, new] = revisions;
+        assert_eq!(json(&repo, &["diff", old, new, "t.parquet", "--parquet", &out])["state"], change);
+        let values = json(&repo, &["show", &out])["values"].clone();
+        let rows = BASE.iter().enumerate();
+        let expected =
+            rows.map(|(row, (id, word))| json!({"change": change, "row": row, "id": id, "word": word}));
+        assert_eq!(values, Value::from(expected.collect::<Vec<_>>()));
+    }
+    let (code, said) = run(&repo, &["diff", "HEAD~1", "HEAD"]);
+    assert!(code == 3 && said.contains("diff REV REV PATH"), "{code} {said}");
+}
+
 /// Text of one kind is not written into a file of another.
 #[test]
 fn kinds_of_text_are_not_mixed() {

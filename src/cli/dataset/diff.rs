@@ -120,11 +120,20 @@ impl Diff {
             (None, Some(table)) => ("added", table),
             (Some(table), _) => ("removed", table),
             (None, None) => {
-                let told = format!("{}: no such file in {}", compared.name, self.what[0]);
-                return Err(Failure::new(Kind::NotFound, told).fix("look: git ls-tree -r --name-only HEAD"));
+                let told = format!("{}: no such file on either side", compared.name);
+                let fix = match self.what.len() {
+                    // Two revisions look like a revision and a path.
+                    2 => "name the table, too: git sparse dataset diff REV REV PATH",
+                    _ => "look: git ls-tree -r --name-only HEAD",
+                };
+                return Err(Failure::new(Kind::NotFound, told).fix(fix));
             }
         };
         let rows = table.rows().map_err(|error| super::open::unreadable(&error))?;
+        if let Some(path) = &self.parquet {
+            let found = diff::whole(table, state == "added").map_err(|error| failed(&error))?;
+            write(table, table, &found, path)?;
+        }
         let columns = table.schema().fields().len();
         if self.json {
             let document = Document {

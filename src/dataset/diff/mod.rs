@@ -9,7 +9,8 @@ mod export;
 
 use super::gather;
 use super::hash::{self, Hash};
-use super::pairing::{self, NONE};
+use super::kind::Kind;
+use super::pairing::{self, MOST_ROWS, NONE};
 use super::scan::{self, CompareError, Scan};
 use super::schema::{self, ColumnChange, Pairs};
 use super::table::Table;
@@ -17,6 +18,30 @@ use crate::progress::Progress;
 
 pub use detail::{Cell, Change, details};
 pub use export::{ExportError, export};
+
+/// What is told of a table that only one side has: all of its rows are added, or removed.
+pub fn whole(table: &Table, is_added: bool) -> Result<TableDiff, CompareError> {
+    let columns = table.with_distinct_names()?.schema().fields().len();
+    let rows = table.rows()?;
+    if rows > MOST_ROWS {
+        return Err(CompareError::TooMany { name: table.name().to_owned(), rows });
+    }
+    let all: Vec<u32> = (0..rows as u32).collect();
+    let (added, removed) = if is_added { (all, Vec::new()) } else { (Vec::new(), all) };
+    Ok(TableDiff {
+        columns: Vec::new(),
+        pairs: (0..columns).map(|at| (at, at)).collect(),
+        key: Vec::new(),
+        old_rows: removed.len() as u64,
+        new_rows: added.len() as u64,
+        from: vec![NONE; added.len()],
+        added,
+        removed,
+        changed: Vec::new(),
+        moved: 0,
+        cells: Vec::new(),
+    })
+}
 
 /// How one table became another.
 #[derive(Debug, Clone, PartialEq)]
