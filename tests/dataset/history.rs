@@ -146,6 +146,16 @@ fn an_added_table_is_written_too() {
     assert!(code == 3 && said.contains("diff REV REV PATH"), "{code} {said}");
 }
 
+/// No value of a row is lost to another one of its name.
+#[test]
+fn columns_of_one_name_are_shown() {
+    let home = Home::new(Mode::InProcess);
+    let repo = Repo::init(&home, "work");
+    put(&repo, "a.csv", b"a,a,a.1,a\n1,2,3,4\n".to_vec());
+    let shown = json(&repo, &["show", "a.csv"]);
+    assert_eq!(shown["values"], json!([{"a": 1, "a.2": 2, "a.1": 3, "a.3": 4}]));
+}
+
 /// Text of one kind is not written into a file of another.
 #[test]
 fn kinds_of_text_are_not_mixed() {

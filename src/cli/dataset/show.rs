@@ -1,10 +1,12 @@
 //! `git sparse dataset show`: what is in a table: columns, some rows, or numbers about them.
 
+use std::collections::HashSet;
 use std::ops::Range;
 use std::str::FromStr;
+use std::sync::Arc;
 
-use arrow_array::RecordBatch;
-use arrow_schema::ArrowError;
+use arrow_array::{RecordBatch, RecordBatchOptions};
+use arrow_schema::{ArrowError, Schema};
 use clap::Args;
 use serde::Serialize;
 
@@ -145,7 +147,7 @@ impl Show {
             if !self.json {
                 return print_rows(&document.columns, &numbers, &batches);
             }
-            let objects: Result<Vec<_>, _> = batches.iter().map(values::objects).collect();
+            let objects: Result<Vec<_>, _> = batches.iter().map(objects).collect();
             document.values = Some(objects.map_err(|error| no_text(&error))?.concat());
             document.first_rows = Some(numbers);
         }
@@ -169,6 +171,28 @@ impl Show {
         }
         Ok(one(start..end.unwrap_or(count).min(count)))
     }
+}
+
+/// Rows as objects: the second of two columns that are called a is a.1 there, the third a.2.
+fn objects(batch: &RecordBatch) -> Result<Vec<serde_json::Map<String, serde_json::Value>>, ArrowError> {
+    let schema = batch.schema();
+    let names: HashSet<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+    let mut used = HashSet::new();
+    let fields = schema.fields().iter().map(|field| {
+        let mut name = field.name().clone();
+        let mut number = 1;
+        while !used.insert(name.clone()) {
+            while used.contains(&name) || names.contains(name.as_str()) {
+                name = format!("{}.{number}", field.name());
+                number += 1;
+            }
+        }
+        field.as_ref().clone().with_name(name)
+    });
+    let schema = Schema::new(fields.collect::<Vec<_>>());
+    let rows = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    let named = RecordBatch::try_new_with_options(Arc::new(schema), batch.columns().to_vec(), &rows)?;
+    values::objects(&named)
 }
 
 fn columns(table: &Table, wanted: Option<&[usize]>) -> Vec<Column> {
