@@ -2,7 +2,7 @@
 //!
 //! Of each tensor some stretches of rows are read and encoded as they would be. The cost of one more row
 //! is what the second half of them added to the first, so that tables, which any tensor needs once, are
-//! not counted again for all that was not read. Tables of rows are tried whole.
+//! not counted again for all that was not read. Tables are tried whole.
 
 use std::collections::HashMap;
 use std::io;
@@ -18,6 +18,7 @@ use super::tree::{Tree, TreeFile};
 use super::trial::{Trial, TrialError, trial};
 use crate::codec::{self, Base, Effort};
 use crate::counterpart::Counterparts;
+use crate::dataset;
 use crate::format::{self, Dtype, Format, OpenFile, Segment, Source};
 use crate::ingest::{self, IngestError};
 use crate::pack::Record;
@@ -166,10 +167,11 @@ pub fn estimate(
         estimate.identical &= cost.objects == 0;
     }
     for (file, with) in files.iter().zip(tried).filter_map(|(file, with)| Some((file, with?))) {
-        let Trial { delta, whole, is_same } = self::tried(file, &with, scratch, progress)?;
+        let Trial { delta, whole, same, is_same } = self::tried(file, &with, scratch, progress)?;
         estimate.read += 2 * file.source.len();
         estimate.delta += delta;
         estimate.whole += whole;
+        estimate.same += same;
         estimate.identical &= is_same;
     }
     estimate.read = estimate.read.min(estimate.both);
@@ -255,7 +257,8 @@ fn cut_all(files: Vec<(&TreeFile, OpenFile)>, is_small: bool) -> Result<Vec<Open
         let cut = cut.map_err(|error| EstimateError::Read { path: TreeFile::clone(file).path, error })?;
         let read =
             if is_small && matches!(cut.format(), Format::Chunked | Format::Text) { source.len() } else { 0 };
-        let is_table = cut.format() == Format::Parquet;
+        let name = &TreeFile::clone(file).path;
+        let is_table = cut.format() == Format::Parquet || dataset::Kind::named(name).is_some();
         let has_content = recipe::content_of(cut.format()).is_some();
         Ok(Opened { file, segments: cut.segments().to_vec(), source, is_table, has_content, read })
     };

@@ -2,6 +2,7 @@
 //!
 //! Rows are found by all columns of both tables, so a part of one tells nothing of where the others went.
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use super::held::{self, BaseFile};
@@ -10,6 +11,7 @@ use super::tree::TreeFile;
 use crate::backend::{Local, Privacy};
 use crate::codec::Effort;
 use crate::format::OpenFile;
+use crate::id::ObjectId;
 use crate::ingest::{Against, IngestError, ingest_against};
 use crate::pack::Record;
 use crate::progress::Progress;
@@ -20,6 +22,8 @@ pub(super) struct Trial {
     /// Bytes that it takes with the base, and without.
     pub delta: u64,
     pub whole: u64,
+    /// Bytes that the base has as they are.
+    pub same: u64,
     /// Whether the base has all of it.
     pub is_same: bool,
 }
@@ -43,7 +47,7 @@ pub(super) fn trial(
 ) -> Result<Trial, TrialError> {
     let alone = stored(source, Vec::new(), scratch, progress)?;
     if bases.is_empty() {
-        return Ok(Trial { delta: alone.0, whole: alone.0, is_same: false });
+        return Ok(Trial { delta: alone.bytes, whole: alone.bytes, same: 0, is_same: false });
     }
     let outlined = |(file, base): (&TreeFile, OpenFile)| {
         let recipe = held::outline(&base, progress).map_err(|error| match error {
@@ -53,17 +57,25 @@ pub(super) fn trial(
         Ok(BaseFile { path: file.path.clone(), recipe, file: base })
     };
     let bases = bases.into_iter().map(outlined).collect::<Result<_, IngestError>>()?;
-    let (delta, is_same) = stored(source, bases, scratch, progress)?;
-    Ok(Trial { delta, whole: alone.0, is_same })
+    let beside = stored(source, bases, scratch, progress)?;
+    Ok(Trial { delta: beside.bytes, whole: alone.bytes, same: beside.same, is_same: beside.new_objects == 0 })
 }
 
-/// Bytes that a table takes, and whether nothing of it was new.
+/// What storing a table took.
+struct Stored {
+    bytes: u64,
+    /// Bytes of the table that the base has as they are.
+    same: u64,
+    new_objects: u64,
+}
+
+/// Stores a table in a directory that goes.
 fn stored(
     source: &OpenFile,
     bases: Vec<BaseFile>,
     scratch: &Path,
     progress: &Progress<'_>,
-) -> Result<(u64, bool), TrialError> {
+) -> Result<Stored, TrialError> {
     let directory = Staging::begin(scratch)?;
     let kept = Local::new(directory.path(), Privacy::Private);
     let mut against = Against::default();
@@ -77,9 +89,15 @@ fn stored(
             base.recipe.clone().prove(base.recipe.oid).expect("because the recipe was made of this hash");
         crate::store::write_recipe(&kept, &proven).map_err(IngestError::from)?;
     }
+    let parts = bases.iter().flat_map(|base| &base.recipe.parts);
+    let in_base: HashSet<ObjectId> = parts.map(|part| part.object).collect();
     let store = held::store(kept, bases);
     let done = ingest_against(&store, source, against, Effort::Push, progress)?;
-    Ok((done.stored + done.new_objects * Record::BYTES as u64, done.new_objects == 0))
+    let recipe = store.recipe(&done.oid).map_err(IngestError::from)?;
+    let parts = recipe.iter().flat_map(|recipe| &recipe.parts);
+    let same = parts.filter(|part| in_base.contains(&part.object)).map(|part| u64::from(part.len)).sum();
+    let bytes = done.stored + done.new_objects * Record::BYTES as u64;
+    Ok(Stored { bytes, same, new_objects: done.new_objects })
 }
 
 #[cfg(test)]
@@ -106,6 +124,6 @@ mod tests {
         let file = TreeFile { path: "contrib-1.parquet".into(), place: place.clone() };
         let base = Some((&file, OpenFile::open(&place).unwrap()));
         let found = trial(&source, base, &dir.path().join("scratch"), &unwatched).unwrap();
-        assert!(found.is_same && !is_used());
+        assert!(found.is_same && found.same == std::fs::metadata(&place).unwrap().len() && !is_used());
     }
 }

@@ -94,3 +94,29 @@ fn a_derived_table_is_a_small_delta() {
     // Another base is no base.
     home.git_fails(&home.path(""), &["sparse", "dataset", "reconstruct", "derived", "delta", "-o", "other"]);
 }
+
+/// Text is estimated as it is stored: by its lines, wherever they went.
+#[test]
+fn text_is_estimated_as_it_is_stored() {
+    let home = Home::new(Mode::InProcess);
+    let mut random = Random::seeded(6);
+    let lines: Vec<String> = (0..40_000).map(|row| format!("{row},{:016x}\n", random.number())).collect();
+    let edited = lines.iter().enumerate().map(|(row, line)| match row % 4001 {
+        7 => format!("{row},corrected\n"),
+        _ => line.clone(),
+    });
+    fs::write(home.path("a.csv"), format!("id,word\n{}", lines.concat())).unwrap();
+    fs::write(home.path("b.csv"), format!("id,word\n{}", edited.collect::<String>())).unwrap();
+    let run = |arguments: &[&str]| -> Value {
+        let told = home.git(&home.path(""), &[&["sparse", "dataset"], arguments, &["--json"]].concat());
+        serde_json::from_str(&told).unwrap()
+    };
+    let estimate = run(&["estimate", "a.csv", "b.csv"]);
+    let made = run(&["compress", "a.csv", "b.csv", "-o", "delta"]);
+    let number = |value: &Value| value.as_u64().unwrap();
+    let (size, stored) = (number(&made["totals"]["size"]), number(&made["totals"]["stored"]));
+    let expected = number(&estimate["strategies"][0]["bytes"]);
+    assert!(expected.abs_diff(stored) * 50 < size, "{expected} expected, {stored} of {size} bytes");
+    let (same, found) = (number(&made["totals"]["same"]), number(&estimate["same"]));
+    assert!(same > 0 && same.abs_diff(found) * 10 < size, "{found} expected, {same} of {size} bytes");
+}
