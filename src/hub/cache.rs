@@ -1,8 +1,8 @@
 //! The local Hugging Face cache: which snapshots are there, and how one is added.
 //!
-//! Layout (huggingface_hub, "Understand caching"): `models--org--name/` with `blobs/<etag>`, `refs/<name>`,
-//! which hold a commit, `snapshots/<commit>/`, whose files are relative links to blobs, and since its version 2
-//! `trees/<commit>.json`, which lists what a whole snapshot has.
+//! Layout (huggingface_hub, "Understand caching"): `models--org--name/`, of data sets `datasets--org--name/`, with
+//! `blobs/<etag>`, `refs/<name>`, which hold a commit, `snapshots/<commit>/`, whose files are relative links to blobs,
+//! and since its version 2 `trees/<commit>.json`, which lists what a whole snapshot has.
 
 use std::fs::{self, File};
 use std::io;
@@ -49,10 +49,13 @@ impl Cache {
 
     /// Finds the one snapshot that a name means: by a name of a revision, a commit, or the start of one.
     pub fn find(&self, name: &ModelName) -> Result<Snapshot, NoSnapshot> {
-        let model = self.model(name);
-        if !model.is_dir() {
-            return Err(NoSnapshot::Unknown(model));
-        }
+        let (model, dataset) = (self.model(name), self.model(&name.as_dataset()));
+        let model = match (model.is_dir(), dataset.is_dir()) {
+            (true, _) => model,
+            // Who asks for a data set by its name alone means the one that is here.
+            (false, true) => dataset,
+            (false, false) => return Err(NoSnapshot::Unknown(model)),
+        };
         let named = fs::read_to_string(model.join("refs").join(name.revision())).ok();
         let wanted = named.as_deref().map_or(name.revision(), str::trim);
         let known = commits(&model);
@@ -68,7 +71,7 @@ impl Cache {
     }
 
     fn model(&self, name: &ModelName) -> PathBuf {
-        self.root.join(format!("models--{}", name.name().replace('/', "--")))
+        self.root.join(format!("{}--{}", name.collection(), name.name.replace('/', "--")))
     }
 
     /// Where the contents of a model's files are.
@@ -214,7 +217,19 @@ mod tests {
             assert_eq!(commit(unclear), Err(NoSnapshot::OtherRevisions(vec![old.into(), new.into()])));
         }
         assert!(matches!(commit("org/other"), Err(NoSnapshot::Unknown(_))));
-        for bad in ["../x", "a/b/c", "org/tiny@../../etc", "org/", "a:b"] {
+        // A data set by its own name; by that alone, where there is no model of it.
+        for (name, commit) in [("tiny", "cccc3333"), ("words", "dddd4444")] {
+            let dataset = root.path().join(format!("datasets--org--{name}"));
+            fs::create_dir_all(dataset.join("snapshots").join(commit)).unwrap();
+            fs::create_dir_all(dataset.join("refs")).unwrap();
+            fs::write(dataset.join("refs/main"), commit).unwrap();
+        }
+        assert_eq!(commit("datasets/org/tiny"), Ok("cccc3333".into()));
+        assert_eq!(commit("org/tiny"), Ok(new.into()));
+        assert_eq!(commit("datasets/org/words@dddd"), Ok("dddd4444".into()));
+        assert_eq!(commit("org/words"), Ok("dddd4444".into()));
+        assert!(matches!(commit("datasets/org/other"), Err(NoSnapshot::Unknown(_))));
+        for bad in ["../x", "datasets/a/b/c", "a/b/c", "org/tiny@../../etc", "org/", "a:b"] {
             assert_eq!(ModelName::parse(bad), None, "{bad}");
         }
     }

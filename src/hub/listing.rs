@@ -77,7 +77,7 @@ impl Listing {
     /// No such model or revision, and names that would be written elsewhere than below a directory.
     pub fn ask(client: &Client, name: &ModelName, progress: &Progress<'_>) -> Result<Listing, ListingError> {
         let (endpoint, revision) = (client.endpoint(), quoted(name.revision()));
-        let url = format!("{endpoint}/api/models/{}/revision/{revision}?blobs=true", name.name());
+        let url = format!("{endpoint}/{}/revision/{revision}?blobs=true", name.api());
         let mut text = Vec::new();
         let body = client.get(&url, 0, progress)?.into_body();
         let read = body.take(MAX_BYTES + 1).read_to_end(&mut text);

@@ -19,25 +19,44 @@ pub use listing::{Listing, ListingError};
 /// The revision that is meant when none is named.
 const DEFAULT_REVISION: &str = "main";
 
-/// `org/name` or `org/name@revision`; of old models, `name` alone.
+/// `org/name` or `org/name@revision`; of old models, `name` alone; of data sets `datasets/org/name`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelName {
     name: String,
     revision: String,
+    is_dataset: bool,
 }
 
 impl ModelName {
-    /// Reads a name; none where the text could be no model's.
+    /// Reads a name; none where the text could be no model's or data set's.
     pub fn parse(spec: &str) -> Option<ModelName> {
         let (name, revision) = spec.split_once('@').unwrap_or((spec, DEFAULT_REVISION));
+        let dataset = name.strip_prefix("datasets/").filter(|rest| rest.contains('/'));
+        let name = dataset.unwrap_or(name);
         let parts = name.split('/').count();
         let named = parts <= 2 && name.split('/').all(is_name) && is_revision(revision);
-        named.then(|| ModelName { name: name.into(), revision: revision.into() })
+        let is_dataset = dataset.is_some();
+        named.then(|| ModelName { name: name.into(), revision: revision.into(), is_dataset })
     }
 
-    /// Without the revision.
-    pub fn name(&self) -> &str {
-        &self.name
+    /// As it is typed, without the revision; also where a hub has its files.
+    pub fn name(&self) -> String {
+        if self.is_dataset { format!("datasets/{}", self.name) } else { self.name.clone() }
+    }
+
+    /// Where a hub tells about it.
+    fn api(&self) -> String {
+        format!("api/{}/{}", self.collection(), self.name)
+    }
+
+    /// Whose directories of a cache and whose addresses it has.
+    fn collection(&self) -> &'static str {
+        if self.is_dataset { "datasets" } else { "models" }
+    }
+
+    /// The data set of a name that may be a model's, too.
+    fn as_dataset(&self) -> ModelName {
+        ModelName { is_dataset: true, ..self.clone() }
     }
 
     pub fn revision(&self) -> &str {
