@@ -7,10 +7,12 @@
 
 use std::collections::HashSet;
 
+use foldhash::fast::FixedState;
+
 /// Hashes of a new file that others are asked about with.
 const MOST_ASKED: usize = 1 << 14;
 /// A recipe keeps one in so many hashes,
-const SPARE: usize = 1 << 13;
+const SPARE: usize = 1 << 15;
 /// but at least and at most these,
 const FEWEST: usize = 64;
 const MOST: usize = 512;
@@ -29,6 +31,9 @@ const MOST_TIMES: u64 = 16;
 const ANY_BYTES: u64 = 64 << 20;
 /// Most files that one is compared with.
 pub const MOST_BASES: usize = 15;
+
+/// Each is looked up for every file that may have it.
+type Marks = HashSet<u32, FixedState>;
 
 /// The exponent's highest bit: a number without it is finite.
 const HIGHEST: u32 = 1 << 30;
@@ -90,7 +95,7 @@ impl Sampled {
         self.hashes[..count].iter().map(|hash| f32::from_bits(mark(*hash))).collect()
     }
 
-    fn marks(&self) -> HashSet<u32> {
+    fn marks(&self) -> Marks {
         self.hashes.iter().map(|hash| mark(*hash)).collect()
     }
 }
@@ -118,7 +123,7 @@ pub struct Candidate<T> {
 
 /// Asks which files have what is in a new one.
 pub struct Asked {
-    marks: HashSet<u32>,
+    marks: Marks,
     size: u64,
 }
 
@@ -167,7 +172,7 @@ impl Asked {
 }
 
 /// The bytes that a file gives of what is left, about; 0 where that may be chance.
-fn given<T>(left: &HashSet<u32>, candidate: &Candidate<T>) -> f64 {
+fn given<T>(left: &Marks, candidate: &Candidate<T>) -> f64 {
     let count = candidate.kept.iter().filter(|kept| left.contains(&kept.to_bits())).count();
     match count > BY_CHANCE {
         true => count as f64 / candidate.kept.len() as f64 * candidate.size as f64,
@@ -226,7 +231,9 @@ mod tests {
     /// What recipes keep has to be told apart later, and to come through as numbers.
     #[test]
     fn what_is_kept_is_bounded_and_finite() {
-        for (count, expected) in [(0, 0), (15, 0), (16, 4), (1000, 64), (1 << 20, 128), (1 << 23, 512)] {
+        for (count, expected) in
+            [(0, 0), (15, 0), (16, 4), (1000, 64), (1 << 20, 64), (1 << 22, 128), (1 << 24, 512)]
+        {
             let kept = sampled(0..count).kept();
             assert_eq!(kept.len(), expected, "of {count}");
             assert!(kept.iter().all(|kept| kept.is_finite()));

@@ -79,7 +79,7 @@ fn takes(store: &Store, bytes: &[u8], share: f64) -> Ingested {
 #[track_caller]
 fn has_bases(store: &Store, oid: Oid, expected: &[Oid]) {
     let recipe = store.recipe(&oid).unwrap().unwrap();
-    assert_eq!(recipe.base.map(|(oid, reason)| (oid, reason)), Some((expected[0], Reason::Likeness)));
+    assert_eq!(recipe.base, Some((expected[0], Reason::Likeness)));
     let made_of: Vec<Oid> = recipe.origin.iter().map(|parent| parent.oid).collect();
     let several = if expected.len() > 1 { expected } else { &[] };
     assert_eq!(made_of, several);
