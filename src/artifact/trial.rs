@@ -119,10 +119,10 @@ mod tests {
             was_used.fetch_or(is_used(), Ordering::Relaxed);
             Ok(())
         };
-        let found = trial(&source, None, &dir.path().join("scratch"), &progress).unwrap();
+        let found = trial(&source, Vec::new(), &dir.path().join("scratch"), &progress).unwrap();
         assert!(found.whole > 1000 && was_used.into_inner() && !is_used());
         let file = TreeFile { path: "contrib-1.parquet".into(), place: place.clone() };
-        let base = Some((&file, OpenFile::open(&place).unwrap()));
+        let base = vec![(&file, OpenFile::open(&place).unwrap())];
         let found = trial(&source, base, &dir.path().join("scratch"), &unwatched).unwrap();
         assert!(found.is_same && found.same == std::fs::metadata(&place).unwrap().len() && !is_used());
     }

@@ -118,7 +118,10 @@ impl Factors {
     pub fn read(reader: &mut Reader<'_>, elements: usize) -> Result<Factors, DecodeError> {
         let (rank, row_len) = (reader.count("rank")?, reader.count("columns")?);
         let rows = elements.checked_div(row_len).unwrap_or(0);
-        if rank > MAX_RANK.min(rows).min(row_len) || rows * row_len != elements || row_len % GROUP > 0 {
+        if rank > MAX_RANK.min(rows).min(row_len)
+            || rows * row_len != elements
+            || !row_len.is_multiple_of(GROUP)
+        {
             return Err(DecodeError::Invalid { what: "rank or columns" });
         }
         let side = reader.stream("side information of the factors")?;

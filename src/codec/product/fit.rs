@@ -73,7 +73,7 @@ pub(in super::super) fn fit<W: Word>(
     let rows = numbers.checked_div(row_len)?;
     let Search { effort, times } = search;
     let are_few = rows.saturating_mul(times) < LEAST_ROWS || rows < TEST_EVERY;
-    if row_len < LEAST_ROW || are_few || row_len % GROUP > 0 || rows * row_len != numbers {
+    if row_len < LEAST_ROW || are_few || !row_len.is_multiple_of(GROUP) || rows * row_len != numbers {
         return None;
     }
     let mut trouble = if effort == Effort::Push { Trouble::PUSH } else { Trouble::REPACK };
