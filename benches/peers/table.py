@@ -45,6 +45,10 @@ def main(folder):
         size, stored, encode, decode = map(float, numbers)
         measured.setdefault(target, {})[codec] = (stored / size, encode, decode)
     pairs = [pair for pair in pairs if "ours" in measured.get(pair[1], {})]
+    # A package that is not there has no column.
+    absent = [peer for peer in PEERS if not any(peer in measured[pair[1]] for pair in pairs)]
+    for peer in absent:
+        del PEERS[peer]
     sizes(pairs, measured)
     print()
     speeds(pairs, measured)
