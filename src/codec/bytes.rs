@@ -5,7 +5,7 @@
 
 use super::DecodeError;
 use super::binary::{BinaryDecoder, BinaryEncoder};
-use super::lanes::{self, BATCH, Each, GROUP, Lanes, MAX_LANE_BITS, Task};
+use super::lanes::{self, BATCH, Each, GROUP, Lanes, Task};
 use super::payload::{Reader, put_stream};
 use super::rans::{self, Slots};
 use super::table::{self, Frequencies, TableModels};
@@ -87,9 +87,6 @@ impl<'a> Source<'a> {
             CONSTANT if method == CONSTANT => Ok(Source::Constant(reader.byte("constant")?)),
             RANS => {
                 let lane_bits = u32::from(method >> LANE_BITS_SHIFT);
-                if lane_bits > MAX_LANE_BITS {
-                    return Err(DecodeError::Invalid { what: "lane bits" });
-                }
                 let side = reader.stream("frequency table")?;
                 let frequencies = table::read(&mut BinaryDecoder::new(side), &mut TableModels::new())?;
                 let symbols = Box::new(rans::Decoder::new(reader, lane_bits)?);

@@ -66,7 +66,11 @@ impl<W: Word> Plan<W> {
         let cheapest = drafts.into_iter().min_by(|a, b| cost(a).total_cmp(&cost(b)));
         let mut draft = cheapest.expect("because there is one by cell");
         let kinds = match deltas.hint() {
-            Some(Hint::Previous(_)) => sampled.by_kind(&mut draft, WORTH_PREVIOUS),
+            Some(Hint::Previous(_)) => {
+                let saving = LEAST_SAVING * sampled.all_bits;
+                let most = (WORTH_PREVIOUS * draft.bits).min(draft.bits - saving);
+                sampled.by_kind(&mut draft, most)
+            }
             // They are differences from it by now.
             Some(Hint::Product(_) | Hint::Both(..)) => sampled.by_kind(&mut draft, f64::INFINITY),
             None => None,
@@ -151,15 +155,13 @@ impl Sampled {
         Draft { detail, choice, map, shifts: shifts(&runs), bits, map_bits }
     }
 
-    /// Tables by what the steps before were as well, in place of a draft's; `None` where they save little.
-    fn by_kind(&self, draft: &mut Draft, worth: f64) -> Option<KindMap> {
+    /// Tables by what is expected of differences as well, in place of a draft's; `None` where all take more bits than `most`.
+    fn by_kind(&self, draft: &mut Draft, most: f64) -> Option<KindMap> {
         let mut samples = Samples::new(self.width_bits, self.step, KINDS);
         for (&(place, _), &(class, difference)) in self.differences.iter().zip(&self.turned) {
             let rank = draft.map.table(draft.detail.cell(usize::from(place)));
             samples.add(usize::from(rank) * CLASSES + usize::from(class), difference);
         }
-        let most = (worth * draft.bits).min(draft.bits - LEAST_SAVING * self.all_bits);
-        let most = if worth.is_finite() { most } else { worth };
         let apart = samples.apart();
         // Even if tables cost nothing: mostly they are not worth a closer look.
         if apart.iter().map(|run| run.bits - run.table_bits).sum::<f64>() > most {
@@ -209,7 +211,7 @@ fn row_levels<W: Word, L: Lanes>(deltas: &Deltas<'_, W, L>, row_len: usize) -> O
         let steps = steps(&contexts, group);
         for (row, weights) in row_parts(group.number, row_len) {
             if weights.len() == GROUP {
-                moved[row] += sum(steps);
+                moved[row] += steps.sum();
             } else if let Some(moved) = moved.get_mut(row) {
                 *moved += steps[weights].iter().sum::<f32>();
             }
@@ -272,17 +274,4 @@ fn steps<W: Word>(contexts: &Contexts<W>, group: &Group<W>) -> Each<f32> {
         *step = difference.magnitude().min(WILD) * unit;
     }
     steps
-}
-
-/// The sum, by halves: in an order that is the same for registers of any width.
-#[inline(always)]
-fn sum(mut numbers: Each<f32>) -> f32 {
-    let mut half = GROUP / 2;
-    while half > 0 {
-        for at in 0..half {
-            numbers[at] += numbers[at + half];
-        }
-        half /= 2;
-    }
-    numbers[0]
 }

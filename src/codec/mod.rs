@@ -286,11 +286,16 @@ fn candidates(
     let found_product =
         delta.as_ref().is_some_and(|delta| matches!(delta.codec, Codec::UlpProduct | Codec::UlpProductChain));
     let mut delta = delta.map(|Encoded { codec, payload }| offer(codec, payload));
+    // Each for itself, too: fractions of what a product lets expect may say more than the step before, or less.
     if effort == Effort::Repack
         && found_product
-        && let Some(other) = base.and_then(|base| ulp::encode(bytes, dtype, row_len, base, previous, None))
+        && let Some(base) = base
     {
-        delta = Some(offer(other.codec, other.payload));
+        let alone = previous.and_then(|_| ulp::encode(bytes, dtype, row_len, base, None, Some(search)));
+        let others = [alone, ulp::encode(bytes, dtype, row_len, base, previous, None)];
+        for Encoded { codec, payload } in others.into_iter().flatten() {
+            delta = Some(offer(codec, payload));
+        }
     }
     let clear = |size| size < DOUBTFUL * all || size < CLEAR * planes::estimate(bytes, dtype);
     if effort == Effort::Push && delta.is_some_and(clear) {

@@ -113,8 +113,11 @@ pub(super) struct Decoder<'a> {
 
 impl<'a> Decoder<'a> {
     pub fn new(reader: &mut Reader<'a>, lane_bits: u32) -> Result<Self, DecodeError> {
+        if lane_bits > MAX_LANE_BITS {
+            return Err(DecodeError::Invalid { what: "lane bits" });
+        }
         let words = reader.count("word count")?;
-        let lanes = 1usize << lane_bits.min(MAX_LANE_BITS);
+        let lanes = 1usize << lane_bits;
         let mut states = Each::of(LOWEST);
         for (state, bytes) in states.iter_mut().zip(reader.take(4 * lanes, "lane states")?.chunks_exact(4)) {
             *state = u32::from_le_bytes(bytes.try_into().expect("because chunks have four bytes"));

@@ -25,6 +25,21 @@ impl<T: Copy> Each<T> {
     }
 }
 
+impl Each<f32> {
+    /// The sum, by halves: in an order that is the same for registers of any width.
+    #[inline(always)]
+    pub fn sum(mut self) -> f32 {
+        let mut half = GROUP / 2;
+        while half > 0 {
+            for at in 0..half {
+                self.0[at] += self.0[at + half];
+            }
+            half /= 2;
+        }
+        self.0[0]
+    }
+}
+
 impl<T> Deref for Each<T> {
     type Target = [T; GROUP];
 

@@ -5,7 +5,7 @@
 
 use super::super::DecodeError;
 use super::super::binary::{BinaryDecoder, BinaryEncoder, Bit, code_number};
-use super::super::lanes::{self, Each, GROUP, Lanes, MAX_LANE_BITS, MAX_TABLES, Task};
+use super::super::lanes::{self, Each, GROUP, Lanes, MAX_TABLES, Task};
 use super::super::payload::{Reader, put_count, put_stream};
 use super::super::rans::{self, Slots};
 use super::super::table::{self, Frequencies, TableModels};
@@ -143,9 +143,6 @@ impl Factors {
             return Err(DecodeError::Invalid { what: "exponents or tables of the factors" });
         }
         let lane_bits = u32::from(reader.byte("lane bits")?);
-        if lane_bits > MAX_LANE_BITS {
-            return Err(DecodeError::Invalid { what: "lane bits" });
-        }
         let tables: Vec<u8> = spans(rows, row_len, rank)
             .zip(vectors)
             .flat_map(|(len, table)| std::iter::repeat_n(table, len))

@@ -20,13 +20,12 @@ const LEAST_ROWS: usize = 128;
 const TEST_EVERY: usize = 4;
 /// Fewer rows show nothing.
 const FEWEST_ROWS: usize = 96;
+/// Numbers that are looked at, at most: four bytes each.
+const MOST_NUMBERS: usize = 1 << 22;
 /// Weights that moved further than so many times the mean don't speak for their rows.
 const WILD: f32 = 8.0;
 /// An integer's unit, in deviations of the noise around it: what rounding then costs and finer integers would cost meet.
 const UNIT: f64 = 3.46;
-/// Where the step before is known, fractions are left to it: a product must save as many times more.
-const BESIDE_PREVIOUS: f64 = 2.0;
-
 /// Of which matrix numbers are, and how long a product may be looked for.
 #[derive(Clone, Copy)]
 pub(in super::super) struct Search {
@@ -57,8 +56,7 @@ impl Trouble {
         Self { rank: MAX_RANK, sample_share: 1, most_rows: 4096, iterations: 6, rounds: 3, worth: 0.015 };
 }
 
-/// The factors that say enough of the differences between `target` and `base`, of this type in rows of `row_len`; of
-/// whole units alone, where the step before tells of fractions.
+/// The factors that say enough of the differences between `target` and `base`, of this type in rows of `row_len`.
 #[inline(always)]
 pub(in super::super) fn fit<W: Word>(
     target: &[u8],
@@ -66,7 +64,6 @@ pub(in super::super) fn fit<W: Word>(
     dtype: Dtype,
     row_len: usize,
     search: Search,
-    beside_previous: bool,
 ) -> Option<Factors> {
     let float = Float::of(dtype)?;
     let numbers = target.len() / dtype.width();
@@ -76,10 +73,7 @@ pub(in super::super) fn fit<W: Word>(
     if row_len < LEAST_ROW || are_few || !row_len.is_multiple_of(GROUP) || rows * row_len != numbers {
         return None;
     }
-    let mut trouble = if effort == Effort::Push { Trouble::PUSH } else { Trouble::REPACK };
-    if beside_previous {
-        trouble.worth *= BESIDE_PREVIOUS;
-    }
+    let trouble = if effort == Effort::Push { Trouble::PUSH } else { Trouble::REPACK };
     Fitting { float, target, base, row_len, times, trouble, word: std::marker::PhantomData::<W> }.run()
 }
 
@@ -101,8 +95,9 @@ impl<W: Word> Fitting<'_, W> {
     fn run(self) -> Option<Factors> {
         let rows = self.target.len() / self.row_bytes();
         let Trouble { sample_share, most_rows, iterations, rank: most, .. } = self.trouble;
+        let most_rows = most_rows.min(MOST_NUMBERS / self.row_len).max(FEWEST_ROWS);
         let wanted = (rows / sample_share).clamp(FEWEST_ROWS, most_rows).min(rows);
-        let mut sample = Rows::with_capacity(wanted * self.row_len);
+        let (mut found, mut tests) = (Rows::new(), Rows::new());
         let mut lengths = [0u32; 1 + u32::BITS as usize];
         for at in 0..wanted {
             let row = at * rows / wanted;
@@ -110,13 +105,11 @@ impl<W: Word> Fitting<'_, W> {
             self.count_lengths(row, &mut lengths);
             let mean = absolute_sum(&differences) / self.row_len as f32;
             scale(&mut differences, if mean > 0.0 { 1.0 / mean } else { 0.0 });
-            sample.extend(differences);
+            if at % TEST_EVERY == 0 { &mut tests } else { &mut found }.extend(differences);
         }
-        let columns = self.level_columns(&mut sample);
-        let (mut found, mut tests) = (Rows::new(), Rows::new());
-        for (at, row) in sample.chunks_exact(self.row_len).enumerate() {
-            if at % TEST_EVERY == 0 { &mut tests } else { &mut found }.extend_from_slice(row);
-        }
+        let columns = self.columns(&found);
+        self.level(&mut found, &columns);
+        self.level(&mut tests, &columns);
         let directions = self.directions(&found, most.min(rows), iterations);
         let (rank, noise) = self.rank(&tests, &directions, rows * self.times, bits_each(&lengths))?;
         Some(self.factors(&directions[..rank * self.row_len], &columns, noise))
@@ -166,21 +159,25 @@ impl<W: Word> Fitting<'_, W> {
         }
     }
 
-    /// Divides each column by how far its weights moved, beside their rows; returns what by.
+    /// How far the weights of each column moved, beside their rows.
     #[inline(always)]
-    fn level_columns(&self, sample: &mut Rows) -> Vec<f32> {
+    fn columns(&self, rows: &Rows) -> Vec<f32> {
         let mut sums = vec![0f32; self.row_len];
-        for row in sample.chunks_exact(self.row_len) {
+        for row in rows.chunks_exact(self.row_len) {
             sums.iter_mut().zip(row).for_each(|(sum, moved)| *sum += moved.abs());
         }
-        let rows = (sample.len() / self.row_len) as f32;
-        let columns: Vec<f32> = sums.iter().map(|sum| (sum / rows).clamp(1.0 / 16.0, 16.0)).collect();
-        for row in sample.chunks_exact_mut(self.row_len) {
+        let count = (rows.len() / self.row_len) as f32;
+        sums.iter().map(|sum| (sum / count).clamp(1.0 / 16.0, 16.0)).collect()
+    }
+
+    /// Divides rows by that.
+    #[inline(always)]
+    fn level(&self, rows: &mut Rows, columns: &[f32]) {
+        for row in rows.chunks_exact_mut(self.row_len) {
             row.iter_mut()
-                .zip(&columns)
+                .zip(columns)
                 .for_each(|(moved, column)| *moved = (*moved / column).clamp(-WILD, WILD));
         }
-        columns
     }
 
     /// Directions of length one at right angles, those first along which the rows are largest.
@@ -284,8 +281,8 @@ impl<W: Word> Fitting<'_, W> {
             term.iter_mut().zip(columns).for_each(|(it, column)| *it /= column * column);
         }
         let system = Symmetric::new(rank, |one, other| {
-            let vector = |of: &[f32], at: usize| of[at * self.row_len..][..self.row_len].to_vec();
-            f64::from(dot(&vector(terms, one), &vector(&weighted, other)))
+            let at = |term: usize| term * self.row_len..(term + 1) * self.row_len;
+            f64::from(dot(&terms[at(one)], &weighted[at(other)]))
         });
         let (mut values, mut means, mut units) =
             (vec![0f32; rows * rank], vec![0f32; rows], vec![0i32; rows]);
@@ -398,7 +395,7 @@ fn dot(one: &[f32], other: &[f32]) -> f32 {
             *sum += one * other;
         }
     }
-    sum(sums)
+    sums.sum()
 }
 
 #[inline(always)]
@@ -407,20 +404,7 @@ fn absolute_sum(numbers: &[f32]) -> f32 {
     for numbers in numbers.as_chunks::<GROUP>().0 {
         sums.iter_mut().zip(numbers).for_each(|(sum, number)| *sum += number.abs());
     }
-    sum(sums)
-}
-
-/// By halves.
-#[inline(always)]
-fn sum(mut numbers: Each<f32>) -> f32 {
-    let mut half = GROUP / 2;
-    while half > 0 {
-        for at in 0..half {
-            numbers[at] += numbers[at + half];
-        }
-        half /= 2;
-    }
-    numbers[0]
+    sums.sum()
 }
 
 #[inline(always)]

@@ -22,13 +22,13 @@ use super::context::{Columns, Rows, detail};
 use super::deltas::Deltas;
 use super::fit::{Choice, MIN_ROW_LEN, Plan};
 use super::hint::{Hint, KindMap};
-use super::lanes::{self, GROUP, Lanes, MAX_LANE_BITS, MAX_TABLES, Task};
+use super::lanes::{self, GROUP, Lanes, MAX_TABLES, Task};
 use super::order::{Order, Word, converted};
 use super::payload::{Reader, put_count, put_stream};
 use super::previous::Previous;
 use super::product::{self, Factors, Product, Search};
 use super::table::{self, Frequencies, Levels, TableModels};
-use super::{Base, Codec, DecodeError, Encoded, bytes, rans};
+use super::{Base, Codec, DecodeError, Effort, Encoded, bytes, rans};
 
 use groups::{Streams, Undo};
 
@@ -195,11 +195,12 @@ impl<W: Word> Task for EncodingOf<'_, W> {
         let may_agree = grid_bits == 0 && !deltas.skips_groups();
         // No closure: it would be compiled for any machine.
         let factors = match product {
-            Some(search) if may_agree => {
-                product::fit::<W>(target, &base, dtype, row_len, search, previous.is_some())
-            }
+            Some(search) if may_agree => product::fit::<W>(target, &base, dtype, row_len, search),
             _ => None,
         };
+        // A push has the one or the other.
+        let is_push = product.is_some_and(|search| search.effort == Effort::Push);
+        let previous = previous.filter(|_| factors.is_none() || !is_push);
         let product = factors.as_ref().and_then(|factors| Product::new(factors, dtype));
         let snapped_previous =
             previous.map(|(dtype, bytes)| (dtype, snapped(&bytes[..target.len()], &order, grid_bits)));
@@ -272,7 +273,7 @@ fn decode_words<W: Word>(
     let lane_bits = u32::from(flags & LANE_BITS_MASK);
     // Columns are told apart within rows, and only cell by cell.
     let needs = |flag: u8, other: u8| flags & flag == 0 || flags & other == other;
-    if lane_bits > MAX_LANE_BITS || !needs(HAS_COLUMNS, HAS_ROWS | BY_CELL) {
+    if !needs(HAS_COLUMNS, HAS_ROWS | BY_CELL) {
         return Err(DecodeError::Invalid { what: "flags" });
     }
     let top = reader.count("top exponent")? as u32;
