@@ -9,7 +9,7 @@
 
 mod peers;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
 
@@ -29,6 +29,10 @@ fn main() {
     let is_wanted = |target: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == target);
     for [base, target] in names::<2>(&dir, "pairs.tsv").iter().filter(|names| is_wanted(&names[1])) {
         measure(&dir, base, target);
+    }
+    let bases: BTreeSet<String> = names::<2>(&dir, "pairs.tsv").into_iter().map(|[base, _]| base).collect();
+    for base in bases.iter().filter(|base| is_wanted(base)) {
+        measure_alone(&dir, base);
     }
     let chains = names::<3>(&dir, "chains.tsv");
     for [previous, base, target] in chains.iter().filter(|names| is_wanted(&names[2])) {
@@ -82,6 +86,24 @@ fn measure(dir: &Path, base: &str, target: &str) {
     print(target, size, "fm-delta", run(&changed, encode, decode));
 }
 
+/// A model without a base, and with one that it has nothing to do with: each tensor beside its own halves exchanged.
+fn measure_alone(dir: &Path, name: &str) {
+    let model = Model::read(dir, name);
+    let strangers = Model { bytes: model.with_halves_exchanged(), segments: model.segments.clone() };
+    let objects = model.changed_from(&strangers, None);
+    let alone = |effort: Effort| {
+        move |object: &Object<'_>| {
+            let encoded = codec::encode(object.bytes, object.dtype, object.row_len, &[], effort);
+            (encoded.codec, encoded.payload)
+        }
+    };
+    let size = model.bytes.len();
+    print(name, size, "ours alone", run(&objects, alone(Effort::Push), decode_ours));
+    print(name, size, "ours-repack alone", run(&objects, alone(Effort::Repack), decode_ours));
+    let beside = |object: &Object<'_>| encode_ours(object, Effort::Push);
+    print(name, size, "ours beside a stranger", run(&objects, beside, decode_ours));
+}
+
 /// A file and its cut.
 struct Model {
     bytes: Vec<u8>,
@@ -107,6 +129,21 @@ impl Model {
 
     fn bytes_of(&self, segment: &Segment) -> &[u8] {
         &self.bytes[segment.range.start as usize..segment.range.end as usize]
+    }
+
+    /// The upper half of the rows of each tensor below the lower one.
+    fn with_halves_exchanged(&self) -> Vec<u8> {
+        let mut bytes = self.bytes.clone();
+        for segment in self.segments.iter().filter(|segment| segment.row_len > 0) {
+            let (row_len, width) = (segment.row_len as usize, segment.dtype.width());
+            let slice = &mut bytes[segment.range.start as usize..segment.range.end as usize];
+            let half = match slice.len() / width / row_len {
+                ..=1 => row_len / 2 * width,
+                rows => rows / 2 * row_len * width,
+            };
+            slice.rotate_left(half);
+        }
+        bytes
     }
 
     /// By name and slice.

@@ -31,6 +31,8 @@ GOALS = {
     "smol-sft-f32": {"bitx": 0.78},
     "mini-sft-f32": {"bitx": 0.62},
 }
+# Share of a bf16 file without a base.
+ALONE = 0.664
 DECODE_OVER_BITX = 2.5
 DENSE = ("smol-sft-bf16", "mini-sft-bf16")
 DENSE_ENCODE = 400
@@ -52,6 +54,8 @@ def main(folder):
     sizes(pairs, measured)
     print()
     speeds(pairs, measured)
+    print()
+    alone(sorted({pair[0] for pair in pairs}), measured)
     print()
     chains([line.split("\t")[:3] for line in (folder / "chains.tsv").read_text().splitlines()[1:]], measured)
 
@@ -96,6 +100,18 @@ def speeds(pairs, measured):
         if target in DENSE:
             said.append(f"encode ≥ {DENSE_ENCODE}: {reached(of['ours'][1] >= DENSE_ENCODE)}")
         row(target, *cells, f"{ratio:.2f}", "; ".join(said))
+
+
+def alone(models, measured):
+    """Without a base, and with one that is none."""
+    row("no base", "push", "repack", "beside a stranger", "goal")
+    row(*["---"] * 5)
+    for name in models:
+        push, repack, beside = (
+            measured[name][codec][0] for codec in ("ours alone", "ours-repack alone", "ours beside a stranger")
+        )
+        said = f"{ALONE:.1%}: {reached(push <= ALONE)}" if name.endswith("-bf16") else ""
+        row(name, f"{push:.2%}", f"{repack:.2%}", f"{beside:.2%}", said)
 
 
 def chains(chains, measured):
