@@ -20,12 +20,14 @@ pub struct Counterparts<T = (ObjectId, Dtype)> {
     tensors: HashMap<(String, u32), T>,
     /// By what is left of a name; none where that means several tensors.
     shortened: HashMap<(String, u32), Option<T>>,
+    /// What tensors of the other file are called here, where no name leads to them.
+    renamed: HashMap<String, String>,
     header: Option<T>,
 }
 
 impl<T> Default for Counterparts<T> {
     fn default() -> Self {
-        Self { tensors: HashMap::new(), shortened: HashMap::new(), header: None }
+        Self { tensors: HashMap::new(), shortened: HashMap::new(), renamed: HashMap::new(), header: None }
     }
 }
 
@@ -65,6 +67,11 @@ impl<T: Copy> Counterparts<T> {
         }
     }
 
+    /// Tells what tensors of the other file are called here: pairs of its names and ours.
+    pub fn rename(&mut self, pairs: Vec<(&str, &str)>) {
+        self.renamed.extend(pairs.into_iter().map(|(theirs, ours)| (theirs.to_owned(), ours.to_owned())));
+    }
+
     /// What a segment is compared with.
     pub fn find(&self, segment: &Segment) -> Option<T> {
         if segment.name.is_empty() {
@@ -80,6 +87,7 @@ impl<T: Copy> Counterparts<T> {
         exact(tensor)
             .or_else(|| left(tensor))
             .or_else(|| shorter(tensor).find_map(|name| exact(name).or_else(|| left(name))))
+            .or_else(|| exact(self.renamed.get(tensor)?))
     }
 }
 

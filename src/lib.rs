@@ -73,6 +73,8 @@ pub mod base;
 
 pub mod origin;
 
+pub mod renamed;
+
 pub mod reconstruct;
 
 pub mod draft;

@@ -18,11 +18,12 @@ use crate::format::{Dtype, Segment};
 use crate::gc;
 use crate::id::{ObjectId, PackId};
 use crate::index::Found;
-use crate::origin::{self, Attempt, Child, Origin};
+use crate::origin::{self, Attempt, Child};
 use crate::pack::{self, Bases, MAX_DEPTH, PackWriter, Record};
 use crate::progress::{Cancelled, Progress};
 use crate::recipe::{Part, Recipe};
 use crate::reconstruct::{ReconstructError, reconstruct};
+use crate::renamed;
 use crate::store::{self, Store, StoreError};
 
 const PACK_BYTES: u64 = 1 << 30;
@@ -192,8 +193,16 @@ fn plan(store: &Store) -> Result<HashMap<ObjectId, Plan>, StoreError> {
         let Some(recipe) = store.recipe(oid)? else { continue };
         let hints = Hints { earlier: recipe.base.iter().map(|(oid, _)| *oid).collect(), ..Hints::default() };
         let choice = base::choose(store, recipe.oid, recipe.layout.as_ref(), &recipe.sketch, &hints)?;
-        let origin = origin_of(store, &recipe, choice.as_ref().map(|choice| &choice.recipe))?;
-        let counterparts = choice.map(|choice| Counterparts::of(&choice.recipe)).unwrap_or_default();
+        let base = choice.as_ref().map(|choice| &choice.recipe);
+        let (origin, counterparts) = look(store, &recipe, |child| {
+            // What a file was made from is looked for once the store has it.
+            let origin = recipe.origin.is_empty().then(|| origin::find(store, child, base)).transpose()?;
+            let mut counterparts = base.map(Counterparts::of).unwrap_or_default();
+            if let Some(base) = base {
+                renamed::find(store, child, base, &mut counterparts);
+            }
+            Ok::<_, StoreError>((origin.flatten(), counterparts))
+        })?;
         for part in &recipe.parts {
             let Some(tensor) = recipe.tensor_of(part) else { continue };
             let Some(plan) = plans.get_mut(&part.object) else { continue };
@@ -217,11 +226,8 @@ fn plan(store: &Store) -> Result<HashMap<ObjectId, Plan>, StoreError> {
     Ok(plans)
 }
 
-/// What a file was made from, as far as the store has it now.
-fn origin_of(store: &Store, recipe: &Recipe, base: Option<&Recipe>) -> Result<Option<Origin>, StoreError> {
-    if !recipe.origin.is_empty() {
-        return Ok(None);
-    }
+/// Looks at a file of the store as at one that is about to be stored.
+fn look<T>(store: &Store, recipe: &Recipe, look: impl FnOnce(&Child<'_>) -> T) -> T {
     let mut objects = HashMap::new();
     let segment = |(range, part): (Range<u64>, &Part)| {
         objects.insert(range.start, part.object);
@@ -242,7 +248,7 @@ fn origin_of(store: &Store, recipe: &Recipe, base: Option<&Recipe>) -> Result<Op
         Some(bytes)
     };
     let (oid, layout, sketch) = (Some(recipe.oid), recipe.layout.as_ref(), &recipe.sketch);
-    origin::find(store, &Child { oid, layout, sketch, segments: &segments, read: &read }, base)
+    look(&Child { oid, layout, sketch, segments: &segments, read: &read })
 }
 
 /// Two leaves may have chosen each other: an object that is about to be a base stays as it is.

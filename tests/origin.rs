@@ -230,14 +230,91 @@ fn rows_are_found_in_any_order() {
     cut.extend((0..10).map(|_| row()));
     let mut sorted = base.clone();
     sorted.sort();
-    let base = embedding(&base);
-    for (name, child, most) in [("cut", embedding(&cut), 6_000), ("sorted", embedding(&sorted), 14_000)] {
+    // No vocabulary: the neurons of a layer.
+    let (square, mut turned) = (base[..64].to_vec(), base[..64].to_vec());
+    turned.reverse();
+    let (base, square) = (embedding(&base), embedding(&square));
+    for (name, base, child, most) in [
+        ("cut", &base, embedding(&cut), 6_000),
+        ("sorted", &base, embedding(&sorted), 14_000),
+        ("neurons", &square, embedding(&turned), 400),
+    ] {
         let store = fresh(Memory::default());
-        keep(&store, &base);
-        let hints = Hints { earlier: vec![Oid::of(&base)], ..Hints::default() };
+        keep(&store, base);
+        let hints = Hints { earlier: vec![Oid::of(base)], ..Hints::default() };
         let kept = ingest(&store, &child, Oid::of(&child), &hints, Effort::Push, &unwatched).unwrap();
         assert!(kept.stored < most, "{name}: {} of {} bytes", kept.stored, child.len());
         comes_back(&store, &[base.clone(), child]);
+    }
+}
+
+/// Another framework has other names for the same layers: what they hold tells which is which.
+#[test]
+fn tensors_are_found_under_other_names() {
+    let base = data("models/tiny-base/model.safetensors");
+    let tuned = data("models/tiny-sft/model.safetensors");
+    let renamed = renamed(&tuned);
+    let store = fresh(Memory::default());
+    keep(&store, &base);
+    let hints = Hints { earlier: vec![Oid::of(&base)], ..Hints::default() };
+    let kept =
+        |bytes: &[u8]| ingest(&store, &bytes, Oid::of(bytes), &hints, Effort::Push, &unwatched).unwrap();
+    let by_content = kept(&renamed).stored;
+    let alone = fresh(Memory::default());
+    keep(&alone, &base);
+    let by_name = ingest(&alone, &tuned, Oid::of(&tuned), &hints, Effort::Push, &unwatched).unwrap().stored;
+    // The header of the one has a counterpart, and that of the other is new.
+    assert!(by_content < by_name + 4096, "{by_content} bytes, by their names {by_name}");
+    comes_back(&store, &[base, renamed]);
+}
+
+/// A Llama of transformers with the names of another family, none of them like the ones before.
+fn renamed(model: &[u8]) -> Vec<u8> {
+    let len = u64::from_le_bytes(model[..8].try_into().unwrap()) as usize;
+    let mut header = String::from_utf8(model[8..8 + len].to_vec()).unwrap();
+    for (from, to) in [
+        ("model.layers.", "transformer.h."),
+        ("model.embed_tokens", "transformer.wte"),
+        ("model.norm", "transformer.ln_f"),
+        ("self_attn.", "attention."),
+        ("_proj.weight", ".kernel"),
+        ("layernorm.weight", "ln.scale"),
+    ] {
+        header = header.replace(from, to);
+    }
+    let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+    bytes.extend_from_slice(header.as_bytes());
+    bytes.extend_from_slice(&model[8 + len..]);
+    bytes
+}
+
+/// What was quantised in which way, and the bytes that it may take.
+const EIGHT_BITS: [(&str, u64); 11] = [
+    ("bitsandbytes", 5_000),
+    ("compressed-tensors-int8-channel", 5_000),
+    ("compressed-tensors-int8-tensor", 1_000),
+    ("compressed-tensors-fp8-channel", 5_000),
+    ("compressed-tensors-fp8-tensor", 1_000),
+    ("quanto", 5_000),
+    ("torchao", 5_000),
+    ("blocks", 1_000),
+    ("cast-e4m3", 1_000),
+    ("cast-e5m2", 1_000),
+    ("relative", 60_000),
+];
+
+/// An INT8 or FP8 checkpoint costs its header and its scales: the numbers are computed anew from the model.
+#[test]
+fn eight_bits_are_stored_as_rules() {
+    let model = data("gguf/model.safetensors");
+    for (kind, most) in EIGHT_BITS {
+        let store = fresh(Memory::default());
+        keep(&store, &model);
+        let quantised = data(&format!("eight-bit/{kind}.safetensors"));
+        let kept = keep(&store, &quantised);
+        assert_eq!(kept.base.map(|(_, reason)| reason), Some(Reason::Conversion), "{kind}");
+        assert!(kept.stored <= most, "{kind}: {} of {} bytes", kept.stored, quantised.len());
+        comes_back(&store, &[model.clone(), quantised]);
     }
 }
 

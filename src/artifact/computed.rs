@@ -1,10 +1,11 @@
 //! Which segments of a file follow by a rule from a base, by a few rows of each kind.
 
 use std::cell::Cell;
-use std::collections::HashSet;
+use std::collections::HashMap;
 
+use crate::codec::derived;
 use crate::format::{Segment, Source};
-use crate::origin::{Pairs, Reads, may_be_converted};
+use crate::origin::{MOST_WRONG_BYTES, Pairs, Reads, may_be_converted};
 
 /// A file and where it is cut.
 pub(super) type Cut<'a> = (&'a dyn Source, &'a [Segment]);
@@ -12,14 +13,16 @@ pub(super) type Cut<'a> = (&'a dyn Source, &'a [Segment]);
 /// The slices of a file that are conversions of the base's.
 #[derive(Default)]
 pub(super) struct Computed {
-    slices: HashSet<(String, u32)>,
+    /// The bytes that their rules take.
+    slices: HashMap<(String, u32), u64>,
     /// Bytes that were read to find out.
     pub read: u64,
 }
 
 impl Computed {
-    pub fn has(&self, segment: &Segment) -> bool {
-        self.slices.contains(&(segment.name.clone(), segment.slice))
+    /// What a segment takes by its rule.
+    pub fn bytes_of(&self, segment: &Segment) -> Option<u64> {
+        self.slices.get(&(segment.name.clone(), segment.slice)).copied()
     }
 
     /// Looks for conversions of any of these files.
@@ -49,10 +52,9 @@ impl Computed {
             child: &|segment, len| from(source, segment.range.start, len),
             source: &|(number, start): &(usize, u64), len| from(bases[*number].0, *start, len),
         };
-        let slices = match pairs.proves(segments, &reads) {
-            true => pairs.rules(segments, &reads).into_keys().collect(),
-            false => HashSet::new(),
-        };
+        let is_made_of_it = matches!(pairs.share_wrong(segments, &reads), Some(..=MOST_WRONG_BYTES));
+        let rules = if is_made_of_it { pairs.rules(segments, &reads) } else { HashMap::new() };
+        let slices = rules.into_iter().map(|(slice, (rule, _))| (slice, derived::bytes_of(&rule))).collect();
         Computed { slices, read: read.get() }
     }
 }

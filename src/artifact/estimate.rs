@@ -4,7 +4,8 @@
 //! is what the second half of them added to the first, so that tables, which any tensor needs once, are
 //! not counted again for all that was not read. Tables are tried whole.
 
-use std::collections::HashMap;
+use std::cell::Cell;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::ops::Range;
 use std::path::Path;
@@ -24,6 +25,7 @@ use crate::ingest::{self, IngestError};
 use crate::pack::Record;
 use crate::progress::{Cancelled, Progress};
 use crate::recipe;
+use crate::renamed;
 
 /// Models of which less than this is read whole.
 const SMALL_BYTES: u64 = 8 << 20;
@@ -37,10 +39,10 @@ const STRETCHES: u64 = 16;
 const MIN_BYTES: u64 = 16 << 10;
 /// So are those without numbers up to this size: headers, and members of archives.
 const MAX_TEXT_BYTES: u64 = 1 << 20;
-/// What an object takes that follows by a rule, about.
-const RULE_BYTES: u64 = 16;
 /// A part in a recipe, about: an id that does not compress, and numbers that do.
 const PART_BYTES: u64 = 36;
+/// And the rest of the recipe: its header, and a sketch.
+const RECIPE_BYTES: u64 = 200;
 
 /// What was found out about two models.
 #[derive(Debug, Clone, PartialEq)]
@@ -126,7 +128,8 @@ pub fn estimate(
     progress: &Progress<'_>,
 ) -> Result<Estimate, EstimateError> {
     let (bases, files) = open_both(base, tuned)?;
-    let (counterparts, size) = (Segments::of(&bases), size(&files));
+    let (mut counterparts, size) = (Segments::of(&bases), size(&files));
+    let renamed = counterparts.find_renamed(&bases, &files);
     let spare = if size < SMALL_BYTES { 1 } else { SPARE };
     let cuts: Vec<_> = bases.iter().map(Opened::cut).collect();
     let computed: Vec<Computed> = files.iter().map(|file| Computed::of(file.cut(), &cuts)).collect();
@@ -141,21 +144,21 @@ pub fn estimate(
         .map(|(computed, (file, segment, stands_for))| {
             let found = counterparts.find(file, segment);
             let mut cost = cost(file, segment, found, spare)?;
-            if computed.has(segment) {
-                cost.delta = cost.delta.min(RULE_BYTES);
+            if let Some(bytes) = computed.bytes_of(segment) {
+                cost.delta = cost.delta.min(bytes);
             }
             progress(cost.read)?;
             Ok(cost.times(*stands_for))
         })
         .collect();
     let cut: u64 = bases.iter().chain(&files).map(|file| file.read).sum();
-    let parts: u64 = bases.iter().chain(&files).map(|file| file.segments.len() as u64).sum();
+    let recipe = |file: &Opened<'_>| RECIPE_BYTES + file.segments.len() as u64 * PART_BYTES;
     let mut estimate = Estimate {
         size,
         both: size + self::size(&bases),
-        read: cut + computed.iter().map(|computed| computed.read).sum::<u64>(),
-        delta: parts * PART_BYTES,
-        whole: files.iter().map(|file| file.segments.len() as u64).sum::<u64>() * PART_BYTES,
+        read: cut + renamed + computed.iter().map(|computed| computed.read).sum::<u64>(),
+        delta: bases.iter().chain(&files).map(recipe).sum(),
+        whole: files.iter().map(recipe).sum(),
         same: 0,
         identical: sizes(&bases) == sizes(&files),
     };
@@ -312,12 +315,40 @@ impl<'a> Segments<'a> {
         Segments { tensors, others }
     }
 
+    /// Looks for tensors that the base has under other names, as compress does; returns the bytes that this took.
+    fn find_renamed(&mut self, bases: &[Opened<'_>], files: &[Opened<'_>]) -> u64 {
+        let read = Cell::new(0);
+        let first = |(file, segment): &(&Opened<'_>, &Segment), len: usize| {
+            let mut bytes = vec![0; len.min((segment.range.end - segment.range.start) as usize)];
+            read.set(read.get() + bytes.len() as u64);
+            file.source.read_at(&mut bytes, segment.range.start).ok().map(|()| bytes)
+        };
+        let place = |file: &Opened<'_>, segment: &Segment| (file.file.place.clone(), segment.range.start);
+        let (mut ours, mut used) = (Vec::new(), HashSet::new());
+        for (file, segment) in tensors(files) {
+            match self.find(file, segment) {
+                Some((base, known)) => drop(used.insert(place(base, known))),
+                None => ours.push(renamed::named(segment, (file, segment))),
+            }
+        }
+        let free = tensors(bases).filter(|(base, segment)| !used.contains(&place(base, segment)));
+        let theirs = free.map(|(base, segment)| renamed::named(segment, (base, segment))).collect();
+        self.tensors.rename(renamed::pairs(ours, theirs, &first, &first));
+        read.get()
+    }
+
     fn find(&self, file: &Opened<'_>, segment: &Segment) -> Option<(&'a Opened<'a>, &'a Segment)> {
         match segment.name.is_empty() {
             true => self.others.get(&(file.file.path.as_str(), segment.range.start)).copied(),
             false => self.tensors.named(&segment.name, segment.slice),
         }
     }
+}
+
+/// The first slice of every tensor.
+fn tensors<'a>(files: &'a [Opened<'_>]) -> impl Iterator<Item = (&'a Opened<'a>, &'a Segment)> {
+    let slices = files.iter().flat_map(|file| file.segments.iter().map(move |segment| (file, segment)));
+    slices.filter(|(_, segment)| segment.slice == 0 && !segment.name.is_empty())
 }
 
 fn cost(

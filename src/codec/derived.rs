@@ -4,14 +4,17 @@
 //! of what is left over, and its payload, whose base is what the rule gives.
 
 use super::payload::{Reader, put_count};
-use super::{Base, Codec, DecodeError, Effort, Encoded};
-use crate::derive::{Adapted, Arithmetic, Converted, Float, Kind, Linear, Rows, Rule, Run, Term};
-use crate::format::Dtype;
+use super::{Base, Codec, DecodeError, Effort, Encoded, bytes as strings};
+use crate::derive::{
+    Adapted, Arithmetic, Converted, Float, Grid, Kind, Linear, Rows, Rule, Run, Scaled, Scaling, Term,
+};
+use crate::format::{Dtype, MAX_SLICE_ELEMENTS};
 
 const LINEAR: u8 = 1;
 const ADAPTED: u8 = 2;
 const CONVERTED: u8 = 3;
 const ROWS: u8 = 4;
+const SCALED: u8 = 5;
 const LEAVES_SOMETHING: u8 = 0x80;
 
 const TRANSPOSED: u8 = 1;
@@ -65,6 +68,13 @@ pub fn rule(payload: &[u8]) -> Result<Rule, DecodeError> {
     take_rule(tag & !LEAVES_SOMETHING, &mut reader)
 }
 
+/// The bytes that a rule takes which leaves nothing over.
+pub fn bytes_of(rule: &Rule) -> u64 {
+    let mut payload = vec![0];
+    put_rule(rule, &mut payload);
+    payload.len() as u64
+}
+
 /// Appends the fields of a rule, and returns its number.
 fn put_rule(rule: &Rule, out: &mut Vec<u8>) -> u8 {
     match rule {
@@ -103,6 +113,20 @@ fn put_rule(rule: &Rule, out: &mut Vec<u8>) -> u8 {
                 next = run.from.map_or(next, |from| i64::from(from) + i64::from(run.rows));
             }
             ROWS
+        }
+        Rule::Scaled(rule) => {
+            let types = [rule.from.dtype(), rule.through.dtype(), rule.to.dtype()];
+            out.extend(types.map(|dtype| dtype as u8));
+            out.push(rule.scaling as u8);
+            for field in [rule.row_len, rule.block[0], rule.block[1], rule.skip] {
+                out.extend_from_slice(&field.to_le_bytes());
+            }
+            put_count(out, rule.scales.len());
+            for byte in 0..size_of::<f32>() {
+                let plane: Vec<u8> = rule.scales.iter().map(|scale| scale.to_le_bytes()[byte]).collect();
+                strings::encode(&plane, out);
+            }
+            SCALED
         }
     }
 }
@@ -156,8 +180,40 @@ fn take_rule(tag: u8, reader: &mut Reader<'_>) -> Result<Rule, DecodeError> {
             };
             Rule::Rows(Rows { row_bytes, runs: (0..runs).map(run).collect::<Result<_, _>>()? })
         }
+        SCALED => {
+            let (from, through) = (take_float(reader)?, take_float(reader)?);
+            let to = Dtype::from_tag(reader.byte("grid")?).and_then(Grid::of);
+            let scaling = reader.byte("scaling")?;
+            let scaling = Scaling::ALL.into_iter().find(|known| *known as u8 == scaling);
+            let mut field = || Ok::<_, DecodeError>(u64::from_le_bytes(take(reader)?));
+            let (row_len, block, skip) = (field()?, [field()?, field()?], field()?);
+            Rule::Scaled(Scaled {
+                from,
+                through,
+                to: to.ok_or(DecodeError::Invalid { what: "grid" })?,
+                scaling: scaling.ok_or(DecodeError::Invalid { what: "scaling" })?,
+                row_len,
+                block,
+                skip,
+                scales: take_scales(reader)?,
+            })
+        }
         _ => return Err(DecodeError::Invalid { what: "rule" }),
     })
+}
+
+fn take_scales(reader: &mut Reader<'_>) -> Result<Vec<f32>, DecodeError> {
+    let len = reader.count("scales")?;
+    // No slice has more weights than that.
+    if len as u64 > MAX_SLICE_ELEMENTS {
+        return Err(DecodeError::Invalid { what: "number of scales" });
+    }
+    let mut scales = vec![[0; size_of::<f32>()]; len];
+    for byte in 0..size_of::<f32>() {
+        let plane = strings::decode(reader, len)?;
+        scales.iter_mut().zip(plane).for_each(|(scale, plane)| scale[byte] = plane);
+    }
+    Ok(scales.into_iter().map(f32::from_le_bytes).collect())
 }
 
 fn take<const N: usize>(reader: &mut Reader<'_>) -> Result<[u8; N], DecodeError> {
@@ -198,6 +254,16 @@ mod tests {
                 runs: [(3, Some(1)), (1, None), (200, Some(0)), (1, Some(70_000))]
                     .map(|(rows, from)| Run { rows, from })
                     .to_vec(),
+            }),
+            Rule::Scaled(Scaled {
+                from: Float::Bf16,
+                through: Float::F16,
+                to: Grid::E4m3,
+                scaling: Scaling::Share,
+                row_len: 32,
+                block: [3, 16],
+                skip: 1,
+                scales: vec![0.25, 3.0, 1e-9, f32::INFINITY],
             }),
         ]
     }

@@ -135,6 +135,47 @@ pub fn from_e4m3(bits: u8) -> f32 {
     )
 }
 
+/// The E4M3 that is nearest, ties to even; what is beyond 464, where the next number would be, is its NaN.
+pub(super) fn to_e4m3(value: f32) -> u8 {
+    const TOO_LARGE: f32 = 464.0;
+    const SMALLEST_NORMAL: f32 = 0.015_625;
+    let size = value.abs();
+    if size.is_nan() {
+        return 0x7f;
+    }
+    let bits = size.to_bits();
+    (value.to_bits() >> 24 & 0x80) as u8
+        | if size > TOO_LARGE {
+            0x7f
+        } else if size >= SMALLEST_NORMAL {
+            ((bits + 0x7_ffff + (bits >> 20 & 1) - (120 << 23)) >> 20) as u8
+        } else {
+            // The processor rounds: 2^14 has the spacing of small numbers, 2^-9.
+            ((size + 16384.0).to_bits() - 16384f32.to_bits()) as u8
+        }
+}
+
+/// The E5M2 that is nearest, ties to even.
+pub(super) fn to_e5m2(value: f32) -> u8 {
+    /// Halfway between the largest finite number and the next that there would be.
+    const TOO_LARGE: f32 = 61440.0;
+    const SMALLEST_NORMAL: f32 = 6.103_515_6e-5;
+    let size = value.abs();
+    if size.is_nan() {
+        return 0x7f;
+    }
+    let bits = size.to_bits();
+    (value.to_bits() >> 24 & 0x80) as u8
+        | if size >= TOO_LARGE {
+            0x7c
+        } else if size >= SMALLEST_NORMAL {
+            ((bits + 0xf_ffff + (bits >> 21 & 1) - (112 << 23)) >> 21) as u8
+        } else {
+            // As above, with a spacing of 2^-16.
+            ((size + 128.0).to_bits() - 128f32.to_bits()) as u8
+        }
+}
+
 fn to_f16(value: f32) -> u16 {
     /// Halfway between the largest finite number and the next that there would be.
     const TOO_LARGE: f32 = 65520.0;
@@ -170,6 +211,26 @@ mod tests {
         );
         assert!(from_e4m3(0xff).is_nan() && from_e4m3(0x7f).is_nan());
         assert_eq!(from_e4m3(0x80).to_bits(), (-0.0f32).to_bits());
+    }
+
+    /// Each number of eight bits comes back, and halfway goes to even.
+    #[test]
+    fn rounds_to_eight_bits() {
+        let e5m2 = |bits: u8| from_f16(u16::from(bits) << 8);
+        let kinds: [(&dyn Fn(u8) -> f32, fn(f32) -> u8); 2] = [(&from_e4m3, to_e4m3), (&e5m2, to_e5m2)];
+        for (from, to) in kinds {
+            for bits in 0..=u8::MAX {
+                let value = from(bits);
+                assert!(value.is_nan() || to(value) == bits, "{bits:02x}");
+                let next = from(bits.wrapping_add(1));
+                if value.is_finite() && next.is_finite() && bits != 0x7f {
+                    assert_eq!(to((value + next) / 2.0), bits + (bits & 1), "above {bits:02x}");
+                }
+            }
+            assert_eq!(to(-f32::NAN), 0x7f, "all NaN are written alike");
+        }
+        assert_eq!([464.0, 464.1, f32::INFINITY].map(to_e4m3), [0x7e, 0x7f, 0x7f]);
+        assert_eq!([61439.0, 61440.0, f32::NEG_INFINITY].map(to_e5m2), [0x7b, 0x7c, 0xfc]);
     }
 
     /// A merge is as exact as its rounding: each number of 16 bits comes back, and halfway goes to even.

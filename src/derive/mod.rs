@@ -13,6 +13,7 @@ mod linear;
 mod product;
 mod quantise;
 mod rows;
+mod scaled;
 
 pub use adapted::Adapted;
 pub use converted::Converted;
@@ -21,6 +22,7 @@ pub use linear::{Arithmetic, Linear, Term};
 pub use product::{Product, add};
 pub use quantise::Kind;
 pub use rows::{Rows, Run};
+pub use scaled::{Grid, Scaled, Scaling};
 
 /// How a slice of a tensor follows from slices of others.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,6 +31,7 @@ pub enum Rule {
     Adapted(Adapted),
     Converted(Converted),
     Rows(Rows),
+    Scaled(Scaled),
 }
 
 /// Sources that a rule can't be applied to.
@@ -47,6 +50,7 @@ impl Rule {
             Rule::Adapted(rule) => rule.apply(sources, len),
             Rule::Converted(rule) => rule.apply(sources, len),
             Rule::Rows(rule) => rule.apply(sources, len),
+            Rule::Scaled(rule) => rule.apply(sources, len),
         }
     }
 
@@ -55,8 +59,8 @@ impl Rule {
         match self {
             Rule::Linear(rule) => !rule.to.has_open_nan(derived),
             Rule::Adapted(rule) => !rule.to.has_open_nan(derived),
-            // Bits are moved, and scales of blocks are never NaN.
-            Rule::Converted(_) | Rule::Rows(_) => true,
+            // Bits are moved, scales of blocks are never NaN, and a NaN of eight bits is written in one way.
+            Rule::Converted(_) | Rule::Rows(_) | Rule::Scaled(_) => true,
         }
     }
 }

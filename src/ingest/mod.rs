@@ -34,6 +34,7 @@ use crate::pipeline::in_order;
 use crate::progress::{Cancelled, Progress};
 use crate::recipe::{self, Layout, Parent, Reason, Recipe, RecipeError};
 use crate::reconstruct::{ReconstructError, rehash};
+use crate::renamed;
 use crate::sketch;
 use crate::store::{Store, StoreError};
 use beside::Beside;
@@ -134,7 +135,9 @@ pub fn ingest(
     if let Some(sampled) = &sampled {
         shape.sketch = sampled.of.kept();
     }
-    let against = Against::to(chosen);
+    let base = chosen.first().map(|choice| choice.recipe.clone());
+    let mut against = Against::to(chosen);
+    shape.find_renamed(store, source, base.as_ref(), &mut against);
     let is_table = shape.cut.format() == Format::Parquet;
     match keep(store, source, shape, Some(oid), against, effort, progress) {
         // A table that does not come back from its cells is a file like any other.
@@ -150,16 +153,17 @@ pub fn ingest(
 pub fn ingest_against(
     store: &Store,
     source: &dyn Source,
-    against: Against,
+    mut against: Against,
     effort: Effort,
     progress: &Progress<'_>,
 ) -> Result<Ingested, IngestError> {
     let mut shape = Shape::of(source)?;
+    let base = against.base.and_then(|(oid, _)| store.recipe(&oid).ok().flatten());
     // An approximation is another file: no rule gives it.
     if against.lossy.is_none() {
-        let base = against.base.and_then(|(oid, _)| store.recipe(&oid).ok().flatten());
         shape.origin = shape.find_origin(store, source, None, base.as_ref())?;
     }
+    shape.find_renamed(store, source, base.as_ref(), &mut against);
     keep(store, source, shape, None, against, effort, progress)
 }
 
@@ -247,12 +251,22 @@ impl Shape {
         oid: Option<Oid>,
         base: Option<&Recipe>,
     ) -> Result<Option<Origin>, StoreError> {
+        self.as_child(source, oid, |child| origin::find(store, child, base))
+    }
+
+    /// Looks for tensors that the base has under other names.
+    fn find_renamed(&self, store: &Store, source: &dyn Source, base: Option<&Recipe>, against: &mut Against) {
+        let Some(base) = base.filter(|_| self.layout.is_some()) else { return };
+        self.as_child(source, None, |child| renamed::find(store, child, base, &mut against.counterparts));
+    }
+
+    fn as_child<T>(&self, source: &dyn Source, oid: Option<Oid>, look: impl FnOnce(&Child<'_>) -> T) -> T {
         let read = |segment: &Segment, len: usize| {
             let mut bytes = vec![0; len];
             source.read_at(&mut bytes, segment.range.start).ok().map(|()| bytes)
         };
         let (layout, segments) = (self.layout.as_ref(), self.cut.segments());
-        origin::find(store, &Child { oid, layout, sketch: &self.sketch, segments, read: &read }, base)
+        look(&Child { oid, layout, sketch: &self.sketch, segments, read: &read })
     }
 }
 

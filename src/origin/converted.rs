@@ -1,10 +1,11 @@
-//! A GGUF file that was converted or quantised from a model that the store has.
+//! A file that was converted or quantised from a model that the store has: in GGUF, in INT8 or in FP8.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::names::{before, has_heads};
+use super::scaled::{self, Numbers, Way};
 use super::{Attempt, Child, Origin};
-use crate::derive::{Converted, Float, Kind, Rule};
+use crate::derive::{Converted, Float, Grid, Kind, Rule};
 use crate::format::{Dtype, Segment};
 use crate::id::{ObjectId, Oid};
 use crate::recipe::{Parent, Part, Reason};
@@ -19,7 +20,10 @@ const MOST_HEAD_ROWS: usize = 512;
 /// A recipe that is made of other files must have this share of the tensors, by number.
 const LEAST_SHARED: f64 = 0.02;
 
-/// Looks for the model that a file in GGUF was made from.
+/// A rule that gets more bytes wrong than this share gave a relative, and not the file.
+pub const MOST_WRONG_BYTES: f64 = 0.05;
+
+/// Looks for the model that a file was converted or quantised from; of a quantised one at least for a relative of it.
 pub(super) fn find(store: &Store, child: &Child<'_>) -> Result<Option<Origin>, StoreError> {
     if !may_be_converted(child.segments) {
         return Ok(None);
@@ -30,15 +34,25 @@ pub(super) fn find(store: &Store, child: &Child<'_>) -> Result<Option<Origin>, S
     };
     let reads = Reads { child: child.read, source: &source };
     let mut proven: Vec<(Oid, Pairs<ObjectId>)> = Vec::new();
+    let mut nearest: Option<(f64, Oid, Pairs<ObjectId>)> = None;
     let mut covered = HashSet::new();
     for (oid, pairs) in candidates(store, child)? {
         // Several files together may be one model; of two models that both fit the first is taken.
         let fresh = pairs.names().filter(|name| !covered.contains(*name)).count();
-        if fresh == 0 || !pairs.proves(child.segments, &reads) {
-            continue;
+        let wrong = if fresh > 0 { pairs.share_wrong(child.segments, &reads) } else { None };
+        match wrong {
+            Some(..=MOST_WRONG_BYTES) => {
+                covered.extend(pairs.names().map(str::to_owned));
+                proven.push((oid, pairs));
+            }
+            Some(wrong) if nearest.as_ref().is_none_or(|(least, ..)| wrong < *least) => {
+                nearest = Some((wrong, oid, pairs));
+            }
+            _ => {}
         }
-        covered.extend(pairs.names().map(str::to_owned));
-        proven.push((oid, pairs));
+    }
+    if proven.is_empty() {
+        proven.extend(nearest.map(|(_, oid, pairs)| (oid, pairs)));
     }
     if proven.is_empty() {
         return Ok(None);
@@ -46,7 +60,7 @@ pub(super) fn find(store: &Store, child: &Child<'_>) -> Result<Option<Origin>, S
     let mut attempts = HashMap::new();
     for (_, pairs) in proven.iter().rev() {
         let rules = pairs.rules(child.segments, &reads);
-        let attempt = |(rule, source)| Attempt { rule: Rule::Converted(rule), sources: vec![source] };
+        let attempt = |(rule, source)| Attempt { rule, sources: vec![source] };
         attempts.extend(rules.into_iter().map(|(slice, found)| (slice, attempt(found))));
     }
     let parents = proven.iter().map(|(oid, _)| Parent { oid: *oid, weight: 1.0 }).collect();
@@ -56,7 +70,10 @@ pub(super) fn find(store: &Store, child: &Child<'_>) -> Result<Option<Origin>, S
 /// Whether a file has tensors that a converter may have written.
 pub fn may_be_converted(segments: &[Segment]) -> bool {
     let is_gguf = |segment: &Segment| segment.slice == 0 && before(&segment.name).len() > 1;
-    let is_quantised = |segment: &Segment| segment.dtype == Dtype::U8 && !kinds(segment).is_empty();
+    let is_quantised = |segment: &Segment| match segment.dtype {
+        Dtype::U8 => !kinds(segment).is_empty(),
+        dtype => Grid::of(dtype).is_some(),
+    };
     segments.iter().any(|segment| is_gguf(segment) || is_quantised(segment))
 }
 
@@ -104,8 +121,10 @@ impl<H: Clone> Pairs<H> {
             }
         }
         let mut by_name = BTreeMap::new();
-        for segment in segments.iter().filter(|segment| segment.slice == 0 && !kinds(segment).is_empty()) {
-            let names = before(&segment.name);
+        let may_follow = |segment: &&Segment| Grid::of(segment.dtype).is_some() || !kinds(segment).is_empty();
+        for segment in segments.iter().filter(|segment| segment.slice == 0).filter(may_follow) {
+            let mut names = before(&segment.name);
+            names.extend(scaled::before(&segment.name));
             let fits =
                 |name: &String| tensors.get(name.as_str()).filter(|(_, shape, _)| *shape == segment.shape);
             if let Some((float, _, slices)) = names.iter().find_map(fits) {
@@ -119,13 +138,26 @@ impl<H: Clone> Pairs<H> {
         self.by_name.keys().map(String::as_str)
     }
 
-    /// Whether the first rows of the smallest matrix come out.
-    pub fn proves(&self, segments: &[Segment], reads: &Reads<'_, H>) -> bool {
+    /// How much of the first rows of the smallest matrix is wrong: of those that were quantised, if some were. None
+    /// where nothing gives them.
+    pub fn share_wrong(&self, segments: &[Segment], reads: &Reads<'_, H>) -> Option<f64> {
         let matrices = segments.iter().filter(|segment| {
             segment.slice == 0 && segment.shape.len() > 1 && self.by_name.contains_key(&segment.name)
         });
-        let smallest = matrices.min_by_key(|segment| segment.range.end - segment.range.start);
-        smallest.is_some_and(|segment| self.trial(segment, reads).is_some())
+        let size = |segment: &&Segment| {
+            (Float::of(segment.dtype).is_some(), segment.range.end - segment.range.start)
+        };
+        Some(self.way(matrices.min_by_key(size)?, segments, reads)?.0)
+    }
+
+    /// How a tensor was made, and the share of its first rows that is wrong so.
+    fn way(&self, segment: &Segment, segments: &[Segment], reads: &Reads<'_, H>) -> Option<(f64, Made)> {
+        if Grid::of(segment.dtype).is_none() {
+            return Some((0.0, Made::Converted(self.trial(segment, reads)?)));
+        }
+        let (from, slices) = &self.by_name[&segment.name];
+        let (wrong, way) = Numbers::of(segment, segments, reads)?.best(*from, slices.first()?, reads)?;
+        Some((wrong, Made::Scaled(way)))
     }
 
     /// The rule that gives the first two rows of a tensor, but for a few bytes.
@@ -162,32 +194,54 @@ impl<H: Clone> Pairs<H> {
     }
 
     /// How each slice may follow: what holds for one tensor is taken to hold for all that play its part.
-    pub fn rules(
-        &self,
-        segments: &[Segment],
-        reads: &Reads<'_, H>,
-    ) -> HashMap<(String, u32), (Converted, H)> {
-        let mut by_part: HashMap<(String, Dtype, u64, u64), Option<Converted>> = HashMap::new();
+    pub fn rules(&self, segments: &[Segment], reads: &Reads<'_, H>) -> HashMap<(String, u32), (Rule, H)> {
+        let mut by_part: HashMap<(String, Dtype, u64, u64), Option<Made>> = HashMap::new();
         let mut rules = HashMap::new();
-        for segment in segments {
-            let Some((from, slices)) = self.by_name.get(&segment.name) else { continue };
-            let row_len = segment.shape.last().copied().unwrap_or(1);
-            let part: String = segment.name.chars().filter(|c| !c.is_ascii_digit()).collect();
-            let key = (part, segment.dtype, segment.row_len, row_len);
-            let rule = *by_part.entry(key).or_insert_with(|| self.trial(segment, reads));
-            if let Some((rule, source)) = rule.zip(slices.get(segment.slice as usize)) {
-                let rule = Converted { from: *from, ..rule };
-                rules.insert((segment.name.clone(), segment.slice), (rule, source.clone()));
+        for tensor in segments.chunk_by(|a, b| !a.name.is_empty() && a.name == b.name) {
+            let first = &tensor[0];
+            let Some((from, sources)) = self.by_name.get(&first.name) else { continue };
+            let row_len = first.shape.last().copied().unwrap_or(1);
+            let part: String = first.name.chars().filter(|c| !c.is_ascii_digit()).collect();
+            let key = (part, first.dtype, first.row_len, row_len);
+            let way = || self.way(first, segments, reads).map(|(_, made)| made);
+            let Some(made) = *by_part.entry(key).or_insert_with(way) else { continue };
+            let numbers = match made {
+                Made::Converted(_) => None,
+                Made::Scaled(_) => Numbers::of(first, segments, reads),
+            };
+            let mut row = 0;
+            for (segment, source) in tensor.iter().zip(sources) {
+                let rows = (segment.range.end - segment.range.start)
+                    .checked_div(segment.row_len.saturating_mul(segment.dtype.width() as u64))
+                    .unwrap_or(0);
+                let rule = match made {
+                    Made::Converted(rule) => Some(Rule::Converted(Converted { from: *from, ..rule })),
+                    Made::Scaled(way) => {
+                        let numbers = numbers.as_ref();
+                        numbers.and_then(|numbers| numbers.rule(way, *from, row, rows)).map(Rule::Scaled)
+                    }
+                };
+                row += rows;
+                if let Some(rule) = rule {
+                    rules.insert((segment.name.clone(), segment.slice), (rule, source.clone()));
+                }
             }
         }
         rules
     }
 }
 
+/// How the tensors that play one part were made.
+#[derive(Clone, Copy)]
+enum Made {
+    Converted(Converted),
+    Scaled(Way),
+}
+
 /// A build that fuses operations gives other bytes here and there.
 fn is_close(derived: &[u8], bytes: &[u8]) -> bool {
     let wrong = derived.iter().zip(bytes).filter(|(derived, bytes)| derived != bytes).count();
-    derived.len() == bytes.len() && wrong * 20 <= bytes.len()
+    derived.len() == bytes.len() && wrong as f64 <= MOST_WRONG_BYTES * bytes.len() as f64
 }
 
 /// The types that a tensor may be in, by how long its rows are.

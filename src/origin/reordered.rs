@@ -1,4 +1,5 @@
-//! Tensors whose rows the base has in another order: vocabularies that were cut down, or sorted anew.
+//! Tensors whose rows the base has in another order: vocabularies that were cut down or sorted anew, layers whose neurons
+//! or heads were.
 //!
 //! Rows are found by their hash. A row that is nowhere stands behind the one before it, as a row that was trained a
 //! little does. Only tensors whose rows lie far from those in the same place are looked at.
@@ -17,8 +18,6 @@ use crate::store::Store;
 
 /// Smaller tensors cost little in any order.
 const LEAST_ROWS: u64 = 64;
-/// A vocabulary has more rows than columns, this many times at least. Others are not sorted anew, and looking takes time.
-const LEAST_ROWS_A_COLUMN: u64 = 8;
 /// Each row takes memory, whatever it holds.
 const LEAST_ROW_BYTES: u64 = 64;
 const MOST_ROWS: u64 = 4 << 20;
@@ -38,8 +37,7 @@ pub(super) fn find(store: &Store, child: &Child<'_>, base: &Recipe) -> Option<Or
         let rows = first.shape.first().copied().unwrap_or(0);
         let is_matrix = first.shape.len() == 2 && first.row_len == first.shape[1];
         let is_wide = first.row_len.saturating_mul(first.dtype.width() as u64) >= LEAST_ROW_BYTES;
-        let is_long = rows >= LEAST_ROWS.max(LEAST_ROWS_A_COLUMN.saturating_mul(first.row_len));
-        let is_fair = is_wide && is_long && rows <= MOST_ROWS;
+        let is_fair = is_wide && (LEAST_ROWS..=MOST_ROWS).contains(&rows);
         let Some(float) = float.filter(|_| is_matrix && is_fair) else { continue };
         let tensor = Tensor { store, child, counterparts: &counterparts, slices, float };
         if tensor.may_be_reordered() {
