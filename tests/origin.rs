@@ -318,6 +318,53 @@ fn eight_bits_are_stored_as_rules() {
     }
 }
 
+/// A large tensor is stored in slices, and a square of one scale may lie in two of them.
+#[test]
+fn a_block_may_lie_in_two_slices() {
+    const ROWS: usize = 2900;
+    const COLUMNS: usize = 3000;
+    let mut random = Random::printed("blocks");
+    let weights: Vec<u16> = (0..ROWS * COLUMNS)
+        .map(|_| 0x3c00 + random.below(256) as u16 + 0x8000 * random.below(2) as u16)
+        .collect();
+    let side = |len: usize| len.div_ceil(128);
+    let scales: Vec<f32> =
+        (0..side(ROWS) * side(COLUMNS)).map(|_| 1e-4 + random.below(1000) as f32 * 1e-7).collect();
+    let number = |(at, weight): (usize, &u16)| {
+        let block = at / COLUMNS / 128 * side(COLUMNS) + at % COLUMNS / 128;
+        let weight = f32::from_bits(u32::from(*weight) << 16);
+        (weight / scales[block]).round_ties_even().clamp(-128.0, 127.0) as i8 as u8
+    };
+    let numbers: Vec<u8> = weights.iter().enumerate().map(number).collect();
+    let file = |tensors: &str, bytes: Vec<u8>| {
+        let mut file = (tensors.len() as u64).to_le_bytes().to_vec();
+        file.extend_from_slice(tensors.as_bytes());
+        file.extend(bytes);
+        file
+    };
+    let tensor = |name: &str, dtype: &str, rows: usize, columns: usize, start: usize, len: usize| {
+        format!(
+            "\"{name}\":{{\"dtype\":\"{dtype}\",\"shape\":[{rows},{columns}],\"data_offsets\":[{start},{}]}}",
+            start + len
+        )
+    };
+    let model = tensor("w.weight", "BF16", ROWS, COLUMNS, 0, 2 * weights.len());
+    let model =
+        file(&format!("{{{model}}}"), weights.iter().flat_map(|weight| weight.to_le_bytes()).collect());
+    let of_scales =
+        tensor("w.weight_scale", "F32", side(ROWS), side(COLUMNS), numbers.len(), 4 * scales.len());
+    let of_numbers = tensor("w.weight", "I8", ROWS, COLUMNS, 0, numbers.len());
+    let bytes = [numbers, scales.iter().flat_map(|scale| scale.to_le_bytes()).collect()].concat();
+    let quantised = file(&format!("{{{of_numbers},{of_scales}}}"), bytes);
+
+    let store = fresh(Memory::default());
+    keep(&store, &model);
+    let kept = keep(&store, &quantised);
+    assert!(kept.new_objects > 3, "several slices, scales and a header");
+    assert!(kept.stored < 8_000, "{} bytes", kept.stored);
+    comes_back(&store, &[model, quantised]);
+}
+
 /// Merges of merges have more and more below them: no rule may need more than can be read back.
 #[test]
 fn merges_of_merges_come_back() {

@@ -1,17 +1,17 @@
 #!/usr/bin/env python3
-"""Makes files that follow from the models of benches/pairs by a rule: merges, and GGUF quantisations by llama.cpp.
+"""Makes files that follow from the models of benches/pairs by a rule: merges, GGUF quantisations by llama.cpp, INT8 and
+FP8 checkpoints by compressed-tensors.
 
-    python benches/rules/make.py PAIRS DIR
+    python benches/rules/make.py PAIRS DIR [merges|gguf|eight-bits…]
 
-PAIRS has smol-base-bf16, smol-sft-bf16 and smol-checkpoint-bf16. Needs torch, safetensors, gguf and llama-cpp-python.
+PAIRS has smol-base-bf16, smol-sft-bf16 and smol-checkpoint-bf16. Needs torch and safetensors; for `gguf` also gguf and
+llama-cpp-python, for `eight-bits` transformers and compressed-tensors.
 """
 
 import ctypes
 import sys
 from pathlib import Path
 
-import gguf
-import llama_cpp
 import torch
 from safetensors.torch import load_file, save_file
 
@@ -40,6 +40,8 @@ def renamed(name):
 
 def convert(model, path):
     """As llama.cpp's converter does it: matrices in bf16, vectors in f32, the halves of heads interleaved."""
+    import gguf
+
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_context_length(2048)
     writer.add_embedding_length(WIDTH)
@@ -66,12 +68,15 @@ def convert(model, path):
     writer.close()
 
 
-def main(pairs, to):
-    to.mkdir(parents=True, exist_ok=True)
-    models = [load_file(pairs / f"smol-{kind}-bf16.safetensors") for kind in ("base", "sft", "checkpoint")]
+def merges(models, to):
     for name, merge in MERGES.items():
         merged = {tensor: merge(*(model[tensor] for model in models)).contiguous() for tensor in models[0]}
         save_file(merged, to / f"{name}.safetensors")
+
+
+def quantised(models, to):
+    import llama_cpp
+
     whole = to / "bf16.gguf"
     convert(models[0], whole)
     for kind in KINDS:
@@ -81,4 +86,21 @@ def main(pairs, to):
         assert done == 0, kind
 
 
-main(Path(sys.argv[1]), Path(sys.argv[2]))
+def eight_bits(models, to):
+    sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "data" / "eight-bit"))
+    from make import compressed_tensors
+
+    for kind in ("int8-channel", "fp8-channel"):
+        compressed_tensors(models[0], to / f"{kind}.safetensors", kind)
+    compressed_tensors(models[2], to / "int8-of-checkpoint.safetensors", "int8-channel")
+
+
+def main(pairs, to, *wanted):
+    to.mkdir(parents=True, exist_ok=True)
+    models = [load_file(pairs / f"smol-{kind}-bf16.safetensors") for kind in ("base", "sft", "checkpoint")]
+    for name, make in (("merges", merges), ("gguf", quantised), ("eight-bits", eight_bits)):
+        if name in (wanted or (name,)):
+            make(models, to)
+
+
+main(Path(sys.argv[1]), Path(sys.argv[2]), *sys.argv[3:])

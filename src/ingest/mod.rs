@@ -51,6 +51,8 @@ const AHEAD_BYTES: u64 = 32 << 20;
 const STRETCH_BYTES: u64 = 1 << 20;
 /// A pack that reached this size is finished and another begun.
 const PACK_BYTES: u64 = 1 << 30;
+/// A table that is no larger is worth all time.
+const SMALL_TABLE_BYTES: u64 = 256 << 10;
 /// Deltas are stacked this deep by a push: deeper chains cost every later read.
 const AIM_DEPTH: u8 = 8;
 
@@ -291,6 +293,8 @@ fn keep(
         table = Some(table_of(store, source, &cut, &mut bases, is_like).map_err(IngestError::Read)?);
         base = base.filter(|_| !bases.is_empty());
     }
+    let is_small = table.is_some() && source.len() <= SMALL_TABLE_BYTES;
+    let effort = if is_small { Effort::Repack } else { effort };
     let last_packer = LastPacker::default();
     let resembling = Resembling::to_bases(store, format, &bases)?;
     let encoder = Encoder {

@@ -116,19 +116,24 @@ fn sides(segment: &Segment) -> Option<[u64; 2]> {
 /// The block of a tensor with these sides that has one of the scales: one of the tensor, of a row, or of a square or a
 /// group whose sides are powers of two.
 fn block([rows, columns]: [u64; 2], scales: &[u64]) -> Option<[u64; 2]> {
+    let exact =
+        |len: u64, scales: u64| len.checked_div(scales).filter(|side| *side > 0 && side * scales == len);
     let side = |len: u64, scales: u64| {
-        let least = len.checked_div(scales).filter(|least| *least > 0)?;
-        Some(if scales == 1 || least * scales == len {
-            least
-        } else {
-            len.div_ceil(scales).next_power_of_two()
-        })
+        let square =
+            len.div_ceil(Some(scales).filter(|scales| (1..=len).contains(scales))?).next_power_of_two();
+        let is_square = scales > 1 && len.div_ceil(square) == scales;
+        if is_square { Some(square) } else { exact(len, scales) }
     };
     match *scales {
-        [] | [1] | [1, 1] => Some([rows, columns]),
+        [] | [1] => Some([rows, columns]),
         [of_rows] if of_rows == rows => Some([1, columns]),
+        [_] => None,
         [of_rows, of_columns] => Some([side(rows, of_rows)?, side(columns, of_columns)?]),
-        _ => None,
+        // Of experts that are stacked, rows are counted through.
+        [ref of_rows @ .., of_columns] => {
+            let of_rows = of_rows.iter().try_fold(1u64, |all, len| all.checked_mul(*len))?;
+            Some([exact(rows, of_rows)?, side(columns, of_columns)?])
+        }
     }
 }
 
@@ -163,6 +168,13 @@ mod tests {
         assert_eq!(block([576, 1536], &[576]), Some([1, 1536]));
         assert_eq!(block([576, 1536], &[5, 12]), Some([128, 128]));
         assert_eq!(block([576, 1536], &[576, 12]), Some([1, 128]));
+        assert_eq!(block([2900, 3000], &[23, 24]), Some([128, 128]));
+        assert_eq!(block([576, 1536], &[6, 1]), Some([96, 1536]));
+        assert_eq!(block([576, 1536], &[1, 1]), Some([576, 1536]));
+        assert_eq!(block([3 * 400, 1536], &[3, 1, 1]), Some([400, 1536]));
+        assert_eq!(block([4 * 256, 1536], &[4, 2, 12]), Some([128, 128]));
+        assert_eq!(block([4 * 256, 1536], &[4, 256, 1]), Some([1, 1536]));
+        assert_eq!(block([4 * 256, 1536], &[4, 1, 1]), Some([256, 1536]));
         assert_eq!(block([576, 1536], &[0, 12]), None);
         assert_eq!(block([576, 1536], &[1000, 12]), None);
         assert_eq!(block([576, 1536], &[7]), None);
