@@ -7,6 +7,7 @@ mod hostile;
 mod merged;
 mod portable;
 mod read;
+mod reader;
 
 use std::fs;
 use std::path::{Path, PathBuf};

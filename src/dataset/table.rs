@@ -243,7 +243,37 @@ impl Batches {
         self.schema.clone()
     }
 
-    /// The same for whoever reads Arrow, as the C stream interface does.
+    /// The same for whoever reads Arrow, as the C stream interface does. An error is an `ArrowError::ExternalError` of a
+    /// [`TableError`], which names the file.
+    ///
+    /// Columns and rows of a revision, without its file: of the objects that the recipe lists, those are decoded that the
+    /// columns and rows lie in, one batch after the other.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    ///
+    /// use arrow_array::RecordBatchReader;
+    /// use git_sparse::dataset::{Selection, Stored, Table};
+    ///
+    /// # use git_sparse::{backend::Memory, base::Hints, codec::Effort, id::Oid, index::Index, ingest::ingest, store::Store};
+    /// # let store = Store::over(Box::new(Memory::default()), Index::in_memory());
+    /// # let bytes = std::fs::read("tests/data/tables/contrib-1.parquet")?;
+    /// # let oid = Oid::of(&bytes);
+    /// # ingest(&store, &bytes.as_slice(), oid, &Hints::default(), Effort::Push, &|_| Ok(()))?;
+    /// # let store = Arc::new(store);
+    /// // `oid` is what the LFS pointer of the revision says, and `store` was opened by `Store::open`.
+    /// let recipe = store.recipe(&oid)?.expect("a file that was pushed or fetched");
+    /// let table = Table::open(Arc::new(Stored::new(store, &recipe)), "packages.parquet")?;
+    /// let columns = table.columns(&["package".into(), "size".into()])?;
+    /// let part = Selection { columns: Some(columns), rows: Some(vec![100..150, 300..302]) };
+    /// let reader = table.read(&part)?.into_reader();
+    /// assert_eq!(reader.schema().field(1).name(), "size");
+    /// let rows: Result<usize, _> = reader.map(|batch| Ok::<_, arrow_schema::ArrowError>(batch?.num_rows())).sum();
+    /// assert_eq!(rows?, 52);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// A process without the store asks its daemon: `daemon::reading::open` gives a file for [`Table::open`], too.
     pub fn into_reader(self) -> impl RecordBatchReader + Send {
         Reader(self)
     }
