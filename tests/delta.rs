@@ -146,6 +146,10 @@ fn another_base_is_refused_by_name() {
     let (code, said) = delta(&home, &["reconstruct", path(&base), path(&artifact), "-o", path(&out)]);
     assert_eq!(code, 6, "{said}");
     assert!(said.contains("model.safetensors differs in model.") && said.contains(&sha), "{said}");
+    // Where it was on the machine that made it is nobody's matter.
+    let manifest = fs::read_to_string(artifact.join("manifest.json")).unwrap();
+    let place = path(&home.path("")).trim_end_matches('/').to_owned();
+    assert!(said.contains("what was called base ") && !manifest.contains(&place), "{said}");
     bytes.truncate(end - 1);
     fs::write(&weights, &bytes).unwrap();
     let (code, said) = delta(&home, &["verify", path(&artifact), "--base", path(&base)]);
@@ -202,6 +206,19 @@ fn models_are_found_in_repositories_and_in_the_hubs_cache() {
     ] {
         let said =
             home.git_fails(&repo.path, &["sparse", "delta", "compress", spec, "org/tiny", "-o", path(&new)]);
+    // Whoever has another base is told the name of the right one, by which it can be had anywhere.
+    let of_repo = home.path("b.delta");
+    let made = ["sparse", "delta", "compress", "tiny-base:model", "tiny-sft:model", "-o", path(&of_repo)];
+    repo.git(&made);
+    let commit = repo.git(&["rev-parse", "tiny-base"]).trim().to_owned();
+    for (artifact, name) in
+        [(&artifact, "org/tiny@0123abcd".to_owned()), (&of_repo, format!("{commit}:model"))]
+    {
+        let other = ["sparse", "delta", "reconstruct", "tiny-sft:model", path(artifact), "-o", "other"];
+        let said = home.git_fails(&repo.path, &other);
+        assert!(said.contains(&format!("fix: name {name}")), "{said}");
+        assert!(repo.git(&["sparse", "delta", "info", path(artifact)]).contains(&name));
+    }
         assert!(said.contains(told), "{spec}: {said}");
     }
     assert!(!new.exists());

@@ -165,6 +165,27 @@ impl Artifact {
     /// Whether all objects of the fine-tune can be had.
     fn is_whole(&self, store: &Store) -> Result<bool, OpenError> {
         let recipes = self.recipes()?;
+    /// That a base has all files with tensors: `on` lets those be missing that nothing is compared with.
+    ///
+    /// # Errors
+    /// `OtherBase`, which names the files; what the artifact's recipes are read with.
+    pub fn has_all_tensors(&self, base: &Tree) -> Result<(), OpenError> {
+        let (backend, entries) = (self.backend(), &self.manifest.base.files);
+        let mut differences = Vec::new();
+        if let ([_], [_]) = (entries.as_slice(), base.files.as_slice()) {
+            return Ok(());
+        }
+        for entry in entries.iter().filter(|entry| base.find(&entry.path).is_none()) {
+            let has_tensors = !self.recipe(&backend, entry)?.tensors.is_empty();
+            differences
+                .extend(has_tensors.then(|| Difference { path: entry.path.clone(), what: Differs::Missing }));
+        }
+        match differences.is_empty() {
+            true => Ok(()),
+            false => Err(OpenError::OtherBase(differences)),
+        }
+    }
+
         let mut parts = recipes.iter().flat_map(|(_, recipe)| &recipe.parts);
         Ok(parts.all(|part| store.holds_whole(&part.object)))
     }

@@ -38,6 +38,10 @@ impl CompressAdapter {
         let base = model::find(&self.base, &self.output)?;
         let adapter = model::find(&self.adapter, &self.output)?;
         artifact::fits(&adapter.tree, &base.tree).map_err(|error| not_merged(&error))?;
+        let doubts = artifact::doubts(&adapter.tree, &base.tree).map_err(|error| not_merged(&error))?;
+        for doubt in &doubts {
+            report::note(&format!("{doubt}; on another model than its own, an adapter gives nonsense"));
+        }
         let made = watch::here("compress", |progress| {
             let by = format!("git-sparse {}", crate::VERSION);
             let made = Made { at: &now(), by: &by, way: Way::Adapter };
@@ -46,8 +50,9 @@ impl CompressAdapter {
         let manifest = made.map_err(|error| failed(&error))?;
         let path = staging.publish().map_err(|error| model::taken(&error))?;
         if self.json {
-            let document =
-                serde_json::json!({ "path": path, "kind": manifest.kind, "totals": manifest.totals });
+            let document = serde_json::json!({
+                "path": path, "kind": manifest.kind, "totals": manifest.totals, "doubts": doubts,
+            });
             report::json("delta-compress-adapter", document);
             return Ok(());
         }

@@ -42,8 +42,7 @@ impl Info {
 }
 
 fn say_model(what: &str, model: &Model) {
-    let revision = model.revision.as_ref().map(|commit| format!(" at {commit:.12}")).unwrap_or_default();
-    report::say(&format!("{what}  {}{revision}", model.name));
+    report::say(&format!("{what}  {}", model.portable()));
 }
 
 fn say_tensors(manifest: &Manifest) {

@@ -129,15 +129,11 @@ fn how_to_get_base(artifact: &Artifact) -> String {
     let base = &artifact.manifest.base;
     let hashes = base.files.iter().max_by_key(|file| file.size);
     let hash = hashes.map(|file| format!(" ({} has SHA-256 {})", file.path, file.sha256)).unwrap_or_default();
-    let name = base.name.split('@').next().unwrap_or_default();
-    match &base.revision {
-        Some(revision) if base.name.contains(':') => {
-            format!("it needs {} at commit {revision}{hash}: name it as REV:PATH there", base.name)
-        }
-        Some(revision) => {
-            format!("it needs {name} at {revision}{hash}: name it as {name}@{revision}, and it is fetched")
-        }
-        None => format!("it needs the model that was at {}{hash}", base.name),
+    let name = base.portable();
+    match base.revision {
+        Some(_) if base.name.contains(':') => format!("name {name} in its repository{hash}"),
+        Some(_) => format!("name {name}, and it is fetched{hash}"),
+        None => format!("it needs what was called {name}{hash}"),
     }
 }
 

@@ -65,7 +65,7 @@ impl Reconstruct {
         Ok(())
     }
 
-    /// The adapter is rebuilt beside what it is merged into, and goes.
+    /// The adapter is rebuilt beside what it is merged into, and goes. A base that lacks files would be merged in part.
     fn merge_into(
         &self,
         artifact: &Artifact,
@@ -73,6 +73,7 @@ impl Reconstruct {
         base: &Tree,
         merged: &Staging,
     ) -> Result<(), Failure> {
+        artifact.has_all_tensors(base).map_err(|error| unusable(artifact, &error))?;
         let name = self.output.file_name().unwrap_or_default().to_string_lossy();
         let beside = self.output.with_file_name(format!("{name}.adapter"));
         let adapter = Staging::begin(&beside).map_err(|error| model::taken(&error))?;
