@@ -161,6 +161,19 @@ fn another_base_is_refused_by_name() {
     assert_eq!(strangers(&home.path(""), &[]).iter().filter(|name| name.contains("partial")).count(), 0);
 }
 
+/// A rank that nothing asks for would be taken for one that was heeded.
+#[test]
+fn a_rank_needs_a_tier_that_has_one() {
+    let home = Home::bare(Mode::InProcess);
+    let (base, tuned, out) = (model("tiny-base"), model("tiny-sft"), home.path("out"));
+    let pair = ["compress", path(&base), path(&tuned), "-o", path(&out), "--rank", "4"];
+    for more in [[].as_slice(), &["--lossy", "int8"]] {
+        let (code, said) = delta(&home, &[&pair, more].concat());
+        assert!(code == 2 && said.contains("--lossy svd") && !out.exists(), "{said}");
+    }
+    assert_eq!(delta(&home, &[&pair, ["--lossy", "svd"].as_slice()].concat()).0, 0);
+}
+
 /// Models live in repositories and in the hub's cache: both can be named, and are told apart by revision.
 #[test]
 fn models_are_found_in_repositories_and_in_the_hubs_cache() {
@@ -193,19 +206,6 @@ fn models_are_found_in_repositories_and_in_the_hubs_cache() {
     assert_eq!(info["fine_tune"]["revision"], repo.git(&["rev-parse", "tiny-sft"]).trim());
     repo.git(&["sparse", "delta", "reconstruct", "tiny-base:model", path(&artifact), "-o", path(&out)]);
     assert!(files(&out) == files(&model("tiny-sft")));
-
-    let new = home.path("new");
-    // The same revision twice: each has files of its own.
-    let same = repo.git(&["sparse", "delta", "estimate", "tiny-sft:model", "tiny-sft:model"]);
-    assert!(same.contains("identical"), "{same}");
-    for (spec, told) in [
-        ("org/other", "HF_HUB_OFFLINE=0 to fetch it"),
-        ("org/tiny@ffff", "it has: 0123abcd"),
-        ("no such thing", "REV:PATH"),
-        ("tiny-base:nowhere", "nothing at"),
-    ] {
-        let said =
-            home.git_fails(&repo.path, &["sparse", "delta", "compress", spec, "org/tiny", "-o", path(&new)]);
     // Whoever has another base is told the name of the right one, by which it can be had anywhere.
     let of_repo = home.path("b.delta");
     let made = ["sparse", "delta", "compress", "tiny-base:model", "tiny-sft:model", "-o", path(&of_repo)];
@@ -219,6 +219,19 @@ fn models_are_found_in_repositories_and_in_the_hubs_cache() {
         assert!(said.contains(&format!("fix: name {name}")), "{said}");
         assert!(repo.git(&["sparse", "delta", "info", path(artifact)]).contains(&name));
     }
+
+    let new = home.path("new");
+    // The same revision twice: each has files of its own.
+    let same = repo.git(&["sparse", "delta", "estimate", "tiny-sft:model", "tiny-sft:model"]);
+    assert!(same.contains("identical"), "{same}");
+    for (spec, told) in [
+        ("org/other", "HF_HUB_OFFLINE=0 to fetch it"),
+        ("org/tiny@ffff", "it has: 0123abcd"),
+        ("no such thing", "REV:PATH"),
+        ("tiny-base:nowhere", "nothing at"),
+    ] {
+        let said =
+            home.git_fails(&repo.path, &["sparse", "delta", "compress", spec, "org/tiny", "-o", path(&new)]);
         assert!(said.contains(told), "{spec}: {said}");
     }
     assert!(!new.exists());
@@ -426,11 +439,10 @@ fn an_approximation_is_measured_and_marked() {
     assert_eq!(listed, worst);
 
     // The other tiers lose more, and weigh less.
-    for tier in ["svd", "sparse-int8"] {
+    for (tier, rank) in [("svd", ["--rank", "8"].as_slice()), ("sparse-int8", &[])] {
         let artifact = home.path(tier);
-        let lossy =
-            ["compress", path(&base), path(&tuned), "-o", path(&artifact), "--lossy", tier, "--rank", "8"];
-        let smaller = delta_json(&home, &lossy);
+        let lossy = ["compress", path(&base), path(&tuned), "-o", path(&artifact), "--lossy", tier];
+        let smaller = delta_json(&home, &[&lossy, rank].concat());
         assert_eq!(smaller["kind"], format!("lossy-{tier}"));
         assert!(stored(&smaller) < 0.6 * stored(&made), "{tier}: {}", stored(&smaller));
         let all = ["validate", path(&base), path(&tuned), path(&artifact), "--max-loss", "1"];

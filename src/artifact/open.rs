@@ -147,7 +147,10 @@ impl Artifact {
                 OutlineError::Cancelled(cancelled) => cancelled.into(),
             })? {
                 Some(what) => differences.push(differs(what)),
-                None => files.push(BaseFile { path: found.path.clone(), recipe, file }),
+                None => {
+                    // What of it is needed that is packed stands in the artifact.
+                    files.push(BaseFile { path: found.path.clone(), recipe, file, inside: Vec::new() });
+                }
             }
         }
         if !differences.is_empty() {
@@ -162,9 +165,6 @@ impl Artifact {
         }
     }
 
-    /// Whether all objects of the fine-tune can be had.
-    fn is_whole(&self, store: &Store) -> Result<bool, OpenError> {
-        let recipes = self.recipes()?;
     /// That a base has all files with tensors: `on` lets those be missing that nothing is compared with.
     ///
     /// # Errors
@@ -186,6 +186,9 @@ impl Artifact {
         }
     }
 
+    /// Whether all objects of the fine-tune can be had.
+    fn is_whole(&self, store: &Store) -> Result<bool, OpenError> {
+        let recipes = self.recipes()?;
         let mut parts = recipes.iter().flat_map(|(_, recipe)| &recipe.parts);
         Ok(parts.all(|part| store.holds_whole(&part.object)))
     }
@@ -389,7 +392,7 @@ mod tests {
             parquet::arrow::ArrowWriter::try_new(&mut bytes, batch.schema(), Some(properties)).unwrap();
         writer.write(&batch).unwrap();
         writer.close().unwrap();
-        let recipe = held::outline(&bytes.as_slice(), &unwatched).unwrap();
+        let (recipe, _) = held::outline(&bytes.as_slice(), &unwatched).unwrap();
         let path = dir.path().join("other");
         std::fs::write(&path, bytes.iter().map(|byte| !byte).collect::<Vec<u8>>()).unwrap();
         let differs = difference(&recipe, &OpenFile::open(&path).unwrap(), &unwatched).unwrap();

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::compress::{failed, now, say_totals};
-use super::{interrupted, model, system};
+use super::{Subject, interrupted, model, system};
 use crate::adapter::{AdapterError, ExtractError, ExtractedAdapter};
 use crate::artifact::{self, ExtractionError, Made, MergeError, Staging, WEIGHTS, Way, compress};
 use crate::cli::{report, watch};
@@ -57,7 +57,7 @@ impl CompressAdapter {
             return Ok(());
         }
         report::say(&format!("{}", path.display()));
-        say_totals(&manifest, &path);
+        say_totals(Subject::Model, &manifest, &path);
         Ok(())
     }
 }
