@@ -278,6 +278,26 @@ fn doctor_looks_at_the_remotes_store() {
     assert!(!home.path("mount").exists(), "doctor made what it looked for");
 }
 
+/// git clones no commands: doctor names those that this clone lacks, or has of an older version, and sets them.
+#[test]
+fn doctor_knows_what_git_diff_and_git_merge_run() {
+    let home = Home::new(Mode::Daemon);
+    let repo = Repo::init(&home, "work");
+    let driver = "git sparse dataset merge-driver %O %A %B %P";
+    let doctor = |arguments: &[&str]| code(&home, &repo.path, &[["doctor"].as_slice(), arguments].concat()).1;
+    let told = doctor(&[]);
+    assert!(told.contains("ok    diffs      git sparse textconv"), "{told}");
+    assert!(told.contains(&format!("ok    merges     {driver}")), "{told}");
+    repo.git(&["config", "--unset", "diff.sparse.textconv"]);
+    repo.git(&["config", "merge.sparse.driver", "git sparse merge %A"]);
+    let told = doctor(&[]);
+    assert!(told.contains("warn  diffs      diff.sparse.textconv is not set"), "{told}");
+    assert!(told.contains("warn  merges     merge.sparse.driver is \"git sparse merge %A\""), "{told}");
+    let told = doctor(&["--fix"]);
+    assert!(told.contains("ok    diffs") && told.contains(&format!("ok    merges     {driver}")), "{told}");
+    assert_eq!(repo.git(&["config", "merge.sparse.driver"]).trim(), driver);
+}
+
 /// Without git-lfs' filters or our agent a clone would keep its pointers, and nobody would say so.
 #[test]
 fn a_sparse_clone_needs_what_makes_files_of_pointers() {

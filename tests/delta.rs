@@ -146,6 +146,10 @@ fn another_base_is_refused_by_name() {
     let (code, said) = delta(&home, &["reconstruct", path(&base), path(&artifact), "-o", path(&out)]);
     assert_eq!(code, 6, "{said}");
     assert!(said.contains("model.safetensors differs in model.") && said.contains(&sha), "{said}");
+    // Where it was on the machine that made it is nobody's matter.
+    let manifest = fs::read_to_string(artifact.join("manifest.json")).unwrap();
+    let place = path(&home.path("")).trim_end_matches('/').to_owned();
+    assert!(said.contains("what was called base ") && !manifest.contains(&place), "{said}");
     bytes.truncate(end - 1);
     fs::write(&weights, &bytes).unwrap();
     let (code, said) = delta(&home, &["verify", path(&artifact), "--base", path(&base)]);
@@ -155,6 +159,19 @@ fn another_base_is_refused_by_name() {
     assert!(code == 6 && said.contains("model.safetensors is missing"), "{said}");
     assert!(!out.exists());
     assert_eq!(strangers(&home.path(""), &[]).iter().filter(|name| name.contains("partial")).count(), 0);
+}
+
+/// A rank that nothing asks for would be taken for one that was heeded.
+#[test]
+fn a_rank_needs_a_tier_that_has_one() {
+    let home = Home::bare(Mode::InProcess);
+    let (base, tuned, out) = (model("tiny-base"), model("tiny-sft"), home.path("out"));
+    let pair = ["compress", path(&base), path(&tuned), "-o", path(&out), "--rank", "4"];
+    for more in [[].as_slice(), &["--lossy", "int8"]] {
+        let (code, said) = delta(&home, &[&pair, more].concat());
+        assert!(code == 2 && said.contains("--lossy svd") && !out.exists(), "{said}");
+    }
+    assert_eq!(delta(&home, &[&pair, ["--lossy", "svd"].as_slice()].concat()).0, 0);
 }
 
 /// Models live in repositories and in the hub's cache: both can be named, and are told apart by revision.
@@ -189,6 +206,19 @@ fn models_are_found_in_repositories_and_in_the_hubs_cache() {
     assert_eq!(info["fine_tune"]["revision"], repo.git(&["rev-parse", "tiny-sft"]).trim());
     repo.git(&["sparse", "delta", "reconstruct", "tiny-base:model", path(&artifact), "-o", path(&out)]);
     assert!(files(&out) == files(&model("tiny-sft")));
+    // Whoever has another base is told the name of the right one, by which it can be had anywhere.
+    let of_repo = home.path("b.delta");
+    let made = ["sparse", "delta", "compress", "tiny-base:model", "tiny-sft:model", "-o", path(&of_repo)];
+    repo.git(&made);
+    let commit = repo.git(&["rev-parse", "tiny-base"]).trim().to_owned();
+    for (artifact, name) in
+        [(&artifact, "org/tiny@0123abcd".to_owned()), (&of_repo, format!("{commit}:model"))]
+    {
+        let other = ["sparse", "delta", "reconstruct", "tiny-sft:model", path(artifact), "-o", "other"];
+        let said = home.git_fails(&repo.path, &other);
+        assert!(said.contains(&format!("fix: name {name}")), "{said}");
+        assert!(repo.git(&["sparse", "delta", "info", path(artifact)]).contains(&name));
+    }
 
     let new = home.path("new");
     // The same revision twice: each has files of its own.
@@ -409,11 +439,10 @@ fn an_approximation_is_measured_and_marked() {
     assert_eq!(listed, worst);
 
     // The other tiers lose more, and weigh less.
-    for tier in ["svd", "sparse-int8"] {
+    for (tier, rank) in [("svd", ["--rank", "8"].as_slice()), ("sparse-int8", &[])] {
         let artifact = home.path(tier);
-        let lossy =
-            ["compress", path(&base), path(&tuned), "-o", path(&artifact), "--lossy", tier, "--rank", "8"];
-        let smaller = delta_json(&home, &lossy);
+        let lossy = ["compress", path(&base), path(&tuned), "-o", path(&artifact), "--lossy", tier];
+        let smaller = delta_json(&home, &[&lossy, rank].concat());
         assert_eq!(smaller["kind"], format!("lossy-{tier}"));
         assert!(stored(&smaller) < 0.6 * stored(&made), "{tier}: {}", stored(&smaller));
         let all = ["validate", path(&base), path(&tuned), path(&artifact), "--max-loss", "1"];

@@ -5,6 +5,7 @@ mod beside;
 mod filtered;
 mod generated;
 mod groups;
+mod kinds;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -5,6 +5,8 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+use serde::Deserialize;
+
 use super::tree::{Tree, TreeFile};
 use crate::adapter::{Adapter, AdapterError, ExtractError, ExtractedAdapter, Extraction, Layer, Merge, Pair};
 use crate::counterpart::Counterparts;
@@ -70,6 +72,88 @@ pub fn merge(adapter: &Tree, base: &Tree, dir: &Path, progress: &Progress<'_>) -
     let files = opened(base).map_err(|(path, error)| MergeError::Read { path, error })?;
     check(&adapter, &files)?;
     files.iter().try_for_each(|file| merge_file(&adapter, file, &dir.join(&file.file.path), progress))
+}
+
+/// What an adapter says of its base.
+#[derive(Default, Deserialize)]
+struct Declared {
+    #[serde(default)]
+    base_model_name_or_path: Option<String>,
+    #[serde(default)]
+    revision: Option<String>,
+}
+
+/// What a checkpoint says of where it came from.
+#[derive(Default, Deserialize)]
+struct Origin {
+    #[serde(rename = "_name_or_path", default)]
+    name: Option<String>,
+}
+
+/// Why a base may be another one than an adapter says that it belongs to, a sentence each: names and shapes are those of
+/// any fine-tune of one model. Nothing where one name of the base is the adapter's, or none is known; what a hub calls it
+/// counts most.
+///
+/// # Errors
+/// A configuration that can't be read.
+pub fn doubts(adapter: &Tree, base: &Tree) -> Result<Vec<String>, MergeError> {
+    let (config, _) = files_of(adapter)?;
+    let declared: Declared = serde_json::from_slice(&config).unwrap_or_default();
+    let mut doubts = Vec::new();
+    if let Some(name) = declared.base_model_name_or_path.filter(|name| !name.trim().is_empty()) {
+        let known = names_of(base);
+        if !known.is_empty() && !known.iter().any(|known| own_name(known) == own_name(&name)) {
+            let known = known.join(", ");
+            doubts.push(format!("the adapter says that its base is {name}, and this one is called {known}"));
+        }
+    }
+    let commit = |text: &&str| text.len() >= 40 && text.bytes().all(|sign| sign.is_ascii_hexdigit());
+    let revisions = (declared.revision.as_deref().filter(commit), snapshot(base).1);
+    if let (Some(revision), Some(own)) = revisions
+        && revision != own
+    {
+        doubts.push(format!("the adapter says that its base is at {revision}, and this one is at {own}"));
+    }
+    Ok(doubts)
+}
+
+/// How a base is called: by a hub; else by its configuration, and by its directory.
+fn names_of(base: &Tree) -> Vec<String> {
+    if let (Some(name), _) = snapshot(base) {
+        return vec![name];
+    }
+    let config = base.find("config.json").and_then(|file| OpenFile::open(&file.place).ok());
+    let text = config.filter(|file| file.len() <= MAX_CONFIG_BYTES).and_then(|file| {
+        let mut text = vec![0; file.len() as usize];
+        file.read_at(&mut text, 0).ok().map(|()| text)
+    });
+    let origin: Origin = text.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
+    // Files are called as those of any model, and so are places in a repository.
+    let directory = Path::new(&base.name).is_dir().then(|| base.own_name());
+    origin.name.into_iter().filter(|name| !name.is_empty()).chain(directory).collect()
+}
+
+/// What a hub calls a model, and its commit; also of a directory in a hub's cache.
+fn snapshot(base: &Tree) -> (Option<String>, Option<String>) {
+    match &base.revision {
+        Some(commit) if !base.name.contains(':') => {
+            let name = base.name.split('@').next().unwrap_or_default();
+            return (Some(name.to_owned()), Some(commit.clone()));
+        }
+        Some(_) => return (None, None),
+        None => {}
+    }
+    let place = fs::canonicalize(&base.name).unwrap_or_default();
+    let mut parts = place.iter().map(|part| part.to_string_lossy());
+    let name = parts.find_map(|part| Some(part.strip_prefix("models--")?.replace("--", "/")));
+    let commit = parts.next().filter(|part| part == "snapshots").and_then(|_| parts.next());
+    (name, commit.map(|commit| commit.into_owned()))
+}
+
+/// The last part of a model's name, without what differs between a hub and a directory.
+fn own_name(name: &str) -> String {
+    let name = name.trim_end_matches('/').rsplit(['/', ':']).next().unwrap_or_default();
+    name.to_lowercase().replace(['_', '.'], "-")
 }
 
 fn check(adapter: &Adapter<'_>, files: &[Opened<'_>]) -> Result<(), MergeError> {

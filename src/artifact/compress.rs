@@ -6,7 +6,7 @@ use std::io;
 use std::path::Path;
 
 use super::figures::{self, Figures};
-use super::held::{self, BaseFile, OutlineError};
+use super::held::{self, BaseFile, Inside, OutlineError};
 use super::manifest::{FileEntry, Made, Manifest, ManifestError, Model};
 use super::nearest::nearest;
 use super::tree::{Tree, TreeFile};
@@ -74,14 +74,17 @@ pub fn compress(
     let base_files = outlines(base, &artifact, progress)?;
     let recipes: Vec<Recipe> = base_files.iter().map(|file| file.recipe.clone()).collect();
     let contents: Vec<Option<Content>> = base.files.iter().map(content).collect::<Result<_, _>>()?;
+    let plain = held::plain(&base_files);
     let store = held::store(artifact, base_files);
     let (mut files, mut entries) = (Vec::new(), Vec::new());
     for file in &tuned.files {
         let against = against(base, &recipes, &contents, file, made.way.tier())?;
+        let against = Against { plain: plain.clone(), ..against };
         let recipe = store_one(&store, file, against, progress)?;
         entries.push(entry_of(file, &recipe, made.way.tier(), progress)?);
         files.push((file, recipe));
     }
+    held::keep_used(&store, &plain)?;
     let known = base.files.iter().zip(&recipes).map(|(file, recipe)| entry_for(file, recipe.oid, recipe));
     let mut manifest = Manifest::new(made, Model::of(base, known.collect()), Model::of(tuned, entries));
     account(&store, &recipes, &files, &mut manifest)?;
@@ -104,7 +107,7 @@ fn entry_of(
     if lossy.is_none() {
         return Ok(entry_for(file, recipe.oid, recipe));
     }
-    let own = outline(file, &open(file)?, progress)?.oid;
+    let own = outline(file, &open(file)?, progress)?.0.oid;
     let approximation = (own != recipe.oid).then_some(recipe.oid);
     Ok(FileEntry { approximation, ..entry_for(file, own, recipe) })
 }
@@ -113,7 +116,11 @@ fn entry_for(file: &TreeFile, sha256: Oid, recipe: &Recipe) -> FileEntry {
     FileEntry { path: file.path.clone(), size: recipe.size, sha256, approximation: None }
 }
 
-fn outline(file: &TreeFile, source: &OpenFile, progress: &Progress<'_>) -> Result<Recipe, CompressError> {
+fn outline(
+    file: &TreeFile,
+    source: &OpenFile,
+    progress: &Progress<'_>,
+) -> Result<(Recipe, Inside), CompressError> {
     held::outline(source, progress).map_err(|error| CompressError::Outline { path: file.path.clone(), error })
 }
 
@@ -140,12 +147,12 @@ fn measure(
 fn outlines(base: &Tree, artifact: &Local, progress: &Progress<'_>) -> Result<Vec<BaseFile>, CompressError> {
     let outline = |base: &TreeFile| {
         let file = open(base)?;
-        let recipe = outline(base, &file, progress)?;
+        let (recipe, inside) = outline(base, &file, progress)?;
         let oid = recipe.oid;
         unless_changed(base, &file)?;
         let proven = recipe.clone().prove(oid).expect("because the recipe was made of this hash");
         store::write_recipe(artifact, &proven).map_err(StoreError::Io)?;
-        Ok(BaseFile { path: base.path.clone(), recipe, file })
+        Ok(BaseFile { path: base.path.clone(), recipe, file, inside })
     };
     base.files.iter().map(outline).collect()
 }
@@ -192,7 +199,8 @@ fn against(
     let mut counterparts = Counterparts::default();
     order.iter().for_each(|at| counterparts.add(&recipes[*at]));
     let base = oids.first().map(|oid| (*oid, Reason::Declared));
-    Ok(Against { counterparts, base, further: oids.into_iter().skip(1).collect(), lossy })
+    let further = oids.into_iter().skip(1).collect();
+    Ok(Against { counterparts, base, further, lossy, ..Against::default() })
 }
 
 fn store_one(

@@ -2,13 +2,14 @@
 //!
 //! Of each tensor some stretches of rows are read and encoded as they would be. The cost of one more row
 //! is what the second half of them added to the first, so that tables, which any tensor needs once, are
-//! not counted again for all that was not read. Tables are tried whole.
+//! not counted again for all that was not read. Tables are tried whole, or as many of their rows as somebody asks for.
 
 use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 
 use rayon::prelude::*;
 
@@ -80,6 +81,8 @@ struct Opened<'a> {
     file: &'a TreeFile,
     source: OpenFile,
     is_table: bool,
+    /// Whether it is text as it stands.
+    is_lines: bool,
     /// Whether it is found by what it holds.
     has_content: bool,
     segments: Vec<Segment>,
@@ -120,10 +123,12 @@ impl Cost {
     }
 }
 
-/// Estimates what compress gives for these two. Tables are stored for a while in directories beside `scratch`.
+/// Estimates what compress gives for these two. Tables are stored for a while in directories beside `scratch`; about
+/// `rows` of each, if so many are named.
 pub fn estimate(
     base: &Tree,
     tuned: &Tree,
+    rows: Option<u64>,
     scratch: &Path,
     progress: &Progress<'_>,
 ) -> Result<Estimate, EstimateError> {
@@ -170,7 +175,7 @@ pub fn estimate(
         estimate.identical &= cost.objects == 0;
     }
     for (file, with) in files.iter().zip(tried).filter_map(|(file, with)| Some((file, with?))) {
-        let Trial { delta, whole, same, is_same } = self::tried(file, &with, scratch, progress)?;
+        let Trial { delta, whole, same, is_same } = self::tried(file, &with, rows, scratch, progress)?;
         estimate.read += 2 * file.source.len();
         estimate.delta += delta;
         estimate.whole += whole;
@@ -216,16 +221,36 @@ fn tried_with<'a>(
 fn tried(
     file: &Opened<'_>,
     bases: &[&Opened<'_>],
+    rows: Option<u64>,
     scratch: &Path,
     progress: &Progress<'_>,
 ) -> Result<Trial, EstimateError> {
     let reopened: io::Result<Vec<_>> =
         bases.iter().map(|base| Ok((base.file, OpenFile::open(&base.file.place)?))).collect();
     let bases = reopened.map_err(|error| EstimateError::Read { path: file.file.path.clone(), error })?;
-    trial(&file.source, bases, scratch, progress).map_err(|error| match error {
+    let share = rows.map_or(1.0, |rows| rows as f64 / self::rows(file).max(1) as f64);
+    trial(&file.source, share, bases, scratch, progress).map_err(|error| match error {
         TrialError::Scratch(error) => EstimateError::Scratch(error),
         TrialError::Store(error) => failed(file, error),
     })
+}
+
+/// How many rows a table has, about; 0 where that is not known.
+fn rows(file: &Opened<'_>) -> u64 {
+    if file.is_lines {
+        let mut begin = vec![0; file.source.len().min(MAX_TEXT_BYTES) as usize];
+        let lines =
+            file.source.read_at(&mut begin, 0).map(|()| begin.iter().filter(|sign| **sign == b'\n').count());
+        return lines.map_or(0, |lines| file.source.len() * lines as u64 / begin.len().max(1) as u64);
+    }
+    if file.segments.len() <= 1 {
+        return 0;
+    }
+    let table = || {
+        let source: dataset::File = Arc::new(OpenFile::open(&file.file.place).ok()?);
+        dataset::Table::open(source, &file.file.path).ok()?.rows().ok()
+    };
+    table().unwrap_or(0)
 }
 
 fn failed(file: &Opened<'_>, error: IngestError) -> EstimateError {
@@ -256,14 +281,17 @@ fn open_all(tree: &Tree) -> Result<Vec<(&TreeFile, OpenFile)>, EstimateError> {
 
 fn cut_all(files: Vec<(&TreeFile, OpenFile)>, is_small: bool) -> Result<Vec<Opened<'_>>, EstimateError> {
     let cut = |(file, source): (_, OpenFile)| {
-        let cut = if is_small { format::cut(&source) } else { format::cut_by_length(&source) };
+        let by_parts = || if is_small { format::cut(&source) } else { format::cut_by_length(&source) };
+        let cut = ingest::cut_stream(&source).and_then(|cut| cut.map_or_else(by_parts, Ok));
         let cut = cut.map_err(|error| EstimateError::Read { path: TreeFile::clone(file).path, error })?;
         let read =
             if is_small && matches!(cut.format(), Format::Chunked | Format::Text) { source.len() } else { 0 };
         let name = &TreeFile::clone(file).path;
-        let is_table = cut.format() == Format::Parquet || dataset::Kind::named(name).is_some();
+        let is_table =
+            matches!(cut.format(), Format::Parquet | Format::Stream) || dataset::Kind::named(name).is_some();
+        let is_lines = cut.format() == Format::Text;
         let has_content = recipe::content_of(cut.format()).is_some();
-        Ok(Opened { file, segments: cut.segments().to_vec(), source, is_table, has_content, read })
+        Ok(Opened { file, segments: cut.segments().to_vec(), source, is_table, is_lines, has_content, read })
     };
     files.into_iter().map(cut).collect()
 }

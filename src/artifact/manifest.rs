@@ -87,7 +87,7 @@ pub enum Kind {
 /// The files of one model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Model {
-    /// As it was named when the artifact was made: a path, `REV:PATH`, or a name on a hub.
+    /// As it was named when the artifact was made: `REV:PATH`, a name on a hub, or the last part of a path.
     pub name: String,
     /// Commit or snapshot, where one was known.
     pub revision: Option<String>,
@@ -313,7 +313,23 @@ impl FileEntry {
 
 impl Model {
     pub(super) fn of(tree: &Tree, files: Vec<FileEntry>) -> Model {
-        Model { name: tree.name.clone(), revision: tree.revision.clone(), files }
+        let name = match tree.revision {
+            Some(_) => tree.name.clone(),
+            // What stands before it is of one machine.
+            None => tree.own_name(),
+        };
+        Model { name, revision: tree.revision.clone(), files }
+    }
+
+    /// What others can find it by: `COMMIT:PATH` in its repository, `org/name@COMMIT` of a hub, else its own name.
+    pub fn portable(&self) -> String {
+        match (&self.revision, self.name.split_once(':')) {
+            (Some(commit), Some((_, path))) => format!("{commit}:{path}"),
+            (Some(commit), None) => {
+                format!("{}@{commit}", self.name.split('@').next().unwrap_or_default())
+            }
+            (None, _) => self.name.trim_end_matches('/').rsplit('/').next().unwrap_or_default().to_owned(),
+        }
     }
 
     /// Bytes of all files.

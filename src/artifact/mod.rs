@@ -20,7 +20,7 @@ mod tree;
 mod trial;
 mod validate;
 
-pub use adapter::{ExtractionError, MergeError, WEIGHTS, extract, fits, merge};
+pub use adapter::{ExtractionError, MergeError, WEIGHTS, doubts, extract, fits, merge};
 pub use compress::{CompressError, compress};
 pub use estimate::{Estimate, EstimateError, estimate};
 pub use held::{BaseChanged, OutlineError};

@@ -147,7 +147,10 @@ impl Artifact {
                 OutlineError::Cancelled(cancelled) => cancelled.into(),
             })? {
                 Some(what) => differences.push(differs(what)),
-                None => files.push(BaseFile { path: found.path.clone(), recipe, file }),
+                None => {
+                    // What of it is needed that is packed stands in the artifact.
+                    files.push(BaseFile { path: found.path.clone(), recipe, file, inside: Vec::new() });
+                }
             }
         }
         if !differences.is_empty() {
@@ -159,6 +162,27 @@ impl Artifact {
         match missing.is_empty() || self.is_whole(&store)? {
             true => Ok(store),
             false => Err(OpenError::OtherBase(missing)),
+        }
+    }
+
+    /// That a base has all files with tensors: `on` lets those be missing that nothing is compared with.
+    ///
+    /// # Errors
+    /// `OtherBase`, which names the files; what the artifact's recipes are read with.
+    pub fn has_all_tensors(&self, base: &Tree) -> Result<(), OpenError> {
+        let (backend, entries) = (self.backend(), &self.manifest.base.files);
+        let mut differences = Vec::new();
+        if let ([_], [_]) = (entries.as_slice(), base.files.as_slice()) {
+            return Ok(());
+        }
+        for entry in entries.iter().filter(|entry| base.find(&entry.path).is_none()) {
+            let has_tensors = !self.recipe(&backend, entry)?.tensors.is_empty();
+            differences
+                .extend(has_tensors.then(|| Difference { path: entry.path.clone(), what: Differs::Missing }));
+        }
+        match differences.is_empty() {
+            true => Ok(()),
+            false => Err(OpenError::OtherBase(differences)),
         }
     }
 
@@ -368,7 +392,7 @@ mod tests {
             parquet::arrow::ArrowWriter::try_new(&mut bytes, batch.schema(), Some(properties)).unwrap();
         writer.write(&batch).unwrap();
         writer.close().unwrap();
-        let recipe = held::outline(&bytes.as_slice(), &unwatched).unwrap();
+        let (recipe, _) = held::outline(&bytes.as_slice(), &unwatched).unwrap();
         let path = dir.path().join("other");
         std::fs::write(&path, bytes.iter().map(|byte| !byte).collect::<Vec<u8>>()).unwrap();
         let differs = difference(&recipe, &OpenFile::open(&path).unwrap(), &unwatched).unwrap();

@@ -71,6 +71,13 @@ impl Tree {
         Ok(Tree { name: name.to_owned(), revision: None, files })
     }
 
+    /// The last part of its name; where that is none (`.`), that of the directory that it is.
+    pub fn own_name(&self) -> String {
+        let last = |path: &Path| Some(path.file_name()?.to_string_lossy().into_owned());
+        let place = || last(&fs::canonicalize(&self.name).ok()?);
+        last(Path::new(&self.name)).or_else(place).unwrap_or_else(|| self.name.clone())
+    }
+
     /// The file at this path within the model.
     pub fn find(&self, path: &str) -> Option<&TreeFile> {
         self.files.iter().find(|file| file.path == path)

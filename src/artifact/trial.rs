@@ -12,7 +12,7 @@ use crate::backend::{Local, Privacy};
 use crate::codec::Effort;
 use crate::format::OpenFile;
 use crate::id::ObjectId;
-use crate::ingest::{Against, IngestError, ingest_against};
+use crate::ingest::{Against, IngestError, appraise, ingest_against};
 use crate::pack::Record;
 use crate::progress::Progress;
 use crate::recipe::Reason;
@@ -37,27 +37,28 @@ pub enum TrialError {
     Store(#[from] IngestError),
 }
 
-/// Stores a table against some of the base, if there are any, and alone; each in a directory of its own beside `scratch`,
-/// since what a table takes may not fit in memory.
+/// Stores a table, or a share of it, against some of the base, if there are any, and alone; each in a directory of its own
+/// beside `scratch`, since what a table takes may not fit in memory.
 pub(super) fn trial(
     source: &OpenFile,
+    share: f64,
     bases: Vec<(&TreeFile, OpenFile)>,
     scratch: &Path,
     progress: &Progress<'_>,
 ) -> Result<Trial, TrialError> {
-    let alone = stored(source, Vec::new(), scratch, progress)?;
+    let alone = stored(source, share, Vec::new(), scratch, progress)?;
     if bases.is_empty() {
         return Ok(Trial { delta: alone.bytes, whole: alone.bytes, same: 0, is_same: false });
     }
     let outlined = |(file, base): (&TreeFile, OpenFile)| {
-        let recipe = held::outline(&base, progress).map_err(|error| match error {
+        let (recipe, inside) = held::outline(&base, progress).map_err(|error| match error {
             held::OutlineError::Read(error) => IngestError::Read(error),
             held::OutlineError::Cancelled(error) => IngestError::Cancelled(error),
         })?;
-        Ok(BaseFile { path: file.path.clone(), recipe, file: base })
+        Ok(BaseFile { path: file.path.clone(), recipe, file: base, inside })
     };
     let bases = bases.into_iter().map(outlined).collect::<Result<_, IngestError>>()?;
-    let beside = stored(source, bases, scratch, progress)?;
+    let beside = stored(source, share, bases, scratch, progress)?;
     Ok(Trial { delta: beside.bytes, whole: alone.bytes, same: beside.same, is_same: beside.new_objects == 0 })
 }
 
@@ -72,13 +73,14 @@ struct Stored {
 /// Stores a table in a directory that goes.
 fn stored(
     source: &OpenFile,
+    share: f64,
     bases: Vec<BaseFile>,
     scratch: &Path,
     progress: &Progress<'_>,
 ) -> Result<Stored, TrialError> {
     let directory = Staging::begin(scratch)?;
     let kept = Local::new(directory.path(), Privacy::Private);
-    let mut against = Against::default();
+    let mut against = Against { plain: held::plain(&bases), ..Against::default() };
     for base in &bases {
         against.counterparts.add(&base.recipe);
         match against.base {
@@ -92,6 +94,11 @@ fn stored(
     let parts = bases.iter().flat_map(|base| &base.recipe.parts);
     let in_base: HashSet<ObjectId> = parts.map(|part| part.object).collect();
     let store = held::store(kept, bases);
+    if share < 1.0 {
+        let found = appraise(&store, source, against, Effort::Push, share, progress)?;
+        let bytes = found.stored + found.new_objects * Record::BYTES as u64;
+        return Ok(Stored { bytes, same: found.same, new_objects: found.new_objects });
+    }
     let done = ingest_against(&store, source, against, Effort::Push, progress)?;
     let recipe = store.recipe(&done.oid).map_err(IngestError::from)?;
     let parts = recipe.iter().flat_map(|recipe| &recipe.parts);
@@ -119,11 +126,11 @@ mod tests {
             was_used.fetch_or(is_used(), Ordering::Relaxed);
             Ok(())
         };
-        let found = trial(&source, Vec::new(), &dir.path().join("scratch"), &progress).unwrap();
+        let found = trial(&source, 1.0, Vec::new(), &dir.path().join("scratch"), &progress).unwrap();
         assert!(found.whole > 1000 && was_used.into_inner() && !is_used());
         let file = TreeFile { path: "contrib-1.parquet".into(), place: place.clone() };
         let base = vec![(&file, OpenFile::open(&place).unwrap())];
-        let found = trial(&source, base, &dir.path().join("scratch"), &unwatched).unwrap();
+        let found = trial(&source, 1.0, base, &dir.path().join("scratch"), &unwatched).unwrap();
         assert!(found.is_same && found.same == std::fs::metadata(&place).unwrap().len() && !is_used());
     }
 }

@@ -32,9 +32,8 @@ pub fn find(name: &ModelName) -> Result<Snapshot, Failure> {
         Err(why) => not_cached(name, &why),
     };
     if !name.has_owner() {
-        return Err(Failure::new(Kind::NotFound, told).fix(
-            "name a file, a model's directory, REV:PATH in a repository, or org/name[@revision] of a hub",
-        ));
+        return Err(Failure::new(Kind::NotFound, told)
+            .fix("name a file, a directory, REV:PATH in a repository, or org/name[@revision] of a hub"));
     }
     if is_offline() {
         return Err(Failure::new(

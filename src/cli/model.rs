@@ -43,7 +43,7 @@ fn refuse_pointer(file: &TreeFile) -> Result<(), Failure> {
         None => Ok(()),
         Some(_) => {
             let told = format!("{} is a Git LFS pointer: its content is not here", file.path);
-            Err(Failure::new(Kind::NotFound, told).fix("git lfs pull, or name the model as REV:PATH"))
+            Err(Failure::new(Kind::NotFound, told).fix("git lfs pull, or name it as REV:PATH"))
         }
     }
 }
@@ -76,9 +76,8 @@ fn look_up(spec: &str, near: &Path) -> Result<Found, Failure> {
         return at_revision(spec, revision, path, near);
     }
     let Some(name) = ModelName::parse(spec) else {
-        return Err(Failure::new(Kind::NotFound, format!("{spec}: no such file or directory")).fix(
-            "name a file, a model's directory, REV:PATH in a repository, or org/name[@revision] of a hub",
-        ));
+        return Err(Failure::new(Kind::NotFound, format!("{spec}: no such file or directory"))
+            .fix("name a file, a directory, REV:PATH in a repository, or org/name[@revision] of a hub"));
     };
     let found = hub::find(&name)?;
     let tree = Tree::read(spec, &found.dir).map_err(|error| not_a_model(&error))?;
@@ -142,8 +141,7 @@ pub fn not_a_model(error: &TreeError) -> Failure {
     match error {
         TreeError::Io { path, error } => words::file(path, error),
         TreeError::Empty(_) | TreeError::TooMany(_) | TreeError::Name(_) | TreeError::NotAFile(_) => {
-            Failure::new(Kind::Usage, error.to_string())
-                .fix("name the directory that holds the model's files")
+            Failure::new(Kind::Usage, error.to_string()).fix("name the directory that holds the files")
         }
     }
 }

@@ -24,6 +24,7 @@ mod order;
 mod packed;
 pub mod pages;
 mod payload;
+pub mod plain;
 mod planes;
 mod previous;
 mod product;
@@ -98,6 +99,8 @@ pub enum Codec {
     UlpProduct = 21,
     /// As `UlpChain`, with whole units of what a product lets expect.
     UlpProductChain = 22,
+    /// What a compressed stream holds that is stored as it is (see `plain`).
+    Plain = 23,
 }
 
 /// An encoded object.
@@ -182,6 +185,7 @@ impl Codec {
             20 => Codec::ColumnBeside,
             21 => Codec::UlpProduct,
             22 => Codec::UlpProductChain,
+            23 => Codec::Plain,
             _ => return None,
         })
     }
@@ -217,7 +221,8 @@ impl Codec {
             | Codec::ColumnBeside
             | Codec::Sorted
             | Codec::Filtered
-            | Codec::Unpacked => 1,
+            | Codec::Unpacked
+            | Codec::Plain => 1,
             Codec::Copies | Codec::Stream => 1,
         }
     }
@@ -354,6 +359,7 @@ pub fn decode(
         Codec::Stream => stream::decode(payload, bases, decoded_len),
         Codec::Copies => copies::decode(payload, bases, decoded_len),
         Codec::Unpacked => unpacked::decode(payload, bases, decoded_len),
+        Codec::Plain => plain::decode(payload, base(0)?, decoded_len),
         Codec::ZstdPatch => zstd::decompress_patch(payload, base(0)?, decoded_len),
     }
 }

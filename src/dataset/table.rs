@@ -70,7 +70,14 @@ impl Table {
         let mut head = vec![0; HEAD_BYTES.min(usize::try_from(file.len()).unwrap_or(HEAD_BYTES))];
         let failed = |error| TableError::Read { name: name.to_owned(), error };
         file.read_at(&mut head, 0).map_err(failed)?;
-        let (kind, packing) = Kind::of(&head, name).ok_or_else(|| TableError::NotATable(name.to_owned()))?;
+        let strange = || match Kind::named(name) {
+            None => TableError::NotATable(name.to_owned()),
+            Some(kind) => {
+                let why = "it does not begin as one does".into();
+                TableError::Malformed { name: name.to_owned(), kind, why }
+            }
+        };
+        let (kind, packing) = Kind::of(&head, name).ok_or_else(strange)?;
         let (schema, inner) = guarded(name, kind, || {
             Ok(match kind {
                 Kind::Parquet => {

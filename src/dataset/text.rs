@@ -178,6 +178,16 @@ fn infer_json(input: impl BufRead) -> Result<(Schema, usize), ArrowError> {
     Ok((schema, objects.found))
 }
 
+/// What is wrong in a line, and where: an error of one line says that it is the first.
+fn located(line: usize, error: &serde_json::Error) -> String {
+    let (told, column) = (error.to_string(), error.column());
+    let why = told.split(" at line ").next().unwrap_or(&told);
+    match column {
+        0 => format!("line {line}: {why}"),
+        _ => format!("line {line}, column {column}: {why}"),
+    }
+}
+
 /// The objects of JSON Lines; empty lines are none.
 struct Objects<R> {
     input: R,
@@ -199,13 +209,13 @@ impl<R: BufRead> Iterator for Objects<R> {
                 Ok(_) => {}
             }
             let wrong = |why: String| Some(Err(ArrowError::JsonError(format!("line {}: {why}", self.line))));
-            return match serde_json::from_slice(&line) {
+            return match serde_json::from_slice(line.trim_ascii_end()) {
                 Ok(object @ Value::Object(_)) => {
                     self.found += 1;
                     Some(Ok(object))
                 }
                 Ok(_) => wrong("expected an object, found another value".into()),
-                Err(error) => wrong(error.to_string()),
+                Err(error) => Some(Err(ArrowError::JsonError(located(self.line, &error)))),
             };
         }
     }

@@ -3,6 +3,7 @@
 //! The file is cut, each new segment is encoded against its counterpart in the base or alone, and
 //! before the recipe is published everything is read back from the store and hashed.
 
+mod appraise;
 mod beside;
 mod encoder;
 mod filtering;
@@ -16,8 +17,10 @@ mod sorting;
 mod stream;
 mod table;
 
+use std::collections::HashMap;
 use std::io;
 use std::ops::Range;
+use std::sync::Arc;
 
 use crossbeam_skiplist::SkipMap;
 use sha2::{Digest, Sha256};
@@ -28,6 +31,7 @@ use crate::codec::lossy::Tier;
 use crate::counterpart::Counterparts;
 use crate::format::{self, Cut, Format, Segment, Source};
 use crate::id::{ObjectId, Oid};
+use crate::minhash::Sampled;
 use crate::origin::{self, Child, Origin};
 use crate::pack::MAX_BASES;
 use crate::pipeline::in_order;
@@ -37,11 +41,13 @@ use crate::reconstruct::{ReconstructError, rehash};
 use crate::renamed;
 use crate::sketch;
 use crate::store::{Store, StoreError};
+pub use appraise::{Appraisal, appraise};
 use beside::Beside;
 use encoder::{Encoder, Outcome, Stretch};
 use packs::Packs;
 use resembling::Resembling;
 use rows::{Both, Rows};
+pub use stream::Plain;
 use stream::{LastPacker, Stream};
 use table::{Last, Table, goes_on};
 
@@ -159,7 +165,7 @@ pub fn ingest_against(
     effort: Effort,
     progress: &Progress<'_>,
 ) -> Result<Ingested, IngestError> {
-    let mut shape = Shape::of(source)?;
+    let mut shape = Shape::beside_bases(source)?;
     let base = against.base.and_then(|(oid, _)| store.recipe(&oid).ok().flatten());
     // An approximation is another file: no rule gives it.
     if against.lossy.is_none() {
@@ -171,7 +177,47 @@ pub fn ingest_against(
 
 /// What a file holds, where others are found by that.
 pub fn content(source: &dyn Source) -> Result<Option<Content>, IngestError> {
-    Shape::of(source)?.sample(source)
+    match stream::plain(source).map_err(IngestError::Read)? {
+        Some(plain) => content_of(Format::Stream, source.len(), || sampled::of_text(&plain)),
+        None => Shape::of(source)?.sample(source),
+    }
+}
+
+fn content_of(
+    format: Format,
+    size: u64,
+    sample: impl FnOnce() -> io::Result<Sampled>,
+) -> Result<Option<Content>, IngestError> {
+    let Some(kind) = recipe::content_of(format) else { return Ok(None) };
+    Ok(Some(Content { kind, size, of: sample().map_err(IngestError::Read)? }))
+}
+
+/// How a file of a base that lies somewhere as it is is cut: one that is a compressed stream not at all.
+///
+/// # Errors
+/// Only what `source` returns.
+pub fn cut_as_base(source: &dyn Source) -> io::Result<Cut> {
+    match cut_stream(source)? {
+        Some(cut) => Ok(cut),
+        None => format::cut(source),
+    }
+}
+
+/// The same of a compressed stream alone.
+///
+/// # Errors
+/// Only what `source` returns.
+pub fn cut_stream(source: &dyn Source) -> io::Result<Option<Cut>> {
+    Ok(stream::plain(source)?.map(|_| whole(source)))
+}
+
+/// The objects that one of a base of this format holds, if it is packed.
+pub fn plain_of(format: Format, segment: &Segment, bytes: &[u8]) -> Vec<Plain> {
+    stream::plain_of(format, segment, bytes)
+}
+
+fn whole(source: &dyn Source) -> Cut {
+    Cut::whole(Format::Stream, source.len()).expect("because it is no longer than an object")
 }
 
 /// What a new file is compared against.
@@ -182,6 +228,8 @@ pub struct Against {
     pub base: Option<(Oid, Reason)>,
     /// More files whose rows or stretches of text it may have.
     pub further: Vec<Oid>,
+    /// What objects of these hold that are packed, and stored as they are.
+    pub plain: Arc<HashMap<ObjectId, Vec<ObjectId>>>,
     /// Store an approximation of the file in its place, where that is smaller: the recipe is of another file
     /// then. Never for what somebody calls by its hash.
     pub lossy: Option<Tier>,
@@ -219,8 +267,15 @@ impl Shape {
     /// The same, where a compressed stream is one segment.
     fn by_what_it_holds(source: &dyn Source) -> Result<Shape, IngestError> {
         let Some(stream) = Stream::of(source).map_err(IngestError::Read)? else { return Shape::of(source) };
-        let cut = Cut::whole(Format::Stream, source.len()).expect("because it is no longer than an object");
+        let cut = whole(source);
         Ok(Shape { cut, layout: None, sketch: Vec::new(), origin: None, stream: Some(stream) })
+    }
+
+    /// The same where bases lie somewhere as they are: cut as these, also where nothing is known that packs it again.
+    fn beside_bases(source: &dyn Source) -> Result<Shape, IngestError> {
+        let shape = Shape::by_what_it_holds(source)?;
+        let is_stream = shape.stream.is_none() && stream::plain(source).map_err(IngestError::Read)?.is_some();
+        Ok(if is_stream { Shape { cut: whole(source), ..shape } } else { shape })
     }
 
     fn of(source: &dyn Source) -> Result<Shape, IngestError> {
@@ -237,12 +292,10 @@ impl Shape {
 
     /// What it holds, where others are found by that.
     fn sample(&self, source: &dyn Source) -> Result<Option<Content>, IngestError> {
-        let Some(kind) = recipe::content_of(self.cut.format()) else { return Ok(None) };
-        let sampled = match &self.stream {
+        content_of(self.cut.format(), source.len(), || match &self.stream {
             Some(stream) => sampled::of_text(&stream.plain()),
             None => sampled::sample(source, &self.cut),
-        };
-        Ok(Some(Content { kind, size: source.len(), of: sampled.map_err(IngestError::Read)? }))
+        })
     }
 
     /// Looks for what the file was made from.
@@ -282,34 +335,9 @@ fn keep(
     progress: &Progress<'_>,
 ) -> Result<Ingested, IngestError> {
     let Shape { cut, layout, sketch, origin, stream } = shape;
-    let Against { counterparts, mut base, further, lossy } = against;
-    let (pending, format) = (SkipMap::new(), cut.format());
-    let recipe = |oid: Oid| store.recipe(&oid).ok().flatten();
-    let mut bases: Vec<Recipe> =
-        base.map(|(oid, _)| oid).into_iter().chain(further).filter_map(recipe).collect();
-    let mut table = None;
-    if format == Format::Parquet {
-        let is_like = matches!(base, Some((_, Reason::Likeness)));
-        table = Some(table_of(store, source, &cut, &mut bases, is_like).map_err(IngestError::Read)?);
-        base = base.filter(|_| !bases.is_empty());
-    }
-    let is_small = table.is_some() && source.len() <= SMALL_TABLE_BYTES;
-    let effort = if is_small { Effort::Repack } else { effort };
-    let last_packer = LastPacker::default();
-    let resembling = Resembling::to_bases(store, format, &bases)?;
-    let encoder = Encoder {
-        store,
-        format,
-        counterparts,
-        origin,
-        effort,
-        lossy,
-        pending,
-        table,
-        resembling,
-        stream,
-        last_packer,
-    };
+    let Ready { encoder, mut base, bases } =
+        Ready::of(store, source, (&cut, origin, stream), against, effort)?;
+    let format = cut.format();
     let mut packs = Packs::new(&encoder);
     let oid = run(&encoder, &mut packs, source, &cut, progress)?;
     if let Some(expected) = expected.filter(|expected| *expected != oid) {
@@ -332,6 +360,54 @@ fn keep(
     let found = rehash(store, &recipe, &|_| progress(0)).map_err(IngestError::ReadBack)?;
     store.publish(&recipe.prove(found).map_err(IngestError::Unproven)?)?;
     Ok(Ingested { oid, size, stored, new_objects, known_objects, base })
+}
+
+/// All that is needed to encode a file.
+struct Ready<'a> {
+    encoder: Encoder<'a>,
+    /// Those that the file has something of.
+    base: Option<(Oid, Reason)>,
+    bases: Vec<Recipe>,
+}
+
+impl<'a> Ready<'a> {
+    fn of(
+        store: &'a Store,
+        source: &dyn Source,
+        (cut, origin, stream): (&Cut, Option<Origin>, Option<Stream>),
+        against: Against,
+        effort: Effort,
+    ) -> Result<Ready<'a>, IngestError> {
+        let Against { counterparts, mut base, further, plain, lossy } = against;
+        let (pending, format) = (SkipMap::new(), cut.format());
+        let recipe = |oid: Oid| store.recipe(&oid).ok().flatten();
+        let mut bases: Vec<Recipe> =
+            base.map(|(oid, _)| oid).into_iter().chain(further).filter_map(recipe).collect();
+        let mut table = None;
+        if format == Format::Parquet {
+            let is_like = matches!(base, Some((_, Reason::Likeness)));
+            table = Some(table_of(store, source, cut, &mut bases, is_like).map_err(IngestError::Read)?);
+            base = base.filter(|_| !bases.is_empty());
+        }
+        let is_small = table.is_some() && source.len() <= SMALL_TABLE_BYTES;
+        let effort = if is_small { Effort::Repack } else { effort };
+        let last_packer = LastPacker::default();
+        let resembling = Resembling::to_bases(store, format, &bases, &plain)?;
+        let encoder = Encoder {
+            store,
+            format,
+            counterparts,
+            origin,
+            effort,
+            lossy,
+            pending,
+            table,
+            resembling,
+            stream,
+            last_packer,
+        };
+        Ok(Ready { encoder, base, bases })
+    }
 }
 
 /// A table's columns, and where its rows come from. Of the bases those are left that have some; none where they were
@@ -370,7 +446,7 @@ fn run(
     let mut hasher = Sha256::new();
     let level = |segment: &Segment| encoder.table.as_ref().map_or(0, |table| table.beside.level(segment));
     let belong = |before: &Segment, next: &Segment| encoder.table.is_some() && goes_on(source, before, next);
-    let stretches = stretches(cut.segments(), belong, level);
+    let stretches = stretches(cut.segments(), STRETCH_BYTES, belong, level);
     let level = |segments: &[Segment]| segments.first().map_or(0, level);
     let work = |segments: &&[Segment]| match level(segments) {
         0 => encoder.encode(source, segments),
@@ -403,10 +479,11 @@ fn run(
     Ok(Oid::from_bytes(hasher.finalize().into()))
 }
 
-/// Neighbouring segments of one level that are worth a task: one, or some small ones, or some that belong together, of
-/// which there are no more than one object may have bases.
+/// Neighbouring segments of one level that are worth a task: one, or some small ones, of `small_bytes` together, or some
+/// that belong together, of which there are no more than one object may have bases.
 fn stretches(
     segments: &[Segment],
+    small_bytes: u64,
     belong: impl Fn(&Segment, &Segment) -> bool,
     level: impl Fn(&Segment) -> u8,
 ) -> Vec<&[Segment]> {
@@ -415,7 +492,7 @@ fn stretches(
     let together = |before: &Segment, next: &Segment| {
         let belongs = belong(before, next) && belonging < MAX_BASES;
         belonging = if belongs { belonging + 1 } else { 0 };
-        let fits = (next.range.end - start <= STRETCH_BYTES && level(before) == level(next)) || belongs;
+        let fits = (next.range.end - start <= small_bytes && level(before) == level(next)) || belongs;
         if !fits {
             start = next.range.start;
         }

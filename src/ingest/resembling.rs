@@ -45,26 +45,32 @@ struct Places {
 }
 
 impl Resembling {
-    /// Of the bases of a file of this format, where that has anything without a name.
+    /// Of the bases of a file of this format, where that has anything without a name; `plain` is what objects of theirs
+    /// hold of which the store does not say so.
     pub fn to_bases(
         store: &Store,
         format: Format,
         bases: &[Recipe],
+        plain: &HashMap<ObjectId, Vec<ObjectId>>,
     ) -> Result<Option<Resembling>, StoreError> {
         let is_looked_at =
             matches!(format, Format::Chunked | Format::Text | Format::Arrow | Format::Tar | Format::Stream);
-        (is_looked_at && !bases.is_empty()).then(|| Resembling::of(store, bases)).transpose()
+        (is_looked_at && !bases.is_empty()).then(|| Resembling::of(store, bases, plain)).transpose()
     }
 
     /// What in the bases has no type: headers, chunks, members of archives. What can't be decoded is left out: fsck tells.
-    fn of(store: &Store, bases: &[Recipe]) -> Result<Resembling, StoreError> {
+    fn of(
+        store: &Store,
+        bases: &[Recipe],
+        plain: &HashMap<ObjectId, Vec<ObjectId>>,
+    ) -> Result<Resembling, StoreError> {
         let mut objects = Vec::new();
         let mut first = 0;
         for base in bases {
             let has_no_type = |part| base.tensor_of(part).is_none_or(|tensor| tensor.dtype == Dtype::Bytes);
             let parts = base.ranges().filter(|(_, part)| base.format == Format::Arrow || has_no_type(part));
             let placed = parts.map(|(range, part)| (range.start + first..range.end + first, part));
-            objects.extend(placed.flat_map(|(range, part)| unpacked(store, range, part.object)));
+            objects.extend(placed.flat_map(|(range, part)| unpacked(store, plain, range, part.object)));
             first += base.size;
         }
         let bytes: u64 = objects.iter().map(|(range, _)| range.end - range.start).sum();
@@ -138,20 +144,25 @@ impl Resembling {
 }
 
 /// An object at its place, or what it is packed from.
-fn unpacked(store: &Store, range: Range<u64>, object: ObjectId) -> Vec<(Range<u64>, ObjectId)> {
-    match store.find(&object) {
-        Ok(found) if found.record.codec == Codec::Stream => {
-            let mut start = range.start;
-            let pieces = found.record.bases.iter().filter_map(|base| store.find(base).ok());
-            let placed = pieces.map(|piece| {
-                let from = start;
-                start += u64::from(piece.record.logical_len);
-                (from..start, piece.record.object)
-            });
-            placed.collect()
-        }
-        _ => vec![(range, object)],
-    }
+fn unpacked(
+    store: &Store,
+    plain: &HashMap<ObjectId, Vec<ObjectId>>,
+    range: Range<u64>,
+    object: ObjectId,
+) -> Vec<(Range<u64>, ObjectId)> {
+    let packed = || store.find(&object).ok().filter(|found| found.record.codec == Codec::Stream);
+    let known = plain.get(&object).cloned();
+    let Some(pieces) = known.or_else(|| packed().map(|found| found.record.bases.to_vec())) else {
+        return vec![(range, object)];
+    };
+    let mut start = range.start;
+    let pieces = pieces.iter().filter_map(|piece| store.find(piece).ok());
+    let placed = pieces.map(|piece| {
+        let from = start;
+        start += u64::from(piece.record.logical_len);
+        (from..start, piece.record.object)
+    });
+    placed.collect()
 }
 
 /// The objects with their depths and bytes; what lies too deep is replaced by what it is made of. No more than one

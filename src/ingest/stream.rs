@@ -1,6 +1,7 @@
 //! What another program compressed as a whole, by what it holds: files as `.gz` and `.zst`, buffers of Arrow.
 //!
 //! What a file holds is cut into pieces, each an object that is compared with the base's; together they are packed again.
+//! Of a base that lies somewhere as it is, the pieces are objects that follow from it (see `codec::plain`).
 
 use std::collections::HashMap;
 use std::io;
@@ -63,52 +64,81 @@ impl LastPacker {
     }
 }
 
-impl Stream {
-    /// A file that is one compressed stream, where a packer is known that gives it back.
-    pub fn of(source: &dyn Source) -> io::Result<Option<Stream>> {
-        let mut magic = [0; 4];
-        if !(magic.len() as u64..=MAX_OBJECT_BYTES.into()).contains(&source.len()) {
-            return Ok(None);
-        }
-        source.read_at(&mut magic, 0)?;
-        if !MAGICS.iter().any(|known| magic.starts_with(known)) {
-            return Ok(None);
-        }
-        let mut packed = vec![0; source.len() as usize];
-        source.read_at(&mut packed, 0)?;
-        let found = packing::find_stream(&packed, MOST_PLAIN_BYTES, None);
-        Ok(found.filter(|(_, plain)| !plain.is_empty()).map(|(packer, plain)| Stream { packer, plain }))
-    }
-
-    /// What the file holds.
-    pub fn plain(&self) -> &[u8] {
-        &self.plain
-    }
-
-    /// What the file holds, in pieces.
-    fn pieces(&self) -> Vec<&[u8]> {
-        let cut = format::cut_text(&self.plain);
-        let (mut pieces, mut start) = (Vec::new(), 0);
-        for end in cut {
-            if end - start >= PIECE_BYTES || end == self.plain.len() {
-                pieces.push(&self.plain[start..end]);
-                start = end;
-            }
-        }
-        pieces
-    }
+/// An object that follows from one of a base which is packed, and stored as it is.
+pub struct Plain {
+    pub object: ObjectId,
+    /// Its length in bytes.
+    pub len: u32,
+    pub encoded: Encoded,
 }
 
-impl Encoder<'_> {
-    /// A file by what it holds, or nothing where that takes more.
-    pub(super) fn stream(&self, stream: &Stream, object: ObjectId, len: usize) -> Option<Vec<New>> {
-        let whole = codec::stream::encode(&[], &stream.packer, &[]);
-        self.packed_again(&stream.pieces(), whole, object, len)
-    }
+/// What a file of a base holds, if it is one compressed stream, whoever packed it.
+pub(super) fn plain(source: &dyn Source) -> io::Result<Option<Vec<u8>>> {
+    let plain = packed(source)?.and_then(|packed| packing::unpack_stream(&packed, MOST_PLAIN_BYTES));
+    Ok(plain.filter(|plain| !plain.is_empty()))
+}
 
-    /// A packed buffer of a table by what it holds.
-    pub(super) fn buffer(&self, segment: &Segment, object: ObjectId, bytes: &[u8]) -> Option<Vec<New>> {
-        if self.format != Format::Arrow || segment.dtype != Dtype::Bytes || segment.name.is_empty() {
+/// The objects that an object of a base holds, if it is packed.
+pub(super) fn plain_of(format: Format, segment: &Segment, bytes: &[u8]) -> Vec<Plain> {
+    let object =
+        |bytes: &[u8], encoded| Plain { object: ObjectId::of(bytes), len: bytes.len() as u32, encoded };
+    if format == Format::Stream {
+        let plain = packing::unpack_stream(bytes, MOST_PLAIN_BYTES).unwrap_or_default();
+        let mut start = 0;
+        let piece = |piece: &[u8]| {
+            let object = object(piece, codec::plain::encode(0, 0, start));
+            start += piece.len();
+            object
+        };
+        return pieces(&plain).into_iter().map(piece).collect();
+    }
+    let buffer = || {
+        let Buffer { packed, tail, plain_len, .. } = Buffer::of(format, segment, bytes)?;
+        let plain = packing::unpack_stream(packed, plain_len).filter(|plain| plain.len() == plain_len)?;
+        Some(object(&plain, codec::plain::encode(LENGTH_BYTES, tail.len(), 0)))
+    };
+    buffer().into_iter().collect()
+}
+
+/// A file that may be one compressed stream.
+fn packed(source: &dyn Source) -> io::Result<Option<Vec<u8>>> {
+    let mut magic = [0; 4];
+    if !(magic.len() as u64..=MAX_OBJECT_BYTES.into()).contains(&source.len()) {
+        return Ok(None);
+    }
+    source.read_at(&mut magic, 0)?;
+    if !MAGICS.iter().any(|known| magic.starts_with(known)) {
+        return Ok(None);
+    }
+    let mut packed = vec![0; source.len() as usize];
+    source.read_at(&mut packed, 0)?;
+    Ok(Some(packed))
+}
+
+/// Text in pieces.
+fn pieces(plain: &[u8]) -> Vec<&[u8]> {
+    let cut = format::cut_text(plain);
+    let (mut pieces, mut start) = (Vec::new(), 0);
+    for end in cut {
+        if end - start >= PIECE_BYTES || end == plain.len() {
+            pieces.push(&plain[start..end]);
+            start = end;
+        }
+    }
+    pieces
+}
+
+/// A packed buffer of Arrow.
+struct Buffer<'a> {
+    length: &'a [u8; LENGTH_BYTES],
+    packed: &'a [u8],
+    tail: &'a [u8],
+    plain_len: usize,
+}
+
+impl<'a> Buffer<'a> {
+    fn of(format: Format, segment: &Segment, bytes: &'a [u8]) -> Option<Buffer<'a>> {
+        if format != Format::Arrow || segment.dtype != Dtype::Bytes || segment.name.is_empty() {
             return None;
         }
         let (length, rest) = bytes.split_first_chunk::<LENGTH_BYTES>()?;
@@ -117,6 +147,33 @@ impl Encoder<'_> {
             return None;
         }
         let (packed, tail) = rest.split_at_checked(packing::zstd_frame_bytes(rest)?)?;
+        Some(Buffer { length, packed, tail, plain_len })
+    }
+}
+
+impl Stream {
+    /// A file that is one compressed stream, where a packer is known that gives it back.
+    pub fn of(source: &dyn Source) -> io::Result<Option<Stream>> {
+        let found = packed(source)?.and_then(|packed| packing::find_stream(&packed, MOST_PLAIN_BYTES, None));
+        Ok(found.filter(|(_, plain)| !plain.is_empty()).map(|(packer, plain)| Stream { packer, plain }))
+    }
+
+    /// What the file holds.
+    pub fn plain(&self) -> &[u8] {
+        &self.plain
+    }
+}
+
+impl Encoder<'_> {
+    /// A file by what it holds, or nothing where that takes more.
+    pub(super) fn stream(&self, stream: &Stream, object: ObjectId, len: usize) -> Option<Vec<New>> {
+        let whole = codec::stream::encode(&[], &stream.packer, &[]);
+        self.packed_again(&pieces(&stream.plain), whole, object, len)
+    }
+
+    /// A packed buffer of a table by what it holds.
+    pub(super) fn buffer(&self, segment: &Segment, object: ObjectId, bytes: &[u8]) -> Option<Vec<New>> {
+        let Buffer { length, packed, tail, plain_len } = Buffer::of(self.format, segment, bytes)?;
         let (packer, plain) = self.last_packer.find(packed, plain_len)?;
         let whole = codec::stream::encode(length, &packer, tail);
         self.packed_again(&[&plain], whole, object, bytes.len())

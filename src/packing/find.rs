@@ -69,13 +69,22 @@ pub fn find(packed: &[u8], plain_len: Option<usize>) -> Option<(Packer, Vec<u8>)
 
 /// The same for a stream of gzip or zstd that may hold up to `most` bytes; what packed a similar one is tried first.
 pub fn find_stream(packed: &[u8], most: usize, hint: Option<&Packer>) -> Option<(Packer, Vec<u8>)> {
-    let (format, plain) = match zstd::unpack(packed, most) {
-        Ok(plain) => (Format::Zstd, plain),
-        Err(_) => (Format::Deflate(Kind::Gzip), deflate::unpack(packed, Kind::Gzip, most).ok()?),
-    };
+    let (format, plain) = stream(packed, most)?;
     let hinted = hint.and_then(|hint| hint.fitted(packed)).filter(|hint| hint.format() == format);
     let hinted = hinted.filter(|hint| hint.gives(&plain, packed));
     Some((hinted.or_else(|| format.find(&plain, packed))?, plain))
+}
+
+/// What such a stream holds, whoever packed it.
+pub fn unpack_stream(packed: &[u8], most: usize) -> Option<Vec<u8>> {
+    stream(packed, most).map(|(_, plain)| plain)
+}
+
+fn stream(packed: &[u8], most: usize) -> Option<(Format, Vec<u8>)> {
+    match zstd::unpack(packed, most) {
+        Ok(plain) => Some((Format::Zstd, plain)),
+        Err(_) => Some((Format::Deflate(Kind::Gzip), deflate::unpack(packed, Kind::Gzip, most).ok()?)),
+    }
 }
 
 /// Like `find`, but tries first what packed similar bytes: pages of one file have one packer.

@@ -27,6 +27,7 @@ fn packers() -> Vec<Packer> {
         packers.extend([8, 9, 6].map(|memory| deflate(Encoder::Zlib { level, memory })));
         packers.extend([Encoder::ZlibRs { level }, Encoder::Miniz { level }].map(deflate));
     }
+    packers.extend([1, 3, 4, 6, 9].map(|level| deflate(Encoder::ZlibFlushed { level })));
     packers
 }
 

@@ -15,7 +15,7 @@ mod snappy;
 mod zstd;
 
 pub use deflate::{Deflate, Encoder, Kind, Wrapper};
-pub use find::{find, find_like, find_stream};
+pub use find::{find, find_like, find_stream, unpack_stream};
 pub use lz4::Lz4;
 pub use snappy::Snappy;
 pub use zstd::{Zstd, frame_bytes as zstd_frame_bytes};

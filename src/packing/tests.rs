@@ -20,7 +20,8 @@ fn packers() -> Vec<Packer> {
         Packer::Lz4(Lz4::c(12, false).unwrap()),
         Packer::Lz4(Lz4::flex(false)),
         deflate(Encoder::Zlib { level: 6, memory: 9 }, Wrapper::raw()),
-        deflate(Encoder::ZlibRs { level: 6 }, gzip),
+        deflate(Encoder::ZlibRs { level: 6 }, gzip.clone()),
+        deflate(Encoder::ZlibFlushed { level: 9 }, gzip),
         deflate(Encoder::Miniz { level: 6 }, zlib),
     ]);
     packers

@@ -320,6 +320,78 @@ fn text_is_compared_as_it_is_written() {
     assert_eq!(told["columns"][0]["kind"], "retyped");
 }
 
+/// A table that can't be read says so by its exit code, whichever verb reads it.
+#[test]
+fn damaged_tables_have_an_exit_code() {
+    let home = Home::new(Mode::InProcess);
+    let repo = Repo::init(&home, "work");
+    let whole = rows(&(0..4000).map(|row| (row, "a word")).collect::<Vec<_>>());
+    let arrow = std::fs::read(data("arrow/zstd-1.arrow")).unwrap();
+    let stream = std::fs::read(data("arrow/stream-1.arrow")).unwrap();
+    let line = |row: u64| format!("{{\"id\":{row},\"word\":\"{}\"}}\n", row * row * 7919);
+    let lines: String = (0..5000).map(line).collect();
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    std::io::Write::write_all(&mut gzip, lines.as_bytes()).unwrap();
+    let gzip = gzip.finish().unwrap();
+    let zstd = zstd::bulk::compress(lines.as_bytes(), 3).unwrap();
+    let cut_off = |bytes: &[u8]| bytes[..bytes.len() * 2 / 3].to_vec();
+    let changed = |bytes: &[u8]| {
+        let mut changed = bytes.to_vec();
+        // The beginning of a page or a message, and of a stream of zstd.
+        changed[4..24].fill(0xff);
+        changed
+    };
+    for (name, good, bad) in [
+        ("a.parquet", &whole, cut_off(&whole)),
+        ("b.parquet", &whole, changed(&whole)),
+        ("c.parquet", &whole, vec![0; 1000]),
+        ("d.arrow", &arrow, cut_off(&arrow)),
+        ("e.arrows", &stream, cut_off(&stream)),
+        ("f.jsonl.gz", &gzip, cut_off(&gzip)),
+        ("g.jsonl.zst", &zstd, cut_off(&zstd)),
+        ("h.jsonl.zst", &zstd, changed(&zstd)),
+    ] {
+        let bad_name = format!("bad-{name}");
+        put(&repo, name, good.clone());
+        put(&repo, &bad_name, bad);
+        let verbs: [&[&str]; 4] = [
+            &["show", &bad_name],
+            &["cat", &bad_name],
+            &["diff", &bad_name, name],
+            &["diff", name, &bad_name],
+        ];
+        for arguments in verbs {
+            let (code, said) = run(&repo, arguments);
+            let is_told = said.contains(&bad_name) && said.contains("fix: the file is kept as it is");
+            assert!(code == 5 && is_told, "{arguments:?}: {code} {said}");
+        }
+        assert_eq!(run(&repo, &["show", name]).0, 0);
+    }
+}
+
+/// One of a thing is one thing.
+#[test]
+fn one_row_is_a_row() {
+    let home = Home::new(Mode::InProcess);
+    let repo = Repo::init(&home, "work");
+    put(&repo, "t.parquet", rows(&BASE[..1]));
+    repo.git(&["sparse", "dataset", "commit", "t.parquet", "-m", "first"]);
+    put(&repo, "t.parquet", rows(&[(1, "other")]));
+    let (_, diff) = run(&repo, &["diff", "HEAD", "t.parquet"]);
+    put(&repo, "t.parquet", rows(&BASE[..2]));
+    let (_, longer) = run(&repo, &["diff", "HEAD", "t.parquet"]);
+    let (_, beyond) = run(&repo, &["show", "HEAD:t.parquet", "--rows", "5..6"]);
+    let (_, show) = run(&repo, &["show", "HEAD:t.parquet"]);
+    for (told, expected) in [
+        (diff, "t.parquet: 1 row, +1 -1"),
+        (longer, "t.parquet: 1 → 2 rows, +1 -0"),
+        (beyond, "it has 1 row, none from 5 on"),
+        (show, "1 row, 2 columns"),
+    ] {
+        assert!(told.contains(expected), "expected {expected:?} in: {told}");
+    }
+}
+
 /// Whoever names the wrong thing hears which one, and what to do.
 #[test]
 fn errors_say_what_to_do() {
@@ -328,7 +400,8 @@ fn errors_say_what_to_do() {
     put(&repo, "t.parquet", rows(&BASE));
     put(&repo, "model.bin", vec![7; 3000]);
     put(&repo, "broken.jsonl", b"{\"a\":1}\n{".to_vec());
-    let cases: [(&[&str], i32, &str); 7] = [
+    let cases: [(&[&str], i32, &str); 8] = [
+        (&["commit", "nowhere.parquet", "-m", "x"], 3, "nowhere.parquet"),
         (&["show", "nowhere.parquet"], 3, "no such file"),
         (&["show", "model.bin"], 2, "no table"),
         (&["show", "broken.jsonl"], 5, "line 2"),
@@ -345,4 +418,6 @@ fn errors_say_what_to_do() {
         );
     }
     assert!(Path::new(&repo.path).join("t.parquet").exists());
+    let (code, said) = run(&repo, &["show", "t.parquet", "--rows", "-3.."]);
+    assert!(code == 2 && said.contains("is no number of a row"), "{said}");
 }

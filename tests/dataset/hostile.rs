@@ -25,11 +25,15 @@ fn refused(bytes: &[u8], name: &str, why: &str) {
 #[test]
 fn errors_name_the_place() {
     refused(b"a,b\n1,2\n1,2,3\n", "x.csv", "line");
-    refused(b"{\"a\":1}\n{\"a\":\n", "x.jsonl", "line 2");
+    refused(b"{\"a\":1}\n{\"a\":\n", "x.jsonl", "line 2, column 5: EOF while parsing a value");
+    refused(b"{\"a\":1}\n{\"a\":tru}\n", "x.jsonl", "line 2, column 9: expected ident");
+    refused(b"{\"a\":1}\n{'a':1}\n", "x.jsonl", "line 2, column 2: key must be a string");
     refused(b"{\"a\":1}\n\n[1]\n", "x.jsonl", "line 3");
     refused(b"{\"a\":1}\n{\"a\":\"\xff\"}\n", "x.jsonl", "line 2");
     refused(b"hello", "x.txt", "no table");
     refused(b"PK\x03\x04", "x.zip", "no table");
+    refused(b"PK\x03\x04", "x.parquet", "does not begin as one does");
+    refused(b"", "x.arrow", "does not begin as one does");
     let whole = bytes("parquet/pyarrow-v1.parquet");
     refused(&whole[..whole.len() - 3], "x.parquet", "truncated");
     refused(&whole[..6], "x.parquet", "truncated");

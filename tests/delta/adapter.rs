@@ -49,6 +49,88 @@ fn an_adapter_comes_back_and_merges() {
     assert!(!home.path("x").exists());
 }
 
+/// Names and shapes are those of any fine-tune of one model: what the adapter says of its base is held against what the base
+/// is called, and said.
+#[test]
+fn another_base_than_the_adapters_is_doubted() {
+    let mut home = Home::bare(Mode::InProcess);
+    let (base, other, adapter) = (model("tiny-base"), model("tiny-sft"), model("tiny-lora"));
+    let cache = home.path("hub");
+    home.set("HF_HUB_CACHE", path(&cache));
+    let commit = "0123456789abcdef0123456789abcdef01234567";
+    for (name, files) in [("Tiny_Base", &base), ("tiny-sft", &base)] {
+        let dir = cache.join(format!("models--org--{name}"));
+        copy(files, &dir.join("snapshots").join(commit));
+        fs::create_dir_all(dir.join("refs")).unwrap();
+        fs::write(dir.join("refs/main"), commit).unwrap();
+    }
+    // What a fine-tune's configuration says of where it came from is no more than a hint.
+    let (renamed, moved) = (home.path("checkpoint-30"), home.path("moved"));
+    [&renamed, &moved].into_iter().for_each(|dir| copy(&base, dir));
+    let config = fs::read_to_string(base.join("config.json")).unwrap();
+    let config = config.replacen('{', "{ \"_name_or_path\": \"org/tiny-base\",", 1);
+    fs::write(renamed.join("config.json"), config).unwrap();
+    let doubts = |base: &str, adapter: &Path| {
+        let artifact = home.path("a.delta");
+        let _ = fs::remove_dir_all(&artifact);
+        let mut command = home.command("git-sparse", &home.path(""));
+        let arguments = ["delta", "compress-adapter", base, path(adapter), "-o", path(&artifact), "--json"];
+        let output = home.output(command.args(arguments));
+        let (said, told) =
+            (String::from_utf8(output.stderr).unwrap(), String::from_utf8(output.stdout).unwrap());
+        let document: Value = serde_json::from_str(&told).unwrap_or_else(|error| panic!("{error}: {said}"));
+        let doubts = document["doubts"].as_array().unwrap().clone();
+        assert_eq!(said.matches("note: the adapter says").count(), doubts.len(), "{said}");
+        doubts.iter().map(|doubt| doubt.as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let none: [String; 0] = [];
+    for good in [path(&base), "org/Tiny_Base", path(&renamed), path(&base.join("model.safetensors"))] {
+        assert_eq!(doubts(good, &adapter), none, "of {good}");
+    }
+    for (bad, called) in
+        [(path(&other), "tiny-sft"), ("org/tiny-sft", "org/tiny-sft"), (path(&moved), "moved")]
+    {
+        let found = doubts(bad, &adapter);
+        assert!(
+            found.len() == 1 && found[0].contains("tiny-base") && found[0].ends_with(called),
+            "{found:?}"
+        );
+    }
+    let snapshot = cache.join("models--org--tiny-sft/snapshots").join(commit);
+    assert!(doubts(path(&snapshot), &adapter)[0].ends_with("org/tiny-sft"));
+    let pinned = home.path("pinned");
+    copy(&adapter, &pinned);
+    let config = fs::read_to_string(pinned.join("adapter_config.json")).unwrap();
+    let at = |revision: &str| {
+        let config = config.replace("\"revision\": null", &format!("\"revision\": \"{revision}\""));
+        fs::write(pinned.join("adapter_config.json"), config).unwrap();
+        doubts("org/Tiny_Base", &pinned)
+    };
+    assert_eq!([at("main"), at(commit)], [none.to_vec(), none.to_vec()]);
+    assert!(at(&commit.replace('0', "f"))[0].contains(commit));
+}
+
+/// A merge into a base that lacks a shard would be half a model.
+#[test]
+fn an_adapter_merges_with_the_whole_base_alone() {
+    let home = Home::bare(Mode::InProcess);
+    let (base, adapter, artifact) = (home.path("tiny-base"), model("tiny-lora"), home.path("a.delta"));
+    copy(&model("tiny-base"), &base);
+    let shard = r#"{"vision.weight":{"dtype":"F32","shape":[2,2],"data_offsets":[0,16]}}"#;
+    let shard = [&(shard.len() as u64).to_le_bytes(), shard.as_bytes(), &[7; 16]].concat();
+    fs::write(base.join("vision.safetensors"), shard).unwrap();
+    delta_json(&home, &["compress-adapter", path(&base), path(&adapter), "-o", path(&artifact)]);
+    fs::remove_file(base.join("README.md")).unwrap();
+    let [merged, again] = ["merged", "again"].map(|name| home.path(name));
+    delta_json(&home, &["reconstruct", path(&base), path(&artifact), "-o", path(&merged), "--merge"]);
+    fs::remove_file(base.join("vision.safetensors")).unwrap();
+    delta_json(&home, &["reconstruct", path(&base), path(&artifact), "-o", path(&home.path("adapter"))]);
+    let (code, said) =
+        delta(&home, &["reconstruct", path(&base), path(&artifact), "-o", path(&again), "--merge"]);
+    assert!(code == 6 && said.contains("vision.safetensors is missing"), "{said}");
+    assert!(!again.exists());
+}
+
 /// A fine-tune that was an adapter is one again; of others what is lost is said.
 #[test]
 fn an_adapter_is_extracted_and_says_what_it_loses() {

@@ -20,7 +20,7 @@ use super::keep;
 use crate::support::samples::{Sample, assert_gives_back, fresh};
 
 /// What a row's cells follow from, and what one of them follows from besides.
-type Row = (u8, u8);
+pub(super) type Row = (u8, u8);
 
 fn table(rows: &[Row], has_extra: bool, is_cast: bool) -> RecordBatch {
     let each = |of: &dyn Fn(u8, u8) -> Option<i64>| -> Vec<Option<i64>> {
@@ -72,21 +72,23 @@ fn table(rows: &[Row], has_extra: bool, is_cast: bool) -> RecordBatch {
 
 /// How a table is written.
 #[derive(Debug, Clone)]
-struct Style {
+pub(super) struct Style {
     codec: Compression,
     has_dictionary: bool,
-    page_rows: usize,
+    pub page_rows: usize,
     group_rows: usize,
     version: WriterVersion,
 }
 
-fn style() -> impl Strategy<Value = Style> {
+pub(super) fn style() -> impl Strategy<Value = Style> {
     let codecs = [
         Compression::UNCOMPRESSED,
         Compression::SNAPPY,
         Compression::ZSTD(ZstdLevel::try_new(3).unwrap()),
         Compression::LZ4_RAW,
         Compression::GZIP(Default::default()),
+        Compression::BROTLI(Default::default()),
+        Compression::LZ4,
     ];
     let versions = [WriterVersion::PARQUET_1_0, WriterVersion::PARQUET_2_0];
     (
@@ -105,7 +107,7 @@ fn style() -> impl Strategy<Value = Style> {
         })
 }
 
-fn write(batch: &RecordBatch, style: &Style) -> Vec<u8> {
+pub(super) fn write(batch: &RecordBatch, style: &Style) -> Vec<u8> {
     let properties = WriterProperties::builder()
         .set_compression(style.codec)
         .set_dictionary_enabled(style.has_dictionary)
@@ -122,7 +124,7 @@ fn write(batch: &RecordBatch, style: &Style) -> Vec<u8> {
 }
 
 /// The rows of the next version: some stretches of the old ones, in any order, and some that are new or changed.
-fn next(rows: &[Row], steps: &[(usize, usize, Option<Row>)]) -> Vec<Row> {
+pub(super) fn next(rows: &[Row], steps: &[(usize, usize, Option<Row>)]) -> Vec<Row> {
     let mut next = Vec::new();
     for (from, many, changed) in steps {
         let from = from % rows.len();

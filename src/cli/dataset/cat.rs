@@ -19,7 +19,7 @@ pub struct Cat {
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     columns: Vec<String>,
     /// Only these rows: A..B from 0, without B
-    #[arg(long, value_name = "A..B")]
+    #[arg(long, value_name = "A..B", allow_hyphen_values = true)]
     rows: Option<Rows>,
 }
 

@@ -74,7 +74,12 @@ impl Commit {
         // What git rm or git mv took away is staged already, and unknown to git add.
         let added: Vec<&str> = paths.clone().filter(|path| !is_gone(repo, path)).collect();
         if !added.is_empty() {
-            git(repo, ["add", "--"].into_iter().chain(added))?;
+            let done = git(repo, ["add", "--"].into_iter().chain(added));
+            done.map_err(|failure| match failure.message.contains("did not match any files") {
+                true => Failure::new(Kind::NotFound, failure.message)
+                    .fix("name files or directories of the work tree: see git status"),
+                false => failure,
+            })?;
         }
         let staged = ["diff", "--cached", "--name-only", "-z", "--no-renames", "--"];
         let staged = git(repo, staged.into_iter().chain(paths.clone()))?;

@@ -191,6 +191,11 @@ impl Merged {
             return report::say(&format!("{path}: {rows}"));
         };
         report::say(&format!("{path}: {}", report::count(self.conflicts.len(), "conflict")));
+        if self.marked.is_some() {
+            report::say("  no key: merged line by line, as git merges text; --key NAMES merges cells");
+            report::say(&format!("  ours stays; the lines with git's marks: {}", beside.display()));
+            return;
+        }
         for conflict in self.conflicts.iter().take(MOST_PRINTED) {
             let value = |value: &Option<String>| value.as_deref().map_or("null".into(), clipped);
             let place = [&conflict.key, &conflict.column].into_iter().flatten().map(String::as_str);

@@ -8,6 +8,7 @@ mod key;
 mod log;
 mod merge;
 pub mod open;
+mod portable;
 mod show;
 mod words;
 
@@ -15,7 +16,6 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
-use super::delta;
 use crate::daemon::message::Failure;
 
 /// Tables of a repository: rows and columns by revision, what changed, commits, merges
@@ -34,12 +34,9 @@ enum Verb {
     Checkout(checkout::Checkout),
     Cat(cat::Cat),
     Merge(merge::Merge),
-    /// Make an artifact that gives a derived data set, every byte of every file, to whoever has the other
-    Compress(delta::Compress),
-    /// Put a derived data set together from an artifact and the data set that it was made of
-    Reconstruct(delta::Reconstruct),
-    /// What an artifact would weigh
-    Estimate(delta::Estimate),
+    Compress(portable::Compress),
+    Reconstruct(portable::Reconstruct),
+    Estimate(portable::Estimate),
     #[command(hide = true)]
     MergeDriver(merge::MergeDriver),
 }

@@ -146,12 +146,13 @@ pub fn unreadable(error: &TableError) -> Failure {
     match error {
         TableError::Read { error, .. } => match error.get_ref().and_then(|e| e.downcast_ref::<Failure>()) {
             Some(failure) => failure.clone(),
-            None => Failure::new(Kind::Fatal, message),
+            // No system said so: it is what is in the file, such as the end of a stream that does not come.
+            None if error.raw_os_error().is_none() => damaged(message),
+            None => words::with_io_fix(Failure::new(Kind::Fatal, message), error.kind()),
         },
         TableError::NotATable(_) => Failure::new(Kind::Usage, message)
             .fix("text is told by its name: .csv, .tsv, .jsonl, also .gz or .zst; models: git sparse show"),
-        TableError::Malformed { .. } => Failure::new(Kind::Corrupt, message)
-            .fix("the file is kept as it is; write the table anew with the program that made it"),
+        TableError::Malformed { .. } => damaged(message),
         TableError::NoColumn { .. } => {
             Failure::new(Kind::Usage, message).fix("see git sparse dataset show --schema")
         }
@@ -159,6 +160,11 @@ pub fn unreadable(error: &TableError) -> Failure {
             Failure::new(Kind::Usage, message).fix("give its columns names of their own")
         }
     }
+}
+
+fn damaged(message: String) -> Failure {
+    Failure::new(Kind::Corrupt, message)
+        .fix("the file is kept as it is; write the table anew with the program that made it")
 }
 
 /// Tables that can't be compared, with what to do.

@@ -22,7 +22,7 @@ pub struct Show {
     /// REV:PATH, a file on disk, or a SHA-256
     table: String,
     /// These rows: A..B from 0, without B [default: the first 10]
-    #[arg(long, value_name = "A..B", conflicts_with_all = ["sample", "schema", "stats"])]
+    #[arg(long, value_name = "A..B", allow_hyphen_values = true, conflicts_with_all = ["sample", "schema", "stats"])]
     rows: Option<Rows>,
     /// So many rows by chance; the same ones for the same --seed
     #[arg(long, value_name = "N", conflicts_with_all = ["schema", "stats"])]
@@ -166,7 +166,8 @@ impl Show {
         }
         let Rows { start, end } = self.rows.unwrap_or(Rows { start: 0, end: Some(FIRST_ROWS) });
         if start > count {
-            let told = format!("{}: it has {count} rows, none from {start} on", self.table);
+            let told =
+                format!("{}: it has {}, none from {start} on", self.table, report::count(count, "row"));
             return Err(Failure::new(Kind::Usage, told).fix(format!("--rows 0..{count}")));
         }
         Ok(one(start..end.unwrap_or(count).min(count)))

@@ -1,13 +1,14 @@
 //! Changes of tables in words.
 
+use crate::cli::report;
 use crate::dataset::ColumnChange;
 use crate::dataset::diff::TableDiff;
 
 /// What happened to the rows: `63440 → 64074 rows, +634 -0 ~12`.
 pub fn rows(found: &TableDiff) -> String {
     let head = match found.old_rows == found.new_rows {
-        true => format!("{} rows", found.new_rows),
-        false => format!("{} → {} rows", found.old_rows, found.new_rows),
+        true => report::count(found.new_rows, "row"),
+        false => format!("{} → {}", found.old_rows, report::count(found.new_rows, "row")),
     };
     let mut parts = vec![head];
     let (added, removed, changed) = (found.added.len(), found.removed.len(), found.changed.len());

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::compress::{failed, now, say_totals};
-use super::{interrupted, model, system};
+use super::{Subject, interrupted, model, system};
 use crate::adapter::{AdapterError, ExtractError, ExtractedAdapter};
 use crate::artifact::{self, ExtractionError, Made, MergeError, Staging, WEIGHTS, Way, compress};
 use crate::cli::{report, watch};
@@ -38,6 +38,10 @@ impl CompressAdapter {
         let base = model::find(&self.base, &self.output)?;
         let adapter = model::find(&self.adapter, &self.output)?;
         artifact::fits(&adapter.tree, &base.tree).map_err(|error| not_merged(&error))?;
+        let doubts = artifact::doubts(&adapter.tree, &base.tree).map_err(|error| not_merged(&error))?;
+        for doubt in &doubts {
+            report::note(&format!("{doubt}; on another model than its own, an adapter gives nonsense"));
+        }
         let made = watch::here("compress", |progress| {
             let by = format!("git-sparse {}", crate::VERSION);
             let made = Made { at: &now(), by: &by, way: Way::Adapter };
@@ -46,13 +50,14 @@ impl CompressAdapter {
         let manifest = made.map_err(|error| failed(&error))?;
         let path = staging.publish().map_err(|error| model::taken(&error))?;
         if self.json {
-            let document =
-                serde_json::json!({ "path": path, "kind": manifest.kind, "totals": manifest.totals });
+            let document = serde_json::json!({
+                "path": path, "kind": manifest.kind, "totals": manifest.totals, "doubts": doubts,
+            });
             report::json("delta-compress-adapter", document);
             return Ok(());
         }
         report::say(&format!("{}", path.display()));
-        say_totals(&manifest, &path);
+        say_totals(Subject::Model, &manifest, &path);
         Ok(())
     }
 }

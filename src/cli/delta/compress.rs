@@ -6,9 +6,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 
-use super::{changed, interrupted, model, not_stored, of_changed_base, system};
+use super::{Subject, changed, interrupted, model, not_stored, of_changed_base, system};
 use crate::artifact::{
-    CompressError, Kind, MANIFEST, Made, Manifest, OutlineError, Staging, ValidateError, Way, compress,
+    self, CompressError, Kind, MANIFEST, Made, Manifest, OutlineError, Staging, ValidateError, Way,
 };
 use crate::cli::{report, watch};
 use crate::codec::lossy::{MAX_RANK, Tier};
@@ -27,13 +27,15 @@ pub struct Compress {
     /// Give up precision for size; what comes back is NOT the fine-tune, and is marked as an approximation
     #[arg(long, value_name = "TIER")]
     lossy: Option<Lossy>,
-    /// With --lossy svd: how many terms of each matrix are kept
-    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=MAX_RANK as i64))]
-    rank: u16,
+    /// With --lossy svd: how many terms of each matrix are kept [default: 16]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=MAX_RANK as i64))]
+    rank: Option<u16>,
     /// Print one JSON document (schema git-sparse/delta-compress/1)
     #[arg(long)]
     json: bool,
 }
+
+const DEFAULT_RANK: u16 = 16;
 
 /// What may be given up.
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -58,49 +60,74 @@ impl Lossy {
 
 impl Compress {
     pub fn run(self) -> Result<(), Failure> {
-        let staging = Staging::begin(&self.output).map_err(|error| model::taken(&error))?;
-        let base = model::find(&self.base, &self.output)?;
-        let tuned = model::find(&self.fine_tune, &self.output)?;
-        let made = watch::here("compress", |progress| {
-            let by = format!("git-sparse {}", crate::VERSION);
-            let made = Made {
-                at: &now(),
-                by: &by,
-                way: self.lossy.map_or(Way::Lossless, |lossy| Way::Lossy(lossy.tier(self.rank.into()))),
-            };
-            compress(&base.tree, &tuned.tree, staging.path(), &made, progress)
-        });
-        let manifest = made.map_err(|error| failed(&error))?;
-        let path = staging.publish().map_err(|error| model::taken(&error))?;
-        if self.json {
-            let totals = &manifest.totals;
-            let document = serde_json::json!({ "path": path, "kind": manifest.kind, "totals": totals });
-            report::json("delta-compress", document);
-            return Ok(());
-        }
-        report::say(&format!("{}", path.display()));
-        say_totals(&manifest, &path);
-        Ok(())
+        let way = way(self.lossy, self.rank)?;
+        compress(Subject::Model, (&self.base, &self.fine_tune), &self.output, way, self.json)
     }
 }
 
+/// What comes back, by what was asked for.
+fn way(lossy: Option<Lossy>, rank: Option<u16>) -> Result<Way, Failure> {
+    let lossy = match (lossy, rank) {
+        (None | Some(Lossy::Int8 | Lossy::SparseInt8), Some(_)) => {
+            return Err(Failure::new(message::Kind::Usage, "--rank is how many terms --lossy svd keeps")
+                .fix("add --lossy svd, or leave out --rank"));
+        }
+        (None, None) => return Ok(Way::Lossless),
+        (Some(lossy), _) => lossy,
+    };
+    Ok(Way::Lossy(lossy.tier(rank.unwrap_or(DEFAULT_RANK).into())))
+}
+
+/// Makes an artifact of the second of two that are named, and says what it weighs.
+pub fn compress(
+    subject: Subject,
+    (base, derived): (&str, &str),
+    output: &Path,
+    way: Way,
+    is_json: bool,
+) -> Result<(), Failure> {
+    let staging = Staging::begin(output).map_err(|error| model::taken(&error))?;
+    let base = model::find(base, output)?;
+    let derived = model::find(derived, output)?;
+    let made = watch::here("compress", |progress| {
+        let by = format!("git-sparse {}", crate::VERSION);
+        let made = Made { at: &now(), by: &by, way };
+        artifact::compress(&base.tree, &derived.tree, staging.path(), &made, progress)
+    });
+    let manifest = made.map_err(|error| failed(&error))?;
+    let path = staging.publish().map_err(|error| model::taken(&error))?;
+    if is_json {
+        let totals = &manifest.totals;
+        let document = serde_json::json!({ "path": path, "kind": manifest.kind, "totals": totals });
+        report::json(&format!("{}-compress", subject.verb()), document);
+        return Ok(());
+    }
+    report::say(&format!("{}", path.display()));
+    say_totals(subject, &manifest, &path);
+    Ok(())
+}
+
 /// What the artifact weighs, and against what.
-pub(super) fn say_totals(manifest: &Manifest, artifact: &Path) {
+pub(super) fn say_totals(subject: Subject, manifest: &Manifest, artifact: &Path) {
     let totals = &manifest.totals;
-    report::say(&format!("fine-tune  {} in {}", report::bytes(totals.size), files(manifest)));
+    let label = subject.label();
+    report::say(&format!("{label}  {} in {}", report::bytes(totals.size), files(manifest)));
     let same = report::share(totals.same, totals.size);
     report::say(&format!("in base    {} of it, as they are ({same})", report::bytes(totals.same)));
     let share = report::share(totals.stored, totals.size);
     let listing = fs::metadata(artifact.join(MANIFEST)).map_or(0, |found| found.len());
     let (stored, listing) = (report::bytes(totals.stored), report::bytes(listing));
+    let (derived, plural) = (subject.derived(), subject.plural());
     report::say(&format!(
-        "artifact   {stored} ({share} of the fine-tune's files), and {listing} of manifest"
+        "artifact   {stored} ({share} of the {derived}'s files), and {listing} of manifest"
     ));
     if let Some(lossy) = lossy(manifest) {
         report::say(&format!("LOSSY      {lossy}"));
     }
     if totals.ratio < 1.0 {
-        report::say("           larger than the fine-tune: these two models have little in common");
+        report::say(&format!(
+            "           larger than the {derived}: these two {plural} have little in common"
+        ));
     }
 }
 

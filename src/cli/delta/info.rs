@@ -4,10 +4,12 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::Subject;
 use super::compress::say_totals;
 use crate::artifact::{Manifest, Model};
 use crate::cli::report;
 use crate::daemon::message::Failure;
+use crate::dataset;
 
 /// Tensors that are shown. Models of many experts have more than anybody reads.
 const MOST_SHOWN: usize = 5000;
@@ -31,19 +33,30 @@ impl Info {
             report::long_json("delta-info", &manifest);
             return Ok(());
         }
+        let subject = subject(&manifest);
         say_model("base     ", &manifest.base);
-        say_model("fine-tune", &manifest.fine_tune);
+        say_model(subject.label(), &manifest.fine_tune);
         report::say(&format!("made       {} by {}", manifest.created_at, manifest.created_by));
-        say_totals(&manifest, &self.artifact);
-        report::say("");
-        say_tensors(&manifest);
+        say_totals(subject, &manifest, &self.artifact);
+        if !manifest.tensors.is_empty() {
+            report::say("");
+            say_tensors(&manifest);
+        }
         Ok(())
     }
 }
 
+/// What it is of, by the largest file.
+fn subject(manifest: &Manifest) -> Subject {
+    let largest = manifest.fine_tune.files.iter().max_by_key(|file| file.size);
+    match largest.and_then(|file| dataset::Kind::named(&file.path)) {
+        Some(_) => Subject::DataSet,
+        None => Subject::Model,
+    }
+}
+
 fn say_model(what: &str, model: &Model) {
-    let revision = model.revision.as_ref().map(|commit| format!(" at {commit:.12}")).unwrap_or_default();
-    report::say(&format!("{what}  {}{revision}", model.name));
+    report::say(&format!("{what}  {}", model.portable()));
 }
 
 fn say_tensors(manifest: &Manifest) {

@@ -15,9 +15,9 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
-pub use compress::Compress;
-pub use estimate::Estimate;
-pub use reconstruct::Reconstruct;
+pub use compress::{Compress, compress};
+pub use estimate::{Estimate, estimate};
+pub use reconstruct::{Reconstruct, reconstruct};
 
 use super::model;
 use crate::artifact::{Artifact, BaseChanged, ManifestError, OpenError, RebuildError};
@@ -63,13 +63,54 @@ impl Delta {
     }
 }
 
+/// What is compressed, in the words of whoever does: the same is done with both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subject {
+    Model,
+    DataSet,
+}
+
+impl Subject {
+    /// The one that is made of the base.
+    fn derived(self) -> &'static str {
+        match self {
+            Subject::Model => "fine-tune",
+            Subject::DataSet => "derived data set",
+        }
+    }
+
+    /// The same at the beginning of a line, as wide as the others there.
+    fn label(self) -> &'static str {
+        match self {
+            Subject::Model => "fine-tune",
+            Subject::DataSet => "derived  ",
+        }
+    }
+
+    fn plural(self) -> &'static str {
+        match self {
+            Subject::Model => "models",
+            Subject::DataSet => "data sets",
+        }
+    }
+
+    /// The verb that it is done with.
+    fn verb(self) -> &'static str {
+        match self {
+            Subject::Model => "delta",
+            Subject::DataSet => "dataset",
+        }
+    }
+}
+
 /// Reads an artifact's manifest.
 fn open(dir: &Path) -> Result<Artifact, Failure> {
     Artifact::open(dir).map_err(|error| {
         let message = error.to_string();
         match error {
-            OpenError::Manifest(ManifestError::Missing(_)) => Failure::new(Kind::NotFound, message)
-                .fix("name the directory that git sparse delta compress made"),
+            OpenError::Manifest(ManifestError::Missing(_)) => {
+                Failure::new(Kind::NotFound, message).fix("name the directory that compress made")
+            }
             OpenError::Manifest(ManifestError::Io { error, .. }) => system(message, &error),
             OpenError::Manifest(ManifestError::Version(_)) => Failure::new(Kind::Fatal, message),
             _ => damaged(message),
@@ -121,7 +162,7 @@ fn changed(message: String) -> Failure {
 
 fn damaged(message: String) -> Failure {
     Failure::new(Kind::Corrupt, format!("the artifact is damaged: {message}"))
-        .fix("copy it again from where it came, or make it anew: git sparse delta compress")
+        .fix("copy it again from where it came, or compress it anew")
 }
 
 /// The base that an artifact needs, and where it may be had.
@@ -129,15 +170,11 @@ fn how_to_get_base(artifact: &Artifact) -> String {
     let base = &artifact.manifest.base;
     let hashes = base.files.iter().max_by_key(|file| file.size);
     let hash = hashes.map(|file| format!(" ({} has SHA-256 {})", file.path, file.sha256)).unwrap_or_default();
-    let name = base.name.split('@').next().unwrap_or_default();
-    match &base.revision {
-        Some(revision) if base.name.contains(':') => {
-            format!("it needs {} at commit {revision}{hash}: name it as REV:PATH there", base.name)
-        }
-        Some(revision) => {
-            format!("it needs {name} at {revision}{hash}: name it as {name}@{revision}, and it is fetched")
-        }
-        None => format!("it needs the model that was at {}{hash}", base.name),
+    let name = base.portable();
+    match base.revision {
+        Some(_) if base.name.contains(':') => format!("name {name} in its repository{hash}"),
+        Some(_) => format!("name {name}, and it is fetched{hash}"),
+        None => format!("it needs what was called {name}{hash}"),
     }
 }
 

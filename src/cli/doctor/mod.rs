@@ -8,7 +8,7 @@ use std::process::{Command, ExitCode};
 use clap::Args;
 use serde::Serialize;
 
-use crate::cli::init::TEXTCONV;
+use crate::cli::init::{MERGE, TEXTCONV};
 use crate::cli::repo::Repo;
 use crate::cli::report;
 use crate::daemon::client::Client;
@@ -98,7 +98,9 @@ fn checks() -> Vec<Check> {
         Err(failure) => checks.push(check("store", State::Fail, failure.message, failure.fix)),
     }
     if let Ok(repo) = Repo::here() {
-        checks.extend([remote::check(&repo), diffs(&repo), attributes(&repo), memory(&repo)]);
+        checks.push(remote::check(&repo));
+        checks.extend(commands(&repo));
+        checks.extend([attributes(&repo), memory(&repo)]);
     }
     checks
 }
@@ -222,21 +224,31 @@ fn reflinks(place: &Place) -> Check {
     check("reflinks", State::Ok, found, None)
 }
 
-/// Without its driver `git diff` shows pointers: a plain clone has none, since git clones no commands.
-fn diffs(repo: &Repo) -> Check {
+/// Without its commands `git diff` shows pointers, and `git merge` refuses to merge tables: a plain clone has none, since git
+/// clones no commands. Each must be the one that `init` sets.
+fn commands(repo: &Repo) -> [Check; 2] {
     let settings = repo.git.settings();
     let uses_us = |url: &str| url.starts_with("sparse::");
     let is_ours = settings.get("lfs.url").is_some_and(uses_us)
         || repo.git.lfsconfig().get("lfs.url").is_some_and(uses_us);
-    let [(key, command), _] = TEXTCONV;
-    match settings.get(key) {
-        Some(found) => check("diffs", State::Ok, found, None),
-        None if !is_ours => check("diffs", State::Ok, "this repository does not use git sparse", None),
-        None => {
-            let fix = format!("git config {key} '{command}'");
-            check("diffs", State::Warn, "git diff shows pointers of models", Some(fix))
+    let command = |name: &'static str, wanted: &[(&str, &str)], without: &str| {
+        let (key, ours) =
+            *wanted.iter().find(|(key, _)| !key.ends_with("name")).expect("because each has one");
+        let fix = || {
+            let set = wanted.iter().map(|(key, value)| format!("git config --local {key} '{value}'"));
+            Some(set.collect::<Vec<_>>().join(" && "))
+        };
+        match settings.get(key) {
+            Some(found) if found == ours => check(name, State::Ok, found, None),
+            Some(found) => check(name, State::Warn, format!("{key} is {found:?}, not {ours:?}"), fix()),
+            None if !is_ours => check(name, State::Ok, "this repository does not use git sparse", None),
+            None => check(name, State::Warn, format!("{key} is not set: {without}"), fix()),
         }
-    }
+    };
+    [
+        command("diffs", &TEXTCONV, "git diff shows pointers of models and tables"),
+        command("merges", &MERGE, "git merge does not merge tables by rows and cells"),
+    ]
 }
 
 /// Large files that git holds itself, since no pattern made them pointers.

@@ -19,6 +19,7 @@ use flat::Table;
 /// Before the messages of a file; a stream has none.
 pub(super) const MAGIC: [u8; 6] = *b"ARROW1";
 const MAGIC_BYTES: u64 = 8;
+const MOST_MAGIC_BYTES: u64 = 64;
 /// Before the length of each message.
 pub(super) const CONTINUATION: [u8; 4] = [0xff; 4];
 const PREFIX_BYTES: u64 = 8;
@@ -40,9 +41,7 @@ const RECORD_BATCH: u8 = 3;
 
 /// Walks through the messages.
 pub(super) fn parse(source: &dyn Source) -> Result<Parsed, Refusal> {
-    let mut reader = Reader::with_window(source, 0..source.len(), WINDOW_BYTES);
-    let magic: [u8; MAGIC_BYTES as usize] = reader.array()?;
-    let start = if magic.starts_with(&MAGIC) { MAGIC_BYTES } else { 0 };
+    let start = first_message(source)?;
     let mut reader = Reader::with_window(source, start..source.len(), WINDOW_BYTES);
     let schema = next(&mut reader)?.filter(|message| message.kind == SCHEMA).ok_or(Refusal::Malformed)?;
     let columns = schema.table()?.table(2).and_then(Columns::of).ok_or(Refusal::Malformed)?;
@@ -59,6 +58,20 @@ pub(super) fn parse(source: &dyn Source) -> Result<Parsed, Refusal> {
         }
     }
     Ok(Parsed { format: Format::Arrow, head, arrays: segments.arrays })
+}
+
+/// Where the first message begins: writers fill the magic of a file up with zeros to 8 bytes, arrow-rs to as many as it
+/// aligns buffers to.
+fn first_message(source: &dyn Source) -> Result<u64, Refusal> {
+    let mut begin = vec![0; source.len().min(MOST_MAGIC_BYTES + CONTINUATION.len() as u64) as usize];
+    source.read_at(&mut begin, 0)?;
+    let Some(rest) = begin.strip_prefix(&MAGIC) else { return Ok(0) };
+    let zeros = rest.iter().take_while(|byte| **byte == 0).count();
+    let start = (MAGIC.len() + zeros) as u64;
+    match start.is_multiple_of(MAGIC_BYTES) && start <= MOST_MAGIC_BYTES {
+        true => Ok(start),
+        false => Err(Refusal::Malformed),
+    }
 }
 
 fn malformed_is_none(refusal: Refusal) -> Result<Option<Message>, Refusal> {

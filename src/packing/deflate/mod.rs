@@ -7,6 +7,7 @@ mod zlib_rs;
 
 pub use wrapper::{Kind, Wrapper};
 
+use self::zlib::Way;
 use super::NotPacked;
 
 const WHAT: NotPacked = NotPacked { what: "deflate" };
@@ -26,6 +27,8 @@ pub struct Deflate {
 pub enum Encoder {
     /// The C library, levels 1..=9, memory levels 1..=9: 8 is its default.
     Zlib { level: u8, memory: u8 },
+    /// The C library, at its default memory level, flushed before its end: `gzip.open(…, "wt")` of Python, and pandas.
+    ZlibFlushed { level: u8 },
     /// The crate `zlib-rs` as writers of `flate2` call it, levels 1..=9: after zlib-ng, so with other matches.
     ZlibRs { level: u8 },
     /// miniz and its port `miniz_oxide`, levels 0..=9.
@@ -35,6 +38,7 @@ pub enum Encoder {
 const ZLIB: u8 = 1;
 const ZLIB_RS: u8 = 2;
 const MINIZ: u8 = 3;
+const ZLIB_FLUSHED: u8 = 4;
 
 /// Levels in the order of how common they are. At level 0, blocks of zlib are as long as the program's buffers.
 const LEVELS: [u8; 9] = [6, 9, 1, 5, 4, 3, 2, 7, 8];
@@ -47,7 +51,9 @@ impl Encoder {
     fn all() -> impl Iterator<Item = Encoder> {
         let common = LEVELS.into_iter().flat_map(|level| {
             let [zlib, zlib9] = [MEMORY[0], MEMORY[1]].map(|memory| Encoder::Zlib { level, memory });
-            [zlib, zlib9, Encoder::ZlibRs { level }, Encoder::Miniz { level }]
+            let others =
+                [Encoder::ZlibRs { level }, Encoder::Miniz { level }, Encoder::ZlibFlushed { level }];
+            [zlib, zlib9].into_iter().chain(others)
         });
         let little_memory = LEVELS
             .into_iter()
@@ -58,6 +64,7 @@ impl Encoder {
     fn encode(self) -> [u8; 3] {
         match self {
             Encoder::Zlib { level, memory } => [ZLIB, level, memory],
+            Encoder::ZlibFlushed { level } => [ZLIB_FLUSHED, level, 0],
             Encoder::ZlibRs { level } => [ZLIB_RS, level, 0],
             Encoder::Miniz { level } => [MINIZ, level, 0],
         }
@@ -69,7 +76,10 @@ impl Encoder {
 
     fn pack(self, plain: &[u8]) -> Vec<u8> {
         match self {
-            Encoder::Zlib { level, memory } => zlib::pack(plain, level, memory),
+            Encoder::Zlib { level, memory } => zlib::pack(plain, Way { level, memory, is_flushed: false }),
+            Encoder::ZlibFlushed { level } => {
+                zlib::pack(plain, Way { level, memory: MEMORY[0], is_flushed: true })
+            }
             Encoder::ZlibRs { level } => zlib_rs::pack(plain, level),
             Encoder::Miniz { level } => miniz::pack(plain, level),
         }
@@ -78,7 +88,12 @@ impl Encoder {
     /// The first bytes of what `plain` packs to, as many as `begin` has, or fewer at the end.
     fn begin(self, plain: &[u8], begin: &mut [u8]) -> usize {
         match self {
-            Encoder::Zlib { level, memory } => zlib::begin(plain, level, memory, begin),
+            Encoder::Zlib { level, memory } => {
+                zlib::begin(plain, Way { level, memory, is_flushed: false }, begin)
+            }
+            Encoder::ZlibFlushed { level } => {
+                zlib::begin(plain, Way { level, memory: MEMORY[0], is_flushed: true }, begin)
+            }
             Encoder::ZlibRs { level } => zlib_rs::begin(plain, level, begin),
             Encoder::Miniz { level } => miniz::begin(plain, level, begin),
         }

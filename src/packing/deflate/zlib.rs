@@ -7,18 +7,30 @@ use libz_sys as z;
 
 const RAW_WINDOW_BITS: c_int = -15;
 
-pub(super) fn pack(plain: &[u8], level: u8, memory: u8) -> Vec<u8> {
+/// How a stream is written.
+#[derive(Clone, Copy)]
+pub(super) struct Way {
+    pub level: u8,
+    pub memory: u8,
+    /// Whether it is flushed (`Z_SYNC_FLUSH`) when all was written, and then ended.
+    pub is_flushed: bool,
+}
+
+/// What a flush adds.
+const FLUSH_BYTES: usize = 16;
+
+pub(super) fn pack(plain: &[u8], way: Way) -> Vec<u8> {
     // zlib's bound for any parameters (`deflateBound`), and a byte more: blocks with fixed codes, or stored ones.
     let len = plain.len();
-    let mut packed = vec![0; len + len / 8 + len / 256 + len / 512 + 8];
-    let len = begin(plain, level, memory, &mut packed);
+    let mut packed = vec![0; len + len / 8 + len / 256 + len / 512 + 8 + FLUSH_BYTES];
+    let len = begin(plain, way, &mut packed);
     assert!(len < packed.len(), "zlib's bound on the length of a stream does not hold");
     packed.truncate(len);
     packed
 }
 
 /// Fills `begin` with the first bytes of the stream, and returns how many there are.
-pub(super) fn begin(plain: &[u8], level: u8, memory: u8, begin: &mut [u8]) -> usize {
+pub(super) fn begin(plain: &[u8], way: Way, begin: &mut [u8]) -> usize {
     let short = |len: usize| c_uint::try_from(len).expect("because what is packed is far below 4 GB");
     let mut stream = MaybeUninit::<z::z_stream>::zeroed();
     let stream = stream.as_mut_ptr();
@@ -26,7 +38,7 @@ pub(super) fn begin(plain: &[u8], level: u8, memory: u8, begin: &mut [u8]) -> us
     // ended, and reads and writes only what the two slices hold.
     unsafe {
         let size = size_of::<z::z_stream>() as c_int;
-        let (level, memory) = (c_int::from(level), c_int::from(memory));
+        let (level, memory) = (c_int::from(way.level), c_int::from(way.memory));
         let strategy = z::Z_DEFAULT_STRATEGY;
         let version = z::zlibVersion();
         let made =
@@ -36,6 +48,9 @@ pub(super) fn begin(plain: &[u8], level: u8, memory: u8, begin: &mut [u8]) -> us
         (*stream).avail_in = short(plain.len());
         (*stream).next_out = begin.as_mut_ptr();
         (*stream).avail_out = short(begin.len());
+        if way.is_flushed {
+            z::deflate(stream, z::Z_SYNC_FLUSH);
+        }
         z::deflate(stream, z::Z_FINISH);
         let left = (*stream).avail_out as usize;
         z::deflateEnd(stream);
