@@ -4,6 +4,7 @@
 //! before the recipe is published everything is read back from the store and hashed.
 
 mod beside;
+mod coverage;
 mod encoder;
 mod filtering;
 mod former;
@@ -18,6 +19,8 @@ mod table;
 
 use std::io;
 use std::ops::Range;
+
+pub use coverage::{Coverage, coverage};
 
 use crossbeam_skiplist::SkipMap;
 use sha2::{Digest, Sha256};
