@@ -6,6 +6,7 @@ mod damaged;
 mod filtered;
 mod generated;
 mod groups;
+mod writers;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
