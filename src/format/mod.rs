@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 pub use file::OpenFile;
 pub use layout::layout_of;
 pub use parquet::{
-    Column, Extremes, Follows, PageKind, PageParts, Physical, columns, header, is_coded, pages,
+    Column, Extremes, Follows, PageKind, PageParts, Physical, chunks, columns, header, is_coded, pages,
 };
 pub use tiling::{Cut, MAX_SEGMENT_BYTES, TilingError};
 

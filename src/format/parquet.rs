@@ -82,6 +82,18 @@ pub fn columns(source: &dyn Source) -> std::io::Result<Vec<Column>> {
     }
 }
 
+/// Where the footer says that chunks of columns lie, whatever is there; none where the file is no such table.
+///
+/// # Errors
+/// Only what `source` returns.
+pub fn chunks(source: &dyn Source) -> std::io::Result<Vec<Range<u64>>> {
+    match Footer::read(source, MAGIC) {
+        Ok(footer) => Ok(footer.chunks.into_iter().map(|chunk| chunk.range).collect()),
+        Err(Refusal::Malformed) => Ok(Vec::new()),
+        Err(Refusal::Io(error)) => Err(error),
+    }
+}
+
 /// The runs of the pages of a chunk, which they must fill, and how many pages there are; refused where there are more
 /// than `most`.
 fn runs_of(source: &dyn Source, chunk: Range<u64>, most: usize) -> Result<Runs, Refusal> {

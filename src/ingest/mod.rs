@@ -5,6 +5,7 @@
 
 mod appraise;
 mod beside;
+mod coverage;
 mod encoder;
 mod filtering;
 mod former;
@@ -21,6 +22,8 @@ use std::collections::HashMap;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
+
+pub use coverage::{Coverage, coverage};
 
 use crossbeam_skiplist::SkipMap;
 use sha2::{Digest, Sha256};

@@ -126,13 +126,7 @@ impl Encoder<'_> {
             return Some(Outcome { object: piece.object, new: Vec::new() });
         }
         let (run, own) = (runs[at].as_ref()?, cells[at].as_ref()?);
-        // The dictionary is of all runs, the numbers of a run's values of those up to it.
-        let needed = if at == 0 { 0..runs.len() } else { 0..at };
-        let others: Vec<usize> = needed
-            .filter(|other| *other != at && run.is_understood)
-            .filter(|other| runs[*other].as_ref().is_some_and(|run| run.is_understood))
-            .take(MAX_BASES - 1)
-            .collect();
+        let others = needed(runs, at);
         let place = others.iter().filter(|other| **other < at).count();
         let others_cells: Vec<&Cells> =
             others.iter().filter_map(|other| Some(&runs[*other].as_ref()?.cells)).collect();
@@ -323,9 +317,20 @@ impl Encoder<'_> {
     }
 }
 
+/// The runs of a chunk beside number `at` whose cells its pages follow from: the dictionary is of all runs, the numbers of a
+/// run's values of those up to it.
+pub(super) fn needed(runs: &[Option<Run<'_>>], at: usize) -> Vec<usize> {
+    let is_understood = |run: &Option<Run<'_>>| run.as_ref().is_some_and(|run| run.is_understood);
+    let needed = if at == 0 { 0..runs.len() } else { 0..at };
+    needed
+        .filter(|other| *other != at && is_understood(&runs[at]) && is_understood(&runs[*other]))
+        .take(MAX_BASES - 1)
+        .collect()
+}
+
 /// The runs of a chunk. Behind a page that no packer gives none is looked for: that takes as long for each page, and one
 /// program packed them all.
-fn runs_of<'a>(pieces: &[Piece<'a>], kind: Kind, search: &mut Search) -> Vec<Option<Run<'a>>> {
+pub(super) fn runs_of<'a>(pieces: &[Piece<'a>], kind: Kind, search: &mut Search) -> Vec<Option<Run<'a>>> {
     search.has_failed = search.has_given_up();
     let mut dictionary = None;
     let mut run = |piece: &Piece<'a>| {

@@ -14,7 +14,17 @@ pub enum Shape {
     /// All packed, in one run.
     Packed,
     /// As listed.
-    Listed(Vec<NumberRun>),
+    Listed(Vec<NumberRun>, Padding),
+}
+
+/// What stands behind the last number of packed ones, up to the border of eight or where the writer's buffer ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Padding {
+    Zeros,
+    /// What stood at that place of a buffer of 32 numbers, which the run began with zeros: so Polars packs.
+    Chunk,
+    /// What stood at that place of a buffer of 256 numbers, which all packed runs filled: so DuckDB packs.
+    Buffer,
 }
 
 /// A run, as it is written.
@@ -33,13 +43,24 @@ const MOST_GROUPS: usize = 63;
 /// Groups without numbers that may end a packed run: DuckDB fills up to 256 numbers.
 const MOST_PADDING: usize = 32;
 
+/// Numbers that the writers' buffers hold.
+const CHUNK: usize = 32;
+const BUFFER: usize = 256;
+
 /// Numbers, the runs that they are written in, and what follows them.
-pub type Read<'a> = (Vec<u32>, Vec<NumberRun>, &'a [u8]);
+pub type Read<'a> = (Vec<u32>, Runs, &'a [u8]);
+
+/// How some numbers are divided into runs, and what fills the last of these.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Runs {
+    list: Vec<NumberRun>,
+    padding: Padding,
+}
 
 /// Reads `count` numbers of `width` bits; none where the bytes don't begin with exactly these.
 pub fn read(mut bytes: &[u8], width: u32, count: usize) -> Option<Read<'_>> {
     let mut numbers = Vec::with_capacity(count);
-    let mut stretches = Vec::new();
+    let (mut stretches, mut padding) = (Vec::new(), Padding::Zeros);
     while numbers.len() < count {
         let head = u32::try_from(varint::take(&mut bytes)?).ok()?;
         let left = count - numbers.len();
@@ -61,25 +82,76 @@ pub fn read(mut bytes: &[u8], width: u32, count: usize) -> Option<Read<'_>> {
             }
             unpack(packed, width, here, &mut numbers);
             stretches.push(NumberRun::Packed(many));
+            let padded = many as usize * GROUP - here;
+            if padded > 0 {
+                let mut all = Vec::with_capacity(here + padded);
+                unpack(packed, width, here + padded, &mut all);
+                padding = padding_of(&numbers, &stretches, &all[here..]);
+            }
         }
     }
-    Some((numbers, stretches, bytes))
+    Some((numbers, Runs { list: stretches, padding }, bytes))
 }
 
-/// Which shape gives these stretches.
-pub fn shape_of(numbers: &[u32], stretches: Vec<NumberRun>) -> Shape {
-    if stretches == impala(numbers) {
+/// What gives this padding behind all numbers; zeros where nothing does.
+fn padding_of(numbers: &[u32], stretches: &[NumberRun], found: &[u32]) -> Padding {
+    if found.iter().all(|number| *number == 0) {
+        return Padding::Zeros;
+    }
+    let gives = |padding: &Padding| padding.fill(numbers, stretches, found.len()) == found;
+    [Padding::Chunk, Padding::Buffer].into_iter().find(gives).unwrap_or(Padding::Zeros)
+}
+
+impl Padding {
+    /// So many numbers behind these, the last of which are in a packed run.
+    fn fill(self, numbers: &[u32], stretches: &[NumberRun], count: usize) -> Vec<u32> {
+        let mut packed = Vec::new();
+        let (mut rest, mut begin) = (numbers, 0);
+        for stretch in stretches {
+            let many = match *stretch {
+                NumberRun::Equal(many) => many as usize,
+                NumberRun::Packed(groups) => (groups as usize).saturating_mul(GROUP),
+            };
+            let (run, behind) = rest.split_at(many.min(rest.len()));
+            if let NumberRun::Packed(_) = stretch {
+                begin = packed.len();
+                packed.extend_from_slice(run);
+            }
+            rest = behind;
+        }
+        let (from, distance) = match self {
+            Padding::Zeros => return vec![0; count],
+            Padding::Chunk => (begin, CHUNK),
+            Padding::Buffer => (0, BUFFER),
+        };
+        let end = packed.len();
+        for _ in 0..count {
+            let at = packed.len().checked_sub(distance).filter(|at| *at >= from);
+            packed.push(at.map_or(0, |at| packed[at]));
+        }
+        packed.split_off(end)
+    }
+}
+
+/// Which shape gives these runs.
+pub fn shape_of(numbers: &[u32], runs: Runs) -> Shape {
+    let Runs { list, padding } = runs;
+    if padding != Padding::Zeros {
+        return Shape::Listed(list, padding);
+    }
+    if list == impala(numbers) {
         return Shape::Impala;
     }
-    match stretches[..] {
+    match list[..] {
         [NumberRun::Packed(groups)] if groups as usize == numbers.len().div_ceil(GROUP) => Shape::Packed,
-        _ => Shape::Listed(stretches),
+        _ => Shape::Listed(list, padding),
     }
 }
 
 /// Appends numbers of `width` bits; none where the shape is one of other numbers.
 pub fn write(numbers: &[u32], width: u32, shape: &Shape, out: &mut Vec<u8>) -> Option<()> {
     let own;
+    let mut padding = Padding::Zeros;
     let stretches = match shape {
         Shape::Impala => {
             own = impala(numbers);
@@ -90,7 +162,10 @@ pub fn write(numbers: &[u32], width: u32, shape: &Shape, out: &mut Vec<u8>) -> O
             own = Vec::from_iter((groups > 0).then_some(NumberRun::Packed(groups)));
             &own
         }
-        Shape::Listed(stretches) => stretches,
+        Shape::Listed(stretches, fill) => {
+            padding = *fill;
+            stretches
+        }
     };
     let mut rest = numbers;
     for stretch in stretches {
@@ -106,12 +181,18 @@ pub fn write(numbers: &[u32], width: u32, shape: &Shape, out: &mut Vec<u8>) -> O
                 let here = (groups as usize).checked_mul(GROUP)?.min(rest.len());
                 let (run, behind) = rest.split_at(here);
                 let is_last = here == rest.len();
-                let padding = if is_last { MOST_PADDING } else { 0 };
-                if here == 0 || groups as usize > here.div_ceil(GROUP) + padding {
+                let most_padding = if is_last { MOST_PADDING } else { 0 };
+                if here == 0 || groups as usize > here.div_ceil(GROUP) + most_padding {
                     return None;
                 }
                 varint::put(out, u64::from(groups) << 1 | 1);
-                pack(run, width, groups as usize, out);
+                let padded = groups as usize * GROUP - here;
+                if padding != Padding::Zeros && padded > 0 {
+                    let filled = [run, &padding.fill(numbers, stretches, padded)].concat();
+                    pack(&filled, width, groups as usize, out);
+                } else {
+                    pack(run, width, groups as usize, out);
+                }
                 rest = behind;
             }
         }
@@ -271,11 +352,37 @@ mod tests {
     /// A list of runs may come from anywhere: one without numbers must not be written again and again.
     #[test]
     fn runs_without_numbers_are_refused() {
-        let listed = Shape::Listed(vec![NumberRun::Packed(32); 1000]);
+        let listed = Shape::Listed(vec![NumberRun::Packed(32); 1000], Padding::Buffer);
         assert_eq!(write(&[], 32, &listed, &mut Vec::new()), None);
         assert_eq!(write(&[1; 256], 32, &listed, &mut Vec::new()), None);
-        let padded = Shape::Listed(vec![NumberRun::Packed(32)]);
+        let padded = Shape::Listed(vec![NumberRun::Packed(32)], Padding::Chunk);
         assert_eq!(write(&[1; 9], 1, &padded, &mut Vec::new()), Some(()));
+    }
+
+    /// What stands behind the last number is what stood in a buffer before.
+    #[test]
+    fn padding_follows_from_what_was_packed() {
+        let numbers: Vec<u32> = (1..=256).chain([7; 20]).chain(301..=340).collect();
+        let list = vec![NumberRun::Packed(32), NumberRun::Equal(20), NumberRun::Packed(32)];
+        for (padding, first, last) in
+            [(Padding::Zeros, 0, 0), (Padding::Chunk, 309, 332), (Padding::Buffer, 41, 256)]
+        {
+            let shape = Shape::Listed(list.clone(), padding);
+            let mut bytes = Vec::new();
+            write(&numbers, 10, &shape, &mut bytes).unwrap();
+            let mut packed = Vec::new();
+            unpack(&bytes[bytes.len() - 320..], 10, 256, &mut packed);
+            assert_eq!(packed[..40], numbers[276..]);
+            assert_eq!((packed[40], packed[255]), (first, last), "{padding:?}");
+            let (read, runs, rest) = super::read(&bytes, 10, numbers.len()).unwrap();
+            assert!(rest.is_empty() && read == numbers);
+            assert_eq!(shape_of(&read, runs), shape);
+        }
+        // A run that is shorter than the chunk has zeros behind it.
+        let short = Shape::Listed(vec![NumberRun::Packed(3)], Padding::Chunk);
+        let mut bytes = Vec::new();
+        write(&numbers[..17], 8, &short, &mut bytes).unwrap();
+        assert_eq!(bytes[18..], [0; 7]);
     }
 
     proptest! {

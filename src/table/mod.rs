@@ -20,7 +20,7 @@ pub use cast::{can_cast, cast};
 pub use cells::{Cells, Items, MAX_ENTRIES};
 pub use dictionary::Dictionary;
 pub use hashes::add_hashes;
-pub use hybrid::{NumberRun, Shape};
+pub use hybrid::{NumberRun, Padding, Shape};
 pub use kept::Kept;
 pub use order::{Direction, Ranks, extremes, extremes_in, sorted};
 pub use page::{Kind, Layout, Stretch, write};

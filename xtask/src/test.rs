@@ -9,7 +9,7 @@ use std::thread;
 
 use crate::binary::{self, cargo, workspace};
 use crate::prerequisites::{self, first_line};
-use crate::{Failure, bucket_servers, demo, neon};
+use crate::{Failure, bucket_servers, demo, neon, table_writers};
 
 /// How long each fuzz target runs.
 const FUZZ_SECONDS: u32 = 10;
@@ -36,8 +36,9 @@ pub fn run(long: bool, filter: Option<&str>) -> Result<bool, Failure> {
     prerequisites::run()?;
     prerequisites::for_power_cuts();
     prerequisites::for_ssh();
+    prerequisites::for_python();
     bucket_servers::install();
-    let mut count = Count::default();
+    let mut count = writers();
     let engine = engine(&mut count);
     if filter.is_none() {
         count += format_check();
@@ -82,6 +83,19 @@ fn clippy() -> Count {
     }
     let arguments = ["clippy", "--workspace", "--exclude", ENGINE, "--all-targets", "--", "-D", "warnings"];
     step("cargo clippy", cargo().args(arguments))
+}
+
+/// What writes people's tables. Where Python is, its packages are to be had: whoever can't install them has not tested
+/// what the tests of their tables do.
+fn writers() -> Count {
+    match table_writers::install() {
+        Ok(true) => Count::default(),
+        Ok(false) => skip("tables of Python's writers", "there is no Python 3.11 or later with venv"),
+        Err(failure) => {
+            eprintln!("FAILED: the writers of tables can't be installed: {failure}");
+            Count { passed: 0, failed: 1 }
+        }
+    }
 }
 
 /// Builds the engine. Where its tools can't be had, what needs it is skipped; where it does not build, that is a failure.

@@ -1,5 +1,6 @@
 //! The runs of pages that share a dictionary, and the bodies of pages that follow from their cells.
 
+use super::MAX_PLAIN_BYTES;
 use crate::format::PageParts;
 use crate::table::{Cells, Dictionary, Items, Layout, Stretch, Values, write};
 
@@ -67,6 +68,27 @@ impl<'a> Chunk<'a> {
             values.write_plain(false, 0..count.min(values.len()), &mut body);
         }
         body
+    }
+
+    /// A dictionary of values of the runs in another order: their numbers; none where it is no such one.
+    pub fn order_of(&self, page: &PageParts<'_>, body: &[u8]) -> Option<Vec<u32>> {
+        let mut values = Values::none(self.own.physical);
+        values.read_plain(false, body, page.values)?.is_empty().then_some(())?;
+        let all = Dictionary::of(self.values()?.clone());
+        let order: Vec<u32> = values.iter().map(|value| all.find(value)).collect::<Option<_>>()?;
+        (self.in_order(&order).as_deref() == Some(body)).then_some(order)
+    }
+
+    /// The body of a dictionary of the values with these numbers.
+    pub fn in_order(&self, order: &[u32]) -> Option<Vec<u8>> {
+        let values = self.values()?;
+        let mut body = Vec::new();
+        for number in order {
+            let number = *number as usize;
+            (number < values.len() && body.len() <= MAX_PLAIN_BYTES).then_some(())?;
+            values.write_plain(false, number..number + 1, &mut body);
+        }
+        Some(body)
     }
 
     /// The body of a page, where bodies stand for cells.

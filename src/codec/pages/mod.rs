@@ -20,9 +20,9 @@ use super::payload::{Reader, put_count, put_stream};
 use super::{Codec, DecodeError, Effort, Encoded, zstd};
 use crate::format::{Extremes, Follows, PageKind, PageParts, header};
 use crate::packing::Packer;
-use crate::table::{Cells, Run, Stretch, extremes, extremes_in};
+use crate::table::{Cells, Page, Run, Stretch, extremes, extremes_in};
 use chunk::Chunk;
-use plan::{put_layout, put_left_over, take_layout, take_left_over};
+use plan::{put_layout, put_left_over, take_layout, take_left_over, take_order};
 use typical::TYPICAL;
 
 /// Longest plan, and most bytes of all bodies: what may be unpacked at all.
@@ -48,10 +48,8 @@ const MAX_EXTREME_BYTES: usize = 4 << 10;
 pub fn encode(run: &Run<'_>, others: &[&Cells], place: usize, effort: Effort) -> Encoded {
     let chunk = Chunk::of(&run.cells, others, place);
     let (mut form, mut headers, mut left_out, mut bodies) = (0, Vec::new(), Vec::new(), Vec::new());
-    let mut numbers = chunk.numbers();
-    let mut at = Stretch { entries: 0..0, values: 0..0 };
     let mut last: Option<&Packer> = None;
-    for (number, page) in run.pages.iter().enumerate() {
+    each_page(run, &chunk, |page, made, stretch| {
         match &page.packer {
             None => bodies.push(NOT_PACKED),
             Some(packer) if last == Some(packer) => bodies.push(PACKED_AS_BEFORE),
@@ -64,27 +62,22 @@ pub fn encode(run: &Run<'_>, others: &[&Cells], place: usize, effort: Effort) ->
         if let Some(layout) = &page.layout {
             put_layout(&mut bodies, layout);
         }
-        let made = match run.is_understood {
-            true => chunk.body(&page.parts, page.layout.as_ref(), &mut at, &numbers),
-            false => chunk.whole(number),
-        };
         if made.as_ref() == Some(&page.body) {
             bodies.push(AS_IS);
         } else {
             form |= LEFT_OVER;
-            put_left_over(&mut bodies, &page.body, &made.unwrap_or_default(), effort);
+            let order = order_of(run, &chunk, page);
+            let made = made.unwrap_or_default();
+            put_left_over(&mut bodies, &page.body, &made, order.as_deref(), effort);
         }
         let packed = page.parts.plain.len() + page.parts.packed.len();
         let has_values = page.parts.kind == PageKind::Values && run.is_understood;
-        let stretch = has_values.then_some(&at);
+        let stretch = has_values.then_some(stretch);
         let (rest, fields) =
             follows(&run.cells, stretch, page.body.len(), packed).leave_out(page.parts.header);
         headers.extend(rest);
         left_out.push(fields);
-        if page.layout.is_none() && run.is_understood {
-            numbers = chunk.numbers_of(&page.parts, &page.body);
-        }
-    }
+    });
     let mut plan = vec![form | (u8::from(!run.is_understood) * BODIES)];
     put_count(&mut plan, place);
     put_count(&mut plan, run.pages.len());
@@ -96,6 +89,46 @@ pub fn encode(run: &Run<'_>, others: &[&Cells], place: usize, effort: Effort) ->
     put_count(&mut payload, plan.len());
     payload.extend(zstd::patch_at(&plan, TYPICAL, LEVEL));
     Encoded { codec: Codec::Pages, payload }
+}
+
+/// Bytes of the bodies of a run's pages, unpacked, that follow from its cells: with the arguments of `encode`, by which no
+/// byte of them is stored, but for the order of a dictionary. A page of which some do not follow counts as nothing.
+pub fn replayed(run: &Run<'_>, others: &[&Cells], place: usize) -> u64 {
+    let chunk = Chunk::of(&run.cells, others, place);
+    let mut bytes = 0;
+    each_page(run, &chunk, |page, made, _| {
+        let follows = || made.as_ref() == Some(&page.body) || order_of(run, &chunk, page).is_some();
+        if run.is_understood && follows() {
+            bytes += page.body.len() as u64;
+        }
+    });
+    bytes
+}
+
+/// The order of a page's values among those of the cells, where it is a dictionary of these.
+fn order_of(run: &Run<'_>, chunk: &Chunk<'_>, page: &Page<'_>) -> Option<Vec<u32>> {
+    let is_dictionary = page.layout.is_none() && run.is_understood;
+    is_dictionary.then(|| chunk.order_of(&page.parts, &page.body))?
+}
+
+/// Gives `take` each page of a run in order, with the body that follows from its cells, and where these are.
+fn each_page<'r, 'b>(
+    run: &'r Run<'b>,
+    chunk: &Chunk<'_>,
+    mut take: impl FnMut(&'r Page<'b>, Option<Vec<u8>>, &Stretch),
+) {
+    let mut numbers = chunk.numbers();
+    let mut at = Stretch { entries: 0..0, values: 0..0 };
+    for (number, page) in run.pages.iter().enumerate() {
+        let made = match run.is_understood {
+            true => chunk.body(&page.parts, page.layout.as_ref(), &mut at, &numbers),
+            false => chunk.whole(number),
+        };
+        take(page, made, &at);
+        if page.layout.is_none() && run.is_understood {
+            numbers = chunk.numbers_of(&page.parts, &page.body);
+        }
+    }
 }
 
 /// The plan in a payload that `encode` gave; its first byte has 2 where some page does not follow from its cells.
@@ -275,7 +308,10 @@ fn rebuild(
         let made_len = made.as_ref().map_or(0, Vec::len);
         let body = match reader.byte("what is left over")? {
             AS_IS => made.ok_or(invalid("cells of a page"))?,
-            mode => take_left_over(&mut reader, mode, made.unwrap_or_default())?,
+            mode => match take_order(&mut reader, mode)? {
+                Some(order) => chunk.in_order(&order).ok_or(invalid("order of a dictionary"))?,
+                None => take_left_over(&mut reader, mode, made.unwrap_or_default())?,
+            },
         };
         left = left.checked_sub(body.len().max(made_len)).ok_or(invalid("length of the pages"))?;
         take(Rebuilt {
@@ -296,23 +332,49 @@ fn rebuild(
 mod tests {
     use super::*;
     use crate::format::{self, Physical};
-    use crate::table::{Items, Page, Values};
+    use crate::table::{Items, Values};
 
     /// A dictionary page without entries: kind 2, no bytes, no values.
     const DICTIONARY: [u8; 13] = [0x15, 4, 0x15, 0, 0x15, 0, 0x4c, 0x15, 0, 0x15, 0, 0, 0];
 
-    /// Each dictionary looks up all values of the run, and takes a few bytes of a payload.
-    #[test]
-    fn a_run_has_one_dictionary_and_it_comes_first() {
-        let cells = Cells {
+    /// Cells of a run that has a dictionary of these, and nothing else.
+    fn dictionary_of(values: &[i32]) -> Cells {
+        let mut dictionary = Values::none(Physical::Int32);
+        values.iter().for_each(|value| dictionary.push(&value.to_le_bytes()));
+        Cells {
             physical: Physical::Int32,
             max_definition: 0,
             max_repetition: 0,
             entries: 0,
             repetitions: Vec::new(),
             definitions: Vec::new(),
-            items: Items::Coded { codes: Vec::new(), dictionary: Values::none(Physical::Int32) },
-        };
+            items: Items::Coded { codes: Vec::new(), dictionary },
+        }
+    }
+
+    /// A dictionary in another order follows from its values and their order, which may not lead beyond them.
+    #[test]
+    fn a_dictionary_comes_back_in_its_order() {
+        // Kind 2, 12 bytes, 3 values: as Thrift has them, doubled.
+        let header = [0x15, 4, 0x15, 24, 0x15, 24, 0x4c, 0x15, 6, 0x15, 0, 0, 0];
+        let body = [9, 5, 7].map(i32::to_le_bytes).concat();
+        let bytes = [&header[..], &body].concat();
+        let page = |parts| Page { parts, packer: None, body: body.clone(), layout: None };
+        let pages = format::pages(&bytes).unwrap().into_iter().map(page).collect();
+        let run = Run { cells: dictionary_of(&[7, 5, 9, 1]), pages, is_understood: true };
+        assert_eq!(replayed(&run, &[], 0), body.len() as u64);
+        let Encoded { payload, .. } = encode(&run, &[], 0, Effort::Push);
+        assert_eq!(decode(&payload, &[&run.cells.encode()], bytes.len()).unwrap(), bytes);
+        let lie = decode(&payload, &[&dictionary_of(&[7, 5]).encode()], bytes.len());
+        assert_eq!(lie.unwrap_err(), DecodeError::Invalid { what: "order of a dictionary" });
+        let run = Run { cells: dictionary_of(&[7, 5]), ..run };
+        assert_eq!(replayed(&run, &[], 0), 0);
+    }
+
+    /// Each dictionary looks up all values of the run, and takes a few bytes of a payload.
+    #[test]
+    fn a_run_has_one_dictionary_and_it_comes_first() {
+        let cells = dictionary_of(&[]);
         let decoded = |many: usize| {
             let bytes = DICTIONARY.repeat(many);
             let page = |parts| Page { parts, packer: None, body: Vec::new(), layout: None };
