@@ -3,10 +3,14 @@
 # zstd --patch-from, the same of the unpacked pages, and xdelta3. Real tables: Debian's package index (text), a year of flights
 # (numbers), and two releases of a small index, written by pyarrow with its defaults. Prints a table of each, with the goal of each
 # edit and whether it is reached.
+# Arguments: where the tables are (default target/tables), and which (default packages flights contrib).
 # Needs: cargo, git-lfs, zstd, xdelta3, apt's package lists, python3 with venv, a package index for pip.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 made=$(realpath -m "${1:-target/tables}")
+shift $(($# > 0))
+tables=("${@:-}")
+[ -n "${tables[0]}" ] || tables=(packages flights contrib)
 scripts=$PWD/benches/tables
 
 [ -d target/python ] || python3 -m venv target/python
@@ -92,7 +96,7 @@ goal() {
     }'
 }
 
-for table in packages flights contrib; do
+for table in "${tables[@]}"; do
     rows=$("$python" -c "import pyarrow.parquet, sys; print(pyarrow.parquet.read_metadata(sys.argv[1]).num_rows)" "$made/$table/v1.parquet")
     "$python" "$scripts/pages.py" "$made/$table/v1.parquet" "$work/old.pages"
     echo "| $table | bytes | stored | share | on disk | chunks | zstd -3 patch | of pages | xdelta3 -9 | goal |"
