@@ -3,8 +3,10 @@
 //! `cargo bench --bench tables -- FILE…` prints a row for each Parquet file: a first version is ingested into an empty
 //! store, which reads it back as every ingest does, and is then reconstructed. Seconds are those of the CPU, of all
 //! threads; `benches/tables_speed.sh` makes the files. `cargo bench --bench tables -- one FILE [BEFORE]` does it once, for
-//! whoever measures the memory.
+//! whoever measures the memory. `-- coverage FILE…` prints how much of their pages follows from cells, by writer and codec:
+//! files are called WRITER-CODEC-TABLE.parquet by `benches/tables_coverage.sh`.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
@@ -15,7 +17,7 @@ use git_sparse::daemon::shelf::Recent;
 use git_sparse::format::OpenFile;
 use git_sparse::heap;
 use git_sparse::id::Oid;
-use git_sparse::ingest::{Ingested, ingest};
+use git_sparse::ingest::{Coverage, Ingested, coverage, ingest};
 use git_sparse::progress::unwatched;
 use git_sparse::reconstruct::reconstruct;
 use git_sparse::store::Store;
@@ -30,6 +32,7 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     match arguments.split_first() {
         Some((one, files)) if one == "one" => once(files),
+        Some((coverage, files)) if coverage == "coverage" => covered(files),
         _ => table(&arguments),
     }
 }
@@ -89,6 +92,62 @@ fn once(files: &[String]) {
         );
         earlier.push(stored.oid);
     }
+}
+
+/// Least share of the bytes of pages that follow from cells, in percent, by the beginning of the name of a writer; of others
+/// nothing is promised.
+const GOALS: [(&str, f64); 7] = [
+    ("pandas", 100.0),
+    ("pyarrow", 100.0),
+    ("datasets", 100.0),
+    ("parquet-rs", 100.0),
+    ("fastparquet", 100.0),
+    ("polars", 98.0),
+    ("duckdb", 95.0),
+];
+/// Codecs of the table, in the order of its columns. Brotli has no goal: no packer of ours gives it back.
+const CODECS: [&str; 6] = ["snappy", "zstd", "gzip", "lz4", "none", "brotli"];
+
+/// Stores each file, which has to come back, and tells how its pages follow from cells.
+fn covered(files: &[String]) {
+    // By writer, then codec: all pages, and how many bytes of which column don't follow.
+    let mut writers: BTreeMap<String, BTreeMap<String, (Coverage, BTreeMap<String, u64>)>> = BTreeMap::new();
+    for file in files {
+        stored_and_back(file);
+        let name = Path::new(file).file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let mut parts = name.rsplitn(3, '-').map(str::to_owned);
+        let [_, codec, writer] = [parts.next(), parts.next(), parts.next()].map(Option::unwrap_or_default);
+        let (all, left) = writers.entry(writer).or_default().entry(codec).or_default();
+        let source = OpenFile::open(Path::new(file)).expect("because the file was named");
+        for (column, found) in coverage(&source).expect("because it was read before") {
+            *all += found;
+            *left.entry(column).or_default() += found.bytes - found.replayed;
+        }
+    }
+    println!("| writer | bytes of pages | goal | {} |", CODECS.join(" | "));
+    println!("| --- | --- | --- |{}", " --- |".repeat(CODECS.len()));
+    let mut missed = Vec::new();
+    for (writer, codecs) in &writers {
+        let least = GOALS.iter().find(|(name, _)| writer.starts_with(name)).map(|(_, least)| *least);
+        let cells = CODECS.map(|codec| {
+            let Some((all, left)) = codecs.get(codec) else { return String::new() };
+            let percent = 100.0 * all.share();
+            let Some(least) = least.filter(|_| codec != "brotli") else { return format!("{percent:.3} %") };
+            if all.bytes > 0 && percent >= least {
+                return format!("{percent:.3} % ✓");
+            }
+            let mut left: Vec<_> = left.iter().filter(|(_, bytes)| **bytes > 0).collect();
+            left.sort_by_key(|(_, bytes)| u64::MAX - **bytes);
+            let left: Vec<_> = left.iter().take(5).map(|(name, bytes)| format!("{name} {bytes}")).collect();
+            missed.push(format!("{writer}, {codec}: {}", left.join(", ")));
+            format!("{percent:.3} % ✗")
+        });
+        let bytes = codecs.values().map(|(all, _)| all.bytes).max().unwrap_or_default();
+        let goal = least.map_or("-".to_owned(), |least| format!("{least} %"));
+        println!("| {writer} | {bytes} | {goal} | {} |", cells.join(" | "));
+    }
+    println!("\nBytes that are not replayed where a goal is missed, by columns:\n");
+    missed.iter().for_each(|missed| println!("- {missed}"));
 }
 
 fn open(dir: &Path) -> Store {
