@@ -108,10 +108,13 @@ const GOALS: [(&str, f64); 7] = [
 /// Codecs of the table, in the order of its columns. Brotli has no goal: no packer of ours gives it back.
 const CODECS: [&str; 6] = ["snappy", "zstd", "gzip", "lz4", "none", "brotli"];
 
+/// Of all pages, and how many bytes of which column don't follow.
+type Covered = (Coverage, BTreeMap<String, u64>);
+
 /// Stores each file, which has to come back, and tells how its pages follow from cells.
 fn covered(files: &[String]) {
-    // By writer, then codec: all pages, and how many bytes of which column don't follow.
-    let mut writers: BTreeMap<String, BTreeMap<String, (Coverage, BTreeMap<String, u64>)>> = BTreeMap::new();
+    // By writer, then codec.
+    let mut writers: BTreeMap<String, BTreeMap<String, Covered>> = BTreeMap::new();
     for file in files {
         stored_and_back(file);
         let name = Path::new(file).file_stem().unwrap_or_default().to_string_lossy().into_owned();
