@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use super::computed::{self, Computed};
+use super::computed::{self, Computed, Derived};
 use super::nearest::nearest;
 use super::staging::StagingError;
 use super::tree::{Tree, TreeFile};
@@ -148,10 +148,7 @@ pub fn estimate(
         .par_iter()
         .map(|(computed, (file, segment, stands_for))| {
             let found = counterparts.find(file, segment);
-            let mut cost = cost(file, segment, found, spare)?;
-            if let Some(bytes) = computed.bytes_of(segment) {
-                cost.delta = cost.delta.min(bytes);
-            }
+            let cost = cost(file, segment, found, computed, spare)?;
             progress(cost.read)?;
             Ok(cost.times(*stands_for))
         })
@@ -383,6 +380,7 @@ fn cost(
     file: &Opened<'_>,
     segment: &Segment,
     base: Option<(&Opened<'_>, &Segment)>,
+    computed: &Computed<'_>,
     spare: u64,
 ) -> Result<Cost, EstimateError> {
     let elements = elements(segment);
@@ -394,7 +392,7 @@ fn cost(
     };
     let base = base.filter(|(_, base)| alike(base));
     let common = base.map_or(elements, |(_, base)| self::elements(base).min(elements));
-    let stretches = stretches(segment, common, spare);
+    let stretches = stretches(segment, common, spare, computed.together(segment));
     let own = read(file, segment, &stretches)?;
     let theirs = base.map(|(file, base)| read(file, base, &stretches)).transpose()?;
     let mut cost = Cost {
@@ -411,6 +409,15 @@ fn cost(
     let with = theirs.as_ref().zip(dtype);
     cost.delta = scaled(segment, &own, with, elements).min(cost.whole);
     cost.objects = 1;
+    if let Some(Derived { rule, stretches, read }) = computed.derive(segment, &stretches) {
+        let left = if stretches == own {
+            0
+        } else {
+            scaled(segment, &own, Some((&stretches, segment.dtype)), elements)
+        };
+        cost.read += read;
+        cost.delta = cost.delta.min(rule + left);
+    }
     Ok(cost)
 }
 
@@ -422,14 +429,14 @@ fn len(stretches: &[Vec<u8>]) -> u64 {
     stretches.iter().map(|stretch| stretch.len() as u64).sum()
 }
 
-/// Which elements are read: all, or stretches of whole rows at even distances.
-fn stretches(segment: &Segment, elements: u64, spare: u64) -> Vec<Range<u64>> {
+/// Which elements are read: all, or stretches of whole rows at even distances, so many rows `together`.
+fn stretches(segment: &Segment, elements: u64, spare: u64, together: u64) -> Vec<Range<u64>> {
     let bytes = segment.range.end - segment.range.start;
     let is_text = segment.dtype == Dtype::Bytes && bytes <= MAX_TEXT_BYTES;
     if spare == 1 || bytes <= MIN_BYTES || is_text {
         return std::iter::once(0..elements).collect();
     }
-    let row = segment.row_len.clamp(1, elements);
+    let row = segment.row_len.saturating_mul(together).clamp(1, elements);
     let wanted = (elements / spare).max(MIN_BYTES / segment.dtype.width() as u64);
     // At least a row each; long rows make fewer stretches.
     let count = (wanted / row).clamp(1, STRETCHES);

@@ -34,6 +34,15 @@ pub enum Rule {
     Scaled(Scaled),
 }
 
+/// What of a slice follows from what of its source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ByRows {
+    /// Rows that are taken in groups of this many.
+    pub together: u64,
+    /// Bytes of a row of the source.
+    pub row_bytes: u64,
+}
+
 /// Sources that a rule can't be applied to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the sources do not fit the rule")]
@@ -51,6 +60,29 @@ impl Rule {
             Rule::Converted(rule) => rule.apply(sources, len),
             Rule::Rows(rule) => rule.apply(sources, len),
             Rule::Scaled(rule) => rule.apply(sources, len),
+        }
+    }
+
+    /// How some rows of the slice follow by the rule, where rows follow from rows at the same place.
+    pub fn by_rows(&self) -> Option<ByRows> {
+        let of = |from: Float, row_len: u64, head: u32| {
+            let row_bytes = row_len.checked_mul(from.width() as u64)?;
+            Some(ByRows { together: head.max(1).into(), row_bytes })
+        };
+        match self {
+            Rule::Converted(rule) => of(rule.from, rule.row_len, rule.head),
+            Rule::Scaled(rule) => of(rule.from, rule.row_len, 0),
+            Rule::Linear(_) | Rule::Adapted(_) | Rule::Rows(_) => None,
+        }
+    }
+
+    /// The rule for `rows` rows from row `first` on; none where they do not follow from rows at the same place.
+    pub fn of_rows(&self, first: u64, rows: u64) -> Option<Rule> {
+        let ByRows { together, .. } = self.by_rows()?;
+        (first.is_multiple_of(together) && rows.is_multiple_of(together)).then_some(())?;
+        match self {
+            Rule::Scaled(rule) => rule.of_rows(first, rows).map(Rule::Scaled),
+            rule => Some(rule.clone()),
         }
     }
 

@@ -3,6 +3,8 @@
 //! Sources: OCP 8-bit Floating Point Specification, revision 1.0; Dettmers et al., "LLM.int8()" (2022), section 2;
 //! the file formats of bitsandbytes, compressed-tensors, quanto and torchao.
 
+use std::ops::Range;
+
 use super::Unfit;
 use super::floats::{Float, to_e4m3, to_e5m2};
 use crate::format::Dtype;
@@ -98,6 +100,27 @@ impl Scaled {
         rows.checked_mul(row_len.checked_add(block[1].checked_sub(1)?)?.checked_div(block[1])?)
     }
 
+    /// Of rows from row `first` of a tensor on: the rows of their first block that lie before them, and which scales are theirs.
+    pub fn scales_of_rows(
+        row_len: u64,
+        block: [u64; 2],
+        first: u64,
+        rows: u64,
+    ) -> Option<(u64, Range<usize>)> {
+        let skip = first.checked_rem(block[0])?;
+        let start = (first / block[0]).checked_mul(Scaled::scales_of(row_len, block, 0, 1)?)?;
+        let end = start.checked_add(Scaled::scales_of(row_len, block, skip, rows)?)?;
+        Some((skip, usize::try_from(start).ok()?..usize::try_from(end).ok()?))
+    }
+
+    pub(super) fn of_rows(&self, first: u64, rows: u64) -> Option<Scaled> {
+        let first = self.skip.checked_add(first)?;
+        let (skip, scales) = Scaled::scales_of_rows(self.row_len, self.block, first, rows)?;
+        let scales = self.scales.get(scales)?.to_vec();
+        let Scaled { from, through, to, scaling, row_len, block, .. } = *self;
+        Some(Scaled { from, through, to, scaling, row_len, block, skip, scales })
+    }
+
     pub(super) fn apply(&self, sources: &[&[u8]], len: usize) -> Result<Vec<u8>, Unfit> {
         let &[source] = sources else { return Err(Unfit) };
         let row = usize::try_from(self.row_len).ok().filter(|row| *row > 0).ok_or(Unfit)?;
@@ -162,6 +185,22 @@ mod tests {
         let out = apply(&rule, &[8.0, -8.0, 8.0, 8.0, 8.0, 800.0]).unwrap();
         assert_eq!(out, [8, -8, 4, 2, 2, 100].map(|number: i8| number as u8));
         assert_eq!(apply(&rule, &[f32::NAN, 1e9, -1e9, 0.5, 6.0, -0.0]).unwrap(), [0, 127, 128, 0, 2, 0]);
+    }
+
+    /// Rows give what they give among the others.
+    #[test]
+    fn some_rows_follow_as_all_do() {
+        let scales: Vec<f32> = (1..=8).map(|scale| scale as f32 / 4.0).collect();
+        let rule = Scaled { scales, ..RULE };
+        let values: Vec<f32> = (0..7 * 3).map(|value| value as f32).collect();
+        let all = apply(&rule, &values).unwrap();
+        for (first, rows) in [(0, 7), (0, 1), (1, 2), (2, 3), (3, 1), (6, 1)] {
+            let part = rule.of_rows(first, rows).unwrap();
+            let [start, end] = [first, first + rows].map(|row| row as usize * 3);
+            assert_eq!(apply(&part, &values[start..end]).unwrap(), all[start..end], "{rows} from {first}");
+        }
+        assert_eq!(rule.of_rows(6, 3), None, "there are no more scales");
+        assert_eq!(rule.of_rows(u64::MAX, 1), None);
     }
 
     /// Rules come from packs that may lie.

@@ -21,7 +21,7 @@ const MOST_HEAD_ROWS: usize = 512;
 const LEAST_SHARED: f64 = 0.02;
 
 /// A rule that gets more bytes wrong than this share gave a relative, and not the file.
-pub const MOST_WRONG_BYTES: f64 = 0.05;
+const MOST_WRONG_BYTES: f64 = 0.05;
 
 /// Looks for the model that a file was converted or quantised from; of a quantised one at least for a relative of it.
 pub(super) fn find(store: &Store, child: &Child<'_>) -> Result<Option<Origin>, StoreError> {

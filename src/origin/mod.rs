@@ -13,7 +13,7 @@ mod scaled;
 
 use std::collections::{HashMap, HashSet};
 
-pub use converted::{MOST_WRONG_BYTES, Pairs, Reads, may_be_converted};
+pub use converted::{Pairs, Reads, may_be_converted};
 
 use crate::chain::MAX_LINKS;
 use crate::codec::{self, Effort, Encoded};

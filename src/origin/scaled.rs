@@ -88,10 +88,8 @@ impl<'a> Numbers<'a> {
     /// The rule for some rows of the tensor.
     pub fn rule(&self, way: Way, from: Float, first: u64, rows: u64) -> Option<Scaled> {
         let row_len = self.segment.row_len;
-        let skip = first % self.block[0];
-        let start = (first / self.block[0]).checked_mul(Scaled::scales_of(row_len, self.block, 0, 1)?)?;
-        let len = Scaled::scales_of(row_len, self.block, skip, rows)?;
-        let scales = self.scales.get(usize::try_from(start).ok()?..)?.get(..usize::try_from(len).ok()?)?;
+        let (skip, scales) = Scaled::scales_of_rows(row_len, self.block, first, rows)?;
+        let scales = self.scales.get(scales)?.to_vec();
         Some(Scaled {
             from,
             through: way.through,
@@ -100,7 +98,7 @@ impl<'a> Numbers<'a> {
             row_len,
             block: self.block,
             skip,
-            scales: scales.to_vec(),
+            scales,
         })
     }
 }

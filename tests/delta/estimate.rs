@@ -7,10 +7,12 @@ use crate::support::home::{Home, Mode};
 use crate::support::random::Random;
 use crate::support::repo::model;
 
+const ROWS: usize = 4096;
+const COLUMNS: usize = 512;
+const TENSORS: usize = 6;
+
 /// A safetensors file of bf16 tensors with normal-like weights, each moved by up to `step` of the last one.
 fn weights(rows: usize, moved: f32, seed: u64) -> Vec<u8> {
-    const COLUMNS: usize = 512;
-    const TENSORS: usize = 6;
     let each = rows * COLUMNS * 2;
     let tensor = |number: usize| {
         let range = [number * each, (number + 1) * each];
@@ -34,13 +36,53 @@ fn weights(rows: usize, moved: f32, seed: u64) -> Vec<u8> {
     bytes
 }
 
+/// The header of a safetensors file, of which all numbers and names are plain.
+fn header_of(model: &[u8]) -> String {
+    let len = u64::from_le_bytes(model[..8].try_into().unwrap()) as usize;
+    String::from_utf8(model[8..8 + len].to_vec()).unwrap()
+}
+
+fn file(header: &str, body: &[u8]) -> Vec<u8> {
+    [&(header.len() as u64).to_le_bytes(), header.as_bytes(), body].concat()
+}
+
+/// `weights` as compressed-tensors writes them in INT8: each row by its largest weight.
+fn in_eight_bits(weights: &[u8]) -> Vec<u8> {
+    let body = &weights[8 + header_of(weights).len()..];
+    let (mut numbers, mut scales) = (Vec::new(), Vec::new());
+    for row in body.chunks_exact(2 * COLUMNS) {
+        let row: Vec<f32> = row
+            .chunks_exact(2)
+            .map(|bits| f32::from_bits(u32::from(u16::from_le_bytes([bits[0], bits[1]])) << 16))
+            .collect();
+        let scale = row.iter().fold(0f32, |most, weight| most.max(weight.abs())) / 127.0;
+        numbers.extend(row.iter().map(|weight| (weight / scale).round_ties_even() as i8 as u8));
+        scales.extend(scale.to_le_bytes());
+    }
+    let tensor = |name: &str, dtype: &str, columns: usize, range: [usize; 2]| {
+        format!(
+            "\"{name}\":{{\"dtype\":\"{dtype}\",\"shape\":[{ROWS},{columns}],\"data_offsets\":{range:?}}}"
+        )
+    };
+    let [each, each_scales] = [numbers.len(), scales.len()].map(|len| len / TENSORS);
+    let tensors = (0..TENSORS).flat_map(|at| {
+        let scales = numbers.len() + at * each_scales;
+        [
+            tensor(&format!("t{at}.weight"), "I8", COLUMNS, [at * each, (at + 1) * each]),
+            tensor(&format!("t{at}.weight_scale"), "F32", 1, [scales, scales + each_scales]),
+        ]
+    });
+    let header = format!("{{{}}}", tensors.collect::<Vec<_>>().join(","));
+    file(&header, &[numbers, scales].concat())
+}
+
 /// People decide by an estimate whether to compress at all: it must be near, and cheap.
 #[test]
 fn an_estimate_is_near_and_reads_little() {
     let home = Home::bare(Mode::InProcess);
     let names = [("base", 0.0), ("near", 1e-4), ("far", 2e-3)];
     for (name, moved) in names {
-        fs::write(home.path(format!("{name}.safetensors")), weights(4096, moved, 5)).unwrap();
+        fs::write(home.path(format!("{name}.safetensors")), weights(ROWS, moved, 5)).unwrap();
     }
     let file = |name: &str| home.path(format!("{name}.safetensors"));
     for name in ["near", "far"] {
@@ -65,17 +107,13 @@ fn an_estimate_is_near_and_reads_little() {
 #[test]
 fn an_estimate_finds_renamed_tensors() {
     let home = Home::bare(Mode::InProcess);
-    let base = weights(4096, 0.0, 5);
-    fs::write(home.path("base.safetensors"), &base).unwrap();
-    let wrapped = String::from_utf8_lossy(&weights(4096, 1e-4, 5)[8..600]).into_owned();
-    let header = wrapped[..wrapped.find("}}").unwrap() + 2].to_owned();
+    let base = weights(ROWS, 0.0, 5);
+    let header = header_of(&base);
     let renamed = header.replace("\"t", "\"model.layers.t");
-    let with =
-        |header: &str, body: &[u8]| [&(header.len() as u64).to_le_bytes(), header.as_bytes(), body].concat();
-    let body = weights(4096, 1e-4, 5)[8 + header.len()..].to_vec();
+    let body = weights(ROWS, 1e-4, 5)[8 + header.len()..].to_vec();
     let base_header = header.replace("\"t", "\"layers.t");
-    fs::write(home.path("base.safetensors"), with(&base_header, &base[8 + header.len()..])).unwrap();
-    fs::write(home.path("renamed.safetensors"), with(&renamed, &body)).unwrap();
+    fs::write(home.path("base.safetensors"), file(&base_header, &base[8 + header.len()..])).unwrap();
+    fs::write(home.path("renamed.safetensors"), file(&renamed, &body)).unwrap();
     let (base, tuned) = (home.path("base.safetensors"), home.path("renamed.safetensors"));
     let artifact = home.path("a.delta");
     let found = delta_json(&home, &["estimate", path(&base), path(&tuned)]);
@@ -83,6 +121,28 @@ fn an_estimate_finds_renamed_tensors() {
     let off = found["strategies"][0]["bytes"].as_f64().unwrap() / made["totals"]["stored"].as_f64().unwrap();
     assert!((off - 1.0).abs() < 0.1, "{off:.3}");
     assert!(made["totals"]["ratio"].as_f64().unwrap() > 2.0, "{made}");
+}
+
+/// A checkpoint in INT8 beside a model that it was not quantised from, but from a relative: what its rule leaves over counts.
+#[test]
+fn an_estimate_counts_what_a_rule_leaves_over() {
+    let home = Home::bare(Mode::InProcess);
+    let base = home.path("base.safetensors");
+    let whole = weights(ROWS, 0.0, 5);
+    let header = header_of(&whole).replace("\":{", ".weight\":{");
+    fs::write(&base, file(&header, &whole[8 + header_of(&whole).len()..])).unwrap();
+    for (name, moved) in [("own", 0.0), ("relative", 1e-3)] {
+        let (tuned, artifact) =
+            (home.path(format!("{name}.safetensors")), home.path(format!("{name}.delta")));
+        fs::write(&tuned, in_eight_bits(&weights(ROWS, moved, 5))).unwrap();
+        let found = delta_json(&home, &["estimate", path(&base), path(&tuned)]);
+        let made = delta_json(&home, &["compress", path(&base), path(&tuned), "-o", path(&artifact)]);
+        let stored = made["totals"]["stored"].as_f64().unwrap();
+        let off = found["strategies"][0]["bytes"].as_f64().unwrap() / stored - 1.0;
+        let share = stored / made["totals"]["size"].as_f64().unwrap();
+        assert!(off.abs() < 0.1, "{name}: {off:+.3} off, of {share:.3} of the bytes");
+        assert!(share < 0.5, "{name}: {share:.3}");
+    }
 }
 
 /// Small models are read whole: then an estimate is what compress gives, and knows identical ones.
@@ -115,7 +175,7 @@ fn files_that_are_no_models_are_sampled() {
     let [base, same, other] = ["base", "same", "other"].map(|name| home.path(name));
     for (place, moved, data) in [(&base, 0.0, &noise(7)), (&same, 1e-4, &noise(7)), (&other, 1e-4, &half)] {
         fs::create_dir(place).unwrap();
-        fs::write(place.join("model.safetensors"), weights(4096, moved, 5)).unwrap();
+        fs::write(place.join("model.safetensors"), weights(ROWS, moved, 5)).unwrap();
         fs::write(place.join("train.log"), data).unwrap();
     }
     for tuned in [&same, &other] {
