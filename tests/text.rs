@@ -1,12 +1,14 @@
 //! Text, Arrow, compressed files and archives: the next version costs what changed, and every byte comes back.
 
 use std::fs;
+use std::io::Write;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use git_sparse::backend::Memory;
 use git_sparse::base::Hints;
 use git_sparse::census;
-use git_sparse::codec::Effort;
+use git_sparse::codec::{self, Effort};
 use git_sparse::format::Format;
 use git_sparse::id::Oid;
 use git_sparse::ingest::{Ingested, ingest};
@@ -16,6 +18,7 @@ use git_sparse::store::Store;
 use xtask::tree::Expected;
 
 use crate::support::home::{Home, Mode};
+use crate::support::random::Random;
 use crate::support::repo::Repo;
 use crate::support::samples::{Sample, assert_clean, assert_gives_back, fresh};
 
@@ -132,13 +135,77 @@ fn a_small_text_is_compared() {
     assert!(cost < 100, "{cost}");
 }
 
+/// As zlib packs at that level.
+fn gzip(level: u8) -> Packer {
+    let header = b"\x1f\x8b\x08\0\0\0\0\0\0\x03\x03\0\0\0\0\0\0\0\0\0";
+    let wrapper = Wrapper::read(header, Kind::Gzip).unwrap();
+    Packer::Deflate(Deflate::new(Encoder::Zlib { level, memory: 8 }, wrapper).unwrap())
+}
+
+/// zstd, as a push takes it, packs numbers in text worse than zlib does: that is no reason to keep them packed.
+#[test]
+fn compressed_numbers_are_compared_by_what_they_hold() {
+    let mut random = Random::printed("numbers");
+    let number = |random: &mut Random| (random.below(1 << 20) as f64 - 524_288.0) / 524_288.0;
+    let mut lines: Vec<String> = (0..12_000)
+        .map(|id| {
+            format!(
+                "{{\"id\": {id}, \"a\": {:.9}, \"b\": {:.5}}}\n",
+                number(&mut random),
+                number(&mut random)
+            )
+        })
+        .collect();
+    let first = gzip(9).pack(lines.concat().as_bytes());
+    assert!(
+        codec::zstd::compress(lines.concat().as_bytes(), 3).len() > first.len(),
+        "this tests nothing else"
+    );
+    lines.iter_mut().step_by(100).for_each(|line| *line = line.replacen('}', ", \"c\": 1}", 1));
+    let second = gzip(9).pack(lines.concat().as_bytes());
+    let store = fresh(Memory::default());
+    let base = keep(&store, &first, &[]);
+    assert!(base.stored <= first.len() as u64 + 200, "{base:?} of {}", first.len());
+    let next = keep(&store, &second, &[base.oid]);
+    assert!(next.stored * 50 < second.len() as u64, "{next:?} of {}", second.len());
+    let samples = [first, second].map(|bytes| Sample { oid: Oid::of(&bytes), bytes, earlier: Vec::new() });
+    assert_gives_back(&store, &samples, "numbers");
+}
+
+/// As the program `gzip` packs, which searches in its own way.
+fn gzipped(plain: &[u8]) -> Vec<u8> {
+    let mut gzip = Command::new("gzip")
+        .args(["-6", "-n"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("`gzip`, which every system has");
+    let mut input = gzip.stdin.take().unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(move || input.write_all(plain).unwrap());
+        gzip.wait_with_output().unwrap().stdout
+    })
+}
+
+/// Nobody has the library of the program `gzip`: what it chose otherwise than zlib is kept.
+#[test]
+fn files_of_the_program_gzip_are_compared_by_what_they_hold() {
+    let [first, second] =
+        [lines(30_000), updated(&lines(30_000), 3)].map(|lines| gzipped(lines.concat().as_bytes()));
+    let store = fresh(Memory::default());
+    let base = keep(&store, &first, &[]);
+    assert!(base.stored < first.len() as u64, "{base:?}");
+    let next = keep(&store, &second, &[base.oid]);
+    assert!(next.stored * 8 < second.len() as u64, "{next:?} of {}", second.len());
+    let samples = [first, second].map(|bytes| Sample { oid: Oid::of(&bytes), bytes, earlier: Vec::new() });
+    assert_gives_back(&store, &samples, "gzip");
+    assert_clean(&store, "gzip");
+}
+
 /// A compressed file is what it holds, where a packer gives it back; else it is kept as it is.
 #[test]
 fn compressed_files_are_compared_by_what_they_hold() {
-    let header = b"\x1f\x8b\x08\0\0\0\0\0\0\x03\x03\0\0\0\0\0\0\0\0\0";
-    let gzip = Wrapper::read(header, Kind::Gzip).unwrap();
-    let gzip = Packer::Deflate(Deflate::new(Encoder::Zlib { level: 6, memory: 8 }, gzip).unwrap());
-    let packers = [gzip, Packer::Zstd(Zstd::streamed(3, false, true).unwrap())];
+    let packers = [gzip(6), Packer::Zstd(Zstd::streamed(3, false, true).unwrap())];
     let [first, second] =
         [lines(30_000), updated(&lines(30_000), 3)].map(|lines| lines.concat().into_bytes());
     for packer in packers {
@@ -168,7 +235,7 @@ fn data(path: &str) -> Vec<u8> {
 /// Rows that went move all rows behind them: buffers are compared wherever their bytes lie now, packed ones unpacked.
 #[test]
 fn tables_of_arrow_are_compared() {
-    for (name, most) in [("plain", 10), ("zstd", 4)] {
+    for (name, most) in [("plain", 10), ("zstd", 4), ("lz4", 4)] {
         let [old, new] = [1, 2].map(|version| data(&format!("arrow/{name}-{version}.arrow")));
         let cost = costs(&old, std::slice::from_ref(&new))[0];
         assert!(cost * most < new.len() as u64, "{name}: {cost} of {}", new.len());

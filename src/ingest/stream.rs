@@ -1,4 +1,4 @@
-//! What another program compressed as a whole, by what it holds: files as `.gz` and `.zst`, buffers of Arrow.
+//! What another program compressed as a whole, by what it holds: files as `.gz`, `.zst` and `.lz4`, buffers of Arrow.
 //!
 //! What a file holds is cut into pieces, each an object that is compared with the base's; together they are packed again.
 //! Of a base that lies somewhere as it is, the pieces are objects that follow from it (see `codec::plain`).
@@ -11,7 +11,7 @@ use crossbeam_skiplist::SkipMap;
 
 use super::encoder::{Encoder, New};
 use crate::chain::{MAX_BYTES, MAX_LINKS};
-use crate::codec::{self, Encoded};
+use crate::codec::{self, Codec, Encoded};
 use crate::format::{self, Dtype, Format, Segment, Source};
 use crate::id::ObjectId;
 use crate::pack::{Bases, MAX_BASES, MAX_OBJECT_BYTES, Record};
@@ -25,10 +25,16 @@ const MOST_PLAIN_BYTES: usize = if MAX_BASES * PIECE_BYTES < codec::MOST_STREAM_
 };
 /// A piece ends at the first border of text behind this; none is longer than an object.
 const PIECE_BYTES: usize = 16 << 20;
-/// The first bytes of what may be unpacked: gzip, a frame of zstd.
-const MAGICS: [&[u8]; 2] = [&[0x1f, 0x8b, 8], &[0x28, 0xb5, 0x2f, 0xfd]];
+/// The first bytes of what may be unpacked: gzip,
+const GZIP: &[u8] = &[0x1f, 0x8b, 8];
+/// frames of zstd and of LZ4.
+const FRAMES: [&[u8]; 2] = [&[0x28, 0xb5, 0x2f, 0xfd], &[0x04, 0x22, 0x4d, 0x18]];
 /// Before each packed buffer of Arrow stands its length.
 const LENGTH_BYTES: usize = 8;
+/// Level of zstd for what another program packed better than a push would: numbers in text, most of all.
+const SLOWER: i32 = 12;
+/// What takes more than this share of what it took there is packed slower.
+const WORTH: f64 = 0.99;
 /// After so many buffers that no packer gives, none is looked for any more: each look takes a while.
 const MOST_FAILURES: usize = 8;
 
@@ -107,7 +113,7 @@ fn packed(source: &dyn Source) -> io::Result<Option<Vec<u8>>> {
         return Ok(None);
     }
     source.read_at(&mut magic, 0)?;
-    if !MAGICS.iter().any(|known| magic.starts_with(known)) {
+    if !magic.starts_with(GZIP) && !FRAMES.contains(&magic.as_slice()) {
         return Ok(None);
     }
     let mut packed = vec![0; source.len() as usize];
@@ -143,10 +149,11 @@ impl<'a> Buffer<'a> {
         }
         let (length, rest) = bytes.split_first_chunk::<LENGTH_BYTES>()?;
         let plain_len = usize::try_from(u64::from_le_bytes(*length)).ok()?;
-        if !rest.starts_with(MAGICS[1]) || plain_len == 0 || plain_len > packing::MAX_PLAIN_BYTES {
+        let is_frame = FRAMES.iter().any(|magic| rest.starts_with(magic));
+        if !is_frame || plain_len == 0 || plain_len > packing::MAX_PLAIN_BYTES {
             return None;
         }
-        let (packed, tail) = rest.split_at_checked(packing::zstd_frame_bytes(rest)?)?;
+        let (packed, tail) = rest.split_at_checked(packing::frame_bytes(rest)?)?;
         Some(Buffer { length, packed, tail, plain_len })
     }
 }
@@ -188,6 +195,7 @@ impl Encoder<'_> {
         len: usize,
     ) -> Option<Vec<New>> {
         let bases = Bases::of(pieces.iter().map(|piece| ObjectId::of(piece)))?;
+        let share = len as f64 / pieces.iter().fold(1, |all, piece| all + piece.len()) as f64;
         let mut new: Vec<New> = Vec::new();
         let (mut start, mut depth, mut below) = (0, 0, HashMap::new());
         for (&piece, id) in pieces.iter().zip(bases.iter()) {
@@ -195,7 +203,7 @@ impl Encoder<'_> {
             if self.pending.contains_key(id) {
                 return None;
             }
-            let own = self.piece(piece, *id, start);
+            let own = self.piece(piece, *id, start, share);
             let under =
                 own.as_ref().and_then(|own| own.base).map(|(bases, _)| bases.to_vec()).unwrap_or_default();
             for object in under.iter().chain(own.is_none().then_some(id)) {
@@ -220,8 +228,8 @@ impl Encoder<'_> {
         Some(new)
     }
 
-    /// A piece that the store lacks, on what it resembles, or alone.
-    fn piece(&self, bytes: &[u8], object: ObjectId, start: u64) -> Option<New> {
+    /// A piece that the store lacks, on what it resembles, or alone; in a file in which it takes that share of its size.
+    fn piece(&self, bytes: &[u8], object: ObjectId, start: u64, share: f64) -> Option<New> {
         if self.depth_of_known(&object).is_some() {
             return None;
         }
@@ -230,7 +238,11 @@ impl Encoder<'_> {
         if let Some(alike) = alike.as_ref().filter(|alike| alike.is_clear(self.effort)) {
             return Some(alike.clone());
         }
-        let encoded = codec::encode(bytes, Dtype::Bytes, 0, &[], self.effort);
+        let mut encoded = codec::encode(bytes, Dtype::Bytes, 0, &[], self.effort);
+        if encoded.payload.len() as f64 > WORTH * share * bytes.len() as f64 {
+            let slower = Encoded { codec: Codec::Zstd, payload: codec::zstd::compress(bytes, SLOWER) };
+            encoded = std::cmp::min_by_key(encoded, slower, |encoded| encoded.payload.len());
+        }
         let alone = New { object, len: bytes.len() as u32, encoded, base: None };
         alike.into_iter().chain([alone]).min_by_key(|new| new.encoded.payload.len())
     }

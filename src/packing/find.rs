@@ -2,6 +2,8 @@
 
 use super::deflate::{self, Deflate, Kind};
 use super::lz4::{self, Lz4};
+use super::lz4_frame::{self, Lz4Frame};
+use super::preflate::Preflate;
 use super::snappy::{self, Snappy};
 use super::zstd::{self, Zstd};
 use super::{MAX_PLAIN_BYTES, NotPacked, Packer};
@@ -10,6 +12,7 @@ use super::{MAX_PLAIN_BYTES, NotPacked, Packer};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Format {
     Zstd,
+    Lz4Frame,
     Deflate(Kind),
     Snappy,
     Lz4Hadoop,
@@ -18,8 +21,9 @@ pub(super) enum Format {
 
 impl Format {
     /// Those that are known by their first bytes come first.
-    const ALL: [Format; 7] = [
+    const ALL: [Format; 8] = [
         Format::Zstd,
+        Format::Lz4Frame,
         Format::Deflate(Kind::Gzip),
         Format::Deflate(Kind::Zlib),
         Format::Lz4Hadoop,
@@ -36,6 +40,7 @@ impl Format {
         }
         let plain = match self {
             Format::Zstd => zstd::unpack(packed, most),
+            Format::Lz4Frame => lz4_frame::unpack(packed, most),
             Format::Deflate(kind) => deflate::unpack(packed, kind, most),
             Format::Snappy => snappy::unpack(packed, most),
             Format::Lz4Hadoop => lz4::unpack_hadoop(packed, most),
@@ -48,6 +53,7 @@ impl Format {
     fn find(self, plain: &[u8], packed: &[u8]) -> Option<Packer> {
         match self {
             Format::Zstd => Zstd::find(plain, packed).map(Packer::Zstd),
+            Format::Lz4Frame => Lz4Frame::find(plain, packed).map(Packer::Lz4Frame),
             Format::Deflate(kind) => Deflate::find(plain, packed, kind).map(Packer::Deflate),
             Format::Snappy => Snappy::find(plain, packed).map(Packer::Snappy),
             Format::Lz4Hadoop => Lz4::find(plain, packed, true).map(Packer::Lz4),
@@ -67,12 +73,17 @@ pub fn find(packed: &[u8], plain_len: Option<usize>) -> Option<(Packer, Vec<u8>)
     })
 }
 
-/// The same for a stream of gzip or zstd that may hold up to `most` bytes; what packed a similar one is tried first.
+/// The same for a stream of gzip, zstd or LZ4 that may hold up to `most` bytes; what packed a similar one is tried first,
+/// and for gzip of other writers corrections last.
 pub fn find_stream(packed: &[u8], most: usize, hint: Option<&Packer>) -> Option<(Packer, Vec<u8>)> {
     let (format, plain) = stream(packed, most)?;
     let hinted = hint.and_then(|hint| hint.fitted(packed)).filter(|hint| hint.format() == format);
     let hinted = hinted.filter(|hint| hint.gives(&plain, packed));
-    Some((hinted.or_else(|| format.find(&plain, packed))?, plain))
+    let corrected = || match format {
+        Format::Deflate(kind) => Preflate::find(&plain, packed, kind).map(Packer::Preflate),
+        _ => None,
+    };
+    Some((hinted.or_else(|| format.find(&plain, packed)).or_else(corrected)?, plain))
 }
 
 /// What such a stream holds, whoever packed it.
@@ -81,10 +92,15 @@ pub fn unpack_stream(packed: &[u8], most: usize) -> Option<Vec<u8>> {
 }
 
 fn stream(packed: &[u8], most: usize) -> Option<(Format, Vec<u8>)> {
-    match zstd::unpack(packed, most) {
-        Ok(plain) => Some((Format::Zstd, plain)),
-        Err(_) => Some((Format::Deflate(Kind::Gzip), deflate::unpack(packed, Kind::Gzip, most).ok()?)),
-    }
+    let unpacked = |format, plain: Result<Vec<u8>, NotPacked>| plain.ok().map(|plain| (format, plain));
+    unpacked(Format::Zstd, zstd::unpack(packed, most))
+        .or_else(|| unpacked(Format::Lz4Frame, lz4_frame::unpack(packed, most)))
+        .or_else(|| unpacked(Format::Deflate(Kind::Gzip), deflate::unpack(packed, Kind::Gzip, most)))
+}
+
+/// Length of the frame of zstd or LZ4 that `packed` begins with, as its blocks tell.
+pub fn frame_bytes(packed: &[u8]) -> Option<usize> {
+    zstd::frame_bytes(packed).or_else(|| lz4_frame::frame_bytes(packed))
 }
 
 /// Like `find`, but tries first what packed similar bytes: pages of one file have one packer.

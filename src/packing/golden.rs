@@ -23,6 +23,7 @@ fn packers() -> Vec<Packer> {
     packers.extend([0, 3, 9, 12].map(|level| Packer::Lz4(Lz4::c(level, false).unwrap())));
     packers.push(Packer::Lz4(Lz4::c(0, true).unwrap()));
     packers.push(Packer::Lz4(Lz4::flex(false)));
+    packers.extend(lz4_frame::of::each_writer().into_iter().map(Packer::Lz4Frame));
     for level in [1, 3, 4, 6, 9] {
         packers.extend([8, 9, 6].map(|memory| deflate(Encoder::Zlib { level, memory })));
         packers.extend([Encoder::ZlibRs { level }, Encoder::Miniz { level }].map(deflate));

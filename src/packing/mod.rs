@@ -11,14 +11,18 @@ compile_error!("packers give the bytes that they gave before only on 64-bit litt
 mod deflate;
 mod find;
 mod lz4;
+mod lz4_frame;
+mod preflate;
 mod snappy;
 mod zstd;
 
 pub use deflate::{Deflate, Encoder, Kind, Wrapper};
-pub use find::{find, find_like, find_stream, unpack_stream};
+pub use find::{find, find_like, find_stream, frame_bytes, unpack_stream};
 pub use lz4::Lz4;
+pub use lz4_frame::Lz4Frame;
+pub use preflate::Preflate;
 pub use snappy::Snappy;
-pub use zstd::{Zstd, frame_bytes as zstd_frame_bytes};
+pub use zstd::Zstd;
 
 /// Nothing that holds more is unpacked: it bounds the memory that a lie can cost.
 pub const MAX_PLAIN_BYTES: usize = 32 << 20;
@@ -30,6 +34,8 @@ pub enum Packer {
     Zstd(Zstd),
     Lz4(Lz4),
     Deflate(Deflate),
+    Lz4Frame(Lz4Frame),
+    Preflate(Preflate),
 }
 
 /// Bytes that are no whole stream of a format, or hold more than they may.
@@ -49,6 +55,8 @@ const SNAPPY: u8 = 1;
 const ZSTD_1_5_7: u8 = 2;
 const LZ4: u8 = 3;
 const DEFLATE: u8 = 4;
+const LZ4_FRAME: u8 = 5;
+const PREFLATE: u8 = 6;
 
 impl Packer {
     /// Its number, and its parameters; `decode` sees where they end.
@@ -59,6 +67,12 @@ impl Packer {
             Packer::Lz4(packer) => [&[LZ4], packer.encode().as_slice()].concat(),
             Packer::Deflate(packer) => {
                 let mut bytes = vec![DEFLATE];
+                packer.encode(&mut bytes);
+                bytes
+            }
+            Packer::Lz4Frame(packer) => [&[LZ4_FRAME], packer.encode().as_slice()].concat(),
+            Packer::Preflate(packer) => {
+                let mut bytes = vec![PREFLATE];
                 packer.encode(&mut bytes);
                 bytes
             }
@@ -83,18 +97,24 @@ impl Packer {
                 Lz4::decode(*parameters).map(|packer| (Packer::Lz4(packer), rest))
             }),
             DEFLATE => Deflate::decode(rest).map(|(packer, rest)| (Packer::Deflate(packer), rest)),
+            LZ4_FRAME => rest.split_first_chunk().and_then(|(parameters, rest)| {
+                Lz4Frame::decode(*parameters).map(|packer| (Packer::Lz4Frame(packer), rest))
+            }),
+            PREFLATE => Preflate::decode(rest).map(|(packer, rest)| (Packer::Preflate(packer), rest)),
             _ => None,
         };
         decoded.ok_or(Unknown)
     }
 
-    /// Packs less than 2 GB.
+    /// Packs less than 2 GB. Corrections pack only what they are of.
     pub fn pack(&self, plain: &[u8]) -> Vec<u8> {
         match self {
             Packer::Snappy(packer) => packer.pack(plain),
             Packer::Zstd(packer) => packer.pack(plain),
             Packer::Lz4(packer) => packer.pack(plain),
             Packer::Deflate(packer) => packer.pack(plain),
+            Packer::Lz4Frame(packer) => packer.pack(plain),
+            Packer::Preflate(packer) => packer.pack(plain),
         }
     }
 
@@ -116,6 +136,8 @@ impl Packer {
             Packer::Zstd(packer) => packer.gives(plain, packed),
             Packer::Lz4(packer) => packer.gives(plain, packed),
             Packer::Deflate(packer) => packer.gives(plain, packed),
+            Packer::Lz4Frame(packer) => packer.gives(plain, packed),
+            Packer::Preflate(packer) => packer.gives(plain, packed),
         }
     }
 
@@ -124,7 +146,10 @@ impl Packer {
         match self {
             Packer::Zstd(packer) => packer.fitted(packed).map(Packer::Zstd),
             Packer::Deflate(packer) => packer.fitted(packed).map(Packer::Deflate),
+            Packer::Lz4Frame(packer) => packer.fitted(packed).map(Packer::Lz4Frame),
             Packer::Snappy(_) | Packer::Lz4(_) => Some(self.clone()),
+            // Its corrections are of one stream.
+            Packer::Preflate(_) => None,
         }
     }
 
@@ -135,6 +160,8 @@ impl Packer {
             Packer::Lz4(packer) if packer.is_hadoop() => find::Format::Lz4Hadoop,
             Packer::Lz4(_) => find::Format::Lz4,
             Packer::Deflate(packer) => find::Format::Deflate(packer.kind()),
+            Packer::Lz4Frame(_) => find::Format::Lz4Frame,
+            Packer::Preflate(packer) => find::Format::Deflate(packer.kind()),
         }
     }
 }

@@ -24,6 +24,7 @@ fn packers() -> Vec<Packer> {
         deflate(Encoder::ZlibFlushed { level: 9 }, gzip),
         deflate(Encoder::Miniz { level: 6 }, zlib),
     ]);
+    packers.extend(lz4_frame::of::each_writer().into_iter().map(Packer::Lz4Frame));
     packers
 }
 

@@ -153,7 +153,7 @@ impl Zstd {
 }
 
 /// Length of the frame that `packed` begins with, as its blocks tell.
-pub fn frame_bytes(packed: &[u8]) -> Option<usize> {
+pub(super) fn frame_bytes(packed: &[u8]) -> Option<usize> {
     zstd_safe::find_frame_compressed_size(packed).ok()
 }
 

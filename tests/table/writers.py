@@ -223,6 +223,7 @@ def polars_files(folder, seed):
         data.write_parquet(folder / f"polars-pages-{version}.parquet", data_page_size=2000, statistics="full")
         data.write_ipc(folder / f"polars-{version}.arrow")
         data.write_ipc(folder / f"polars-zstd-{version}.arrow", compression="zstd")
+        data.write_ipc(folder / f"polars-lz4-{version}.arrow", compression="lz4")
         data.write_ipc_stream(folder / f"polars-{version}.arrows")
         data.drop("raw", "digest").write_ndjson(folder / f"polars-{version}.jsonl")
         data.select("id", "word", "text", "real", "flag", "price", "day", "at").write_csv(folder / f"polars-{version}.csv")

@@ -144,6 +144,7 @@ fn tables_of_polars_come_back() {
         text("polars.jsonl", 0.01),
         text("polars.arrow", 0.08),
         text("polars-zstd.arrow", 0.9),
+        text("polars-lz4.arrow", 0.9),
         text("empty", 0.0),
         goal("polars-brotli", 0.0, 1.0),
         goal("polars", 0.98, 0.1),

@@ -53,13 +53,13 @@ impl Wrapper {
     }
 
     /// Kind and header, whose end it tells itself.
-    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         out.push(self.kind as u8);
         out.extend_from_slice(&self.head);
     }
 
     /// Also gives what follows.
-    pub(super) fn decode(bytes: &[u8]) -> Option<(Self, &[u8])> {
+    pub(crate) fn decode(bytes: &[u8]) -> Option<(Self, &[u8])> {
         let (&tag, rest) = bytes.split_first()?;
         let kind = [Kind::Raw, Kind::Zlib, Kind::Gzip].into_iter().find(|kind| *kind as u8 == tag)?;
         let wrapper = Self::read(rest, kind)?;
@@ -68,7 +68,7 @@ impl Wrapper {
     }
 
     /// The stream in `packed`.
-    pub(super) fn within<'a>(&self, packed: &'a [u8]) -> Option<&'a [u8]> {
+    pub(crate) fn within<'a>(&self, packed: &'a [u8]) -> Option<&'a [u8]> {
         let tail = match self.kind {
             Kind::Raw => 0,
             Kind::Zlib => 4,
@@ -77,7 +77,7 @@ impl Wrapper {
         packed.get(self.head.len()..packed.len().checked_sub(tail)?)
     }
 
-    pub(super) fn around(&self, stream: &[u8], plain: &[u8]) -> Vec<u8> {
+    pub(crate) fn around(&self, stream: &[u8], plain: &[u8]) -> Vec<u8> {
         [&self.head, stream, &self.tail(plain)].concat()
     }
 

@@ -21,8 +21,9 @@ def table(names, sizes):
 def write(number, table):
     with ipc.new_file(f"plain-{number}.arrow", table.schema) as out:
         out.write_table(table, 1000)
-    with ipc.new_file(f"zstd-{number}.arrow", table.schema, options=ipc.IpcWriteOptions(compression="zstd")) as out:
-        out.write_table(table)
+    for codec in ["zstd", "lz4"]:
+        with ipc.new_file(f"{codec}-{number}.arrow", table.schema, options=ipc.IpcWriteOptions(compression=codec)) as out:
+            out.write_table(table)
 
 
 write(1, table(names, sizes))
