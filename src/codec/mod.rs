@@ -26,6 +26,7 @@ pub mod pages;
 mod payload;
 pub mod plain;
 mod planes;
+mod ppmd;
 mod previous;
 mod product;
 mod quantised;
@@ -124,6 +125,8 @@ pub enum Effort {
     Push,
     /// All that can win is tried.
     Repack,
+    /// What is read slowly as well: of a file that is small as a whole.
+    Small,
 }
 
 /// Why a payload does not decode.
@@ -279,7 +282,7 @@ fn candidates(
         if let Some(patch) = base.and_then(|base| zstd::compress_patch(bytes, base.bytes, effort)) {
             offer(Codec::ZstdPatch, patch);
         }
-        offer(Codec::Zstd, zstd::compress(bytes, zstd::level(effort)));
+        offer(Codec::Zstd, zstd::compress(bytes, zstd::level_for(bytes, effort)));
         return;
     }
     let all = bytes.len() as f64;
@@ -292,7 +295,7 @@ fn candidates(
         delta.as_ref().is_some_and(|delta| matches!(delta.codec, Codec::UlpProduct | Codec::UlpProductChain));
     let mut delta = delta.map(|Encoded { codec, payload }| offer(codec, payload));
     // Each for itself, too: fractions of what a product lets expect may say more than the step before, or less.
-    if effort == Effort::Repack
+    if effort != Effort::Push
         && found_product
         && let Some(base) = base
     {
@@ -310,7 +313,7 @@ fn candidates(
     // Arrays that are no noise, such as indices and masks, are for zstd.
     let hopeful = match effort {
         Effort::Push => size > 0.9 * all || size < 0.3 * all,
-        Effort::Repack => size > HOPE * zstd_share(bytes) * all,
+        Effort::Repack | Effort::Small => size > HOPE * zstd_share(bytes) * all,
     };
     if hopeful {
         offer(Codec::Zstd, zstd::compress(bytes, zstd::level(effort)));

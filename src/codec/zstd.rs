@@ -11,6 +11,11 @@ const MIN_WINDOW_BITS: u32 = 10;
 /// Bases beyond this are no dictionaries: their far end would lie outside the window.
 pub(super) const MAX_DICTIONARY_BYTES: usize = 8 << 20;
 
+/// What is long is judged by a piece of this many bytes.
+pub(super) const PIECE_BYTES: usize = 64 << 10;
+/// The level that searches least.
+const FASTEST: i32 = 1;
+
 /// One frame with its content size.
 pub fn compress(bytes: &[u8], level: i32) -> Vec<u8> {
     ::zstd::bulk::compress(bytes, level).expect("because compression into memory can't fail")
@@ -72,8 +77,25 @@ pub(super) fn decompress_patch(
 pub(super) fn level(effort: Effort) -> i32 {
     match effort {
         Effort::Push => 3,
-        Effort::Repack => 19,
+        Effort::Repack | Effort::Small => 19,
     }
+}
+
+/// The level for bytes without a base. What has few matches, as hashes and numbers in text, is told by how often each byte
+/// comes, and a search that finds some does harm: a push asks a piece.
+pub(super) fn level_for(bytes: &[u8], effort: Effort) -> i32 {
+    let level = level(effort);
+    if effort != Effort::Push {
+        return level;
+    }
+    let [fastest, fast] = [FASTEST, level].map(|level| compress(middle(bytes), level).len());
+    if fastest <= fast { FASTEST } else { level }
+}
+
+/// A piece from the middle of what is long; aligned to the widest type.
+pub(super) fn middle(bytes: &[u8]) -> &[u8] {
+    let start = bytes.len().saturating_sub(PIECE_BYTES) / 2 / 8 * 8;
+    &bytes[start..bytes.len().min(start + PIECE_BYTES)]
 }
 
 fn of_length(bytes: Vec<u8>, expected: usize) -> Result<Vec<u8>, DecodeError> {

@@ -393,7 +393,7 @@ impl<'a> Ready<'a> {
             base = base.filter(|_| !bases.is_empty());
         }
         let is_small = table.is_some() && source.len() <= SMALL_TABLE_BYTES;
-        let effort = if is_small { Effort::Repack } else { effort };
+        let effort = if is_small { Effort::Small } else { effort };
         let last_packer = LastPacker::default();
         let resembling = Resembling::to_bases(store, format, &bases, &plain)?;
         let encoder = Encoder {

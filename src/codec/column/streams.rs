@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 
 use super::super::payload::{Reader, put_stream};
-use super::super::{Codec, DecodeError, Effort, Encoded, planes, zstd};
+use super::super::{Codec, DecodeError, Effort, Encoded, planes, ppmd, zstd};
 use super::digits;
 use crate::format::Dtype;
 use crate::table::Values;
@@ -14,12 +14,12 @@ use crate::table::Values;
 const DIFFERENCES: u8 = 0x80;
 /// codes by how far they lie behind the next value (see `codes`),
 pub(super) const BEHIND: u8 = 0x40;
-/// or lengths of values that are packed digits (see `digits`).
+/// or lengths of values that PPMd packed,
+const PPMD: u8 = 0x40;
+/// or that are packed digits (see `digits`).
 const DIGITS: u8 = 0x20;
 const CODECS: u8 = 0x1f;
 
-/// Longer streams are judged by a piece of this many bytes.
-const PIECE_BYTES: usize = 64 << 10;
 /// A slow zstd takes this share of what a fast one takes, at best.
 const SLOW: f64 = 0.9;
 /// A repack tries what a piece says takes no more than so many times the best: a slow zstd takes long, and where it is far
@@ -45,7 +45,7 @@ pub(super) fn put_forms(out: &mut Vec<u8>, mut forms: Vec<Form<'_>>, dtype: Dtyp
         forms.push(Form { flags: flags | DIFFERENCES, bytes: differences.into() });
     }
     let tried = match forms[0].bytes.len() {
-        ..=PIECE_BYTES => forms.into_iter().map(|form| (Ways::ALL, form)).collect(),
+        ..=zstd::PIECE_BYTES => forms.into_iter().map(|form| (Ways::ALL, form)).collect(),
         _ => likely_forms(forms, dtype, effort),
     };
     let encoded = tried.iter().map(|(ways, form)| (form.flags, smallest(&form.bytes, dtype, *ways, effort)));
@@ -62,18 +62,12 @@ fn likely_forms(forms: Vec<Form<'_>>, dtype: Dtype, effort: Effort) -> Vec<(Ways
     let least = likely.first().map_or(0, |(likely, _)| likely.least());
     match effort {
         Effort::Push => likely.into_iter().take(1).map(|(likely, form)| (likely.ways(), form)).collect(),
-        Effort::Repack => likely
+        Effort::Repack | Effort::Small => likely
             .into_iter()
             .map(|(likely, form)| (likely.ways_within((least as f64 * NEAR) as usize), form))
             .filter(|(ways, _)| ways.planes || ways.zstd)
             .collect(),
     }
-}
-
-/// A piece from the middle; aligned to the widest type.
-fn piece(bytes: &[u8]) -> &[u8] {
-    let start = bytes.len().saturating_sub(PIECE_BYTES) / 2 / 8 * 8;
-    &bytes[start..bytes.len().min(start + PIECE_BYTES)]
 }
 
 /// What a piece of some numbers takes.
@@ -84,7 +78,7 @@ struct Likely {
 
 impl Likely {
     fn of(numbers: &[u8], dtype: Dtype) -> Likely {
-        let piece = piece(numbers);
+        let piece = zstd::middle(numbers);
         let fast = zstd::compress(piece, FAST).len() as f64;
         Likely { planes: planes::encode(piece, dtype).len(), zstd: (fast * SLOW) as usize }
     }
@@ -135,7 +129,7 @@ const LONG: i32 = 6;
 /// How long zstd may take for so many bytes.
 fn level(len: usize, effort: Effort) -> i32 {
     match (effort, len) {
-        (Effort::Repack, _) | (_, ..=0x1000) => 19,
+        (Effort::Repack | Effort::Small, _) | (_, ..=0x1000) => 19,
         (_, ..=0x4000) => 12,
         (_, ..=0x2_0000) => LONG,
         _ => FAST,
@@ -190,18 +184,22 @@ fn wide(number: &[u8]) -> u64 {
     u64::from_le_bytes(bytes)
 }
 
-/// Appends bytes that resemble `context`, without their length.
-pub fn put_bytes(out: &mut Vec<u8>, bytes: &[u8], context: &[u8], effort: Effort) {
-    let mut level = level(bytes.len(), effort);
-    if level == FAST && context.is_empty() {
-        // What has no matches is told by how often each byte comes, and a search that finds some does harm.
-        let [faster, fast] = [1, FAST].map(|level| zstd::compress(piece(bytes), level).len());
-        level = if faster <= fast { 1 } else { FAST };
-    }
-    put_stream(out, &zstd::patch_at(bytes, context, level));
+/// Bytes that resemble `context`, without their length.
+fn frame(bytes: &[u8], context: &[u8], effort: Effort) -> Vec<u8> {
+    let level = match level(bytes.len(), effort) {
+        FAST if context.is_empty() => zstd::level_for(bytes, effort),
+        level => level,
+    };
+    zstd::patch_at(bytes, context, level)
 }
 
-pub fn take_bytes(reader: &mut Reader<'_>, len: usize, context: &[u8]) -> Result<Vec<u8>, DecodeError> {
+/// Text by its last characters, where that takes less than `frame`.
+fn by_characters(text: &[u8], frame: &[u8], effort: Effort) -> Option<Vec<u8>> {
+    let packed = (effort == Effort::Small).then(|| ppmd::encode(text)).flatten()?;
+    (packed.len() < frame.len()).then_some(packed)
+}
+
+fn take_bytes(reader: &mut Reader<'_>, len: usize, context: &[u8]) -> Result<Vec<u8>, DecodeError> {
     zstd::decompress_patch(reader.stream("bytes")?, context, len)
 }
 
@@ -215,13 +213,18 @@ pub fn put_values(out: &mut Vec<u8>, values: &Values, dtype: Dtype, context: &[u
                 .iter()
                 .flat_map(|end| (end - std::mem::replace(&mut last, *end)).to_le_bytes())
                 .collect();
-            let digits = digits::pack_values(values);
-            let flags = u8::from(digits.is_some()) * DIGITS;
+            let (flags, stream) = match digits::pack_values(values) {
+                Some(digits) => (DIGITS, frame(&digits, &context_of_digits(context), effort)),
+                None => {
+                    let frame = frame(bytes, context, effort);
+                    match by_characters(bytes, &frame, effort) {
+                        Some(packed) => (PPMD, packed),
+                        None => (0, frame),
+                    }
+                }
+            };
             put_forms(out, vec![Form { flags, bytes: lens.into() }], Dtype::U32, effort);
-            match digits {
-                Some(digits) => put_bytes(out, &digits, &context_of_digits(context), effort),
-                None => put_bytes(out, bytes, context, effort),
-            }
+            put_stream(out, &stream);
         }
     }
 }
@@ -248,7 +251,7 @@ pub fn take_values(
             Values::Fixed { width, bytes: take_numbers(reader, len, dtype)? }
         }
         Values::Variable { .. } => {
-            let (lens, flags) = take_forms(reader, limit(count.checked_mul(4))?, Dtype::U32, DIGITS)?;
+            let (lens, flags) = take_forms(reader, limit(count.checked_mul(4))?, Dtype::U32, DIGITS | PPMD)?;
             let mut end = 0u64;
             let ends: Option<Vec<u32>> = lens
                 .chunks_exact(4)
@@ -259,9 +262,10 @@ pub fn take_values(
                 .collect();
             let ends = ends.ok_or(DecodeError::Invalid { what: "lengths of values" })?;
             let len = limit(Some(end as usize))?;
-            let bytes = match flags & DIGITS {
+            let bytes = match flags {
                 0 => take_bytes(reader, len, context)?,
-                _ if len % 2 == 0 => {
+                PPMD => ppmd::decode(reader.stream("text")?, len)?,
+                DIGITS if len % 2 == 0 => {
                     digits::unpack(&take_bytes(reader, len / 2, &context_of_digits(context))?)
                 }
                 _ => return Err(DecodeError::Invalid { what: "lengths of values" }),

@@ -89,10 +89,10 @@ fn put_literals(
     out: &mut Vec<u8>,
 ) {
     let level = match (effort, all / literals.len().max(1)) {
-        (Effort::Repack, _) => 19,
+        (Effort::Repack | Effort::Small, _) => 19,
         (_, 64..) => 15,
         (_, 8..) => 9,
-        _ => zstd::level(effort),
+        _ => zstd::level_for(literals, effort),
     };
     let mut best = (RAW, literals.to_vec());
     let mut offer = |method, frame: Vec<u8>| {
