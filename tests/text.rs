@@ -235,7 +235,7 @@ fn data(path: &str) -> Vec<u8> {
 /// Rows that went move all rows behind them: buffers are compared wherever their bytes lie now, packed ones unpacked.
 #[test]
 fn tables_of_arrow_are_compared() {
-    for (name, most) in [("plain", 10), ("zstd", 4), ("lz4", 4)] {
+    for (name, most) in [("plain", 10), ("polars", 10), ("zstd", 4), ("lz4", 4)] {
         let [old, new] = [1, 2].map(|version| data(&format!("arrow/{name}-{version}.arrow")));
         let cost = costs(&old, std::slice::from_ref(&new))[0];
         assert!(cost * most < new.len() as u64, "{name}: {cost} of {}", new.len());

@@ -82,15 +82,12 @@ impl<'a> Table<'a> {
         Some(offsets.chunks_exact(4).enumerate().map(table))
     }
 
-    /// A vector of structs of two numbers.
-    pub fn structs(&self, number: usize) -> Option<Vec<[i64; 2]>> {
-        let (bytes, _) = self.vector(number, 16)?;
-        bytes.chunks_exact(16).map(|pair| Some([i64_at(pair, 0)?, i64_at(pair, 8)?])).collect()
-    }
-
-    pub fn longs(&self, number: usize) -> Option<Vec<i64>> {
-        let (bytes, _) = self.vector(number, 8)?;
-        bytes.chunks_exact(8).map(|long| i64_at(long, 0)).collect()
+    /// A vector of structs of so many numbers.
+    pub fn structs<const N: usize>(&self, number: usize) -> Option<Vec<[i64; N]>> {
+        let (bytes, _) = self.vector(number, 8 * N)?;
+        let (numbers, _) = bytes.as_chunks::<8>();
+        let (structs, _) = numbers.as_chunks::<N>();
+        Some(structs.iter().map(|numbers| numbers.map(i64::from_le_bytes)).collect())
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod columns;
 mod flat;
+mod footer;
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -15,6 +16,7 @@ use super::reader::Reader;
 use super::{Format, MAX_SLICE_ELEMENTS, Parsed, Refusal, Source};
 use columns::{Buffer, Columns};
 use flat::Table;
+use footer::{Block, Footer};
 
 /// Before the messages of a file; a stream has none.
 pub(super) const MAGIC: [u8; 6] = *b"ARROW1";
@@ -43,7 +45,9 @@ const RECORD_BATCH: u8 = 3;
 pub(super) fn parse(source: &dyn Source) -> Result<Parsed, Refusal> {
     let start = first_message(source)?;
     let mut reader = Reader::with_window(source, start..source.len(), WINDOW_BYTES);
-    let schema = next(&mut reader)?.filter(|message| message.kind == SCHEMA).ok_or(Refusal::Malformed)?;
+    let Some(schema) = next(&mut reader)?.filter(|message| message.kind == SCHEMA) else {
+        return by_footer(source);
+    };
     let columns = schema.table()?.table(2).and_then(Columns::of).ok_or(Refusal::Malformed)?;
     let head = reader.position();
     let mut segments = Segments::default();
@@ -54,6 +58,25 @@ pub(super) fn parse(source: &dyn Source) -> Result<Parsed, Refusal> {
         }
         let body = reader.position() - message.body_bytes..reader.position();
         if let Some(buffers) = message.table().ok().and_then(|table| message.buffers(table, &columns)) {
+            segments.add(body, &buffers);
+        }
+    }
+    Ok(Parsed { format: Format::Arrow, head, arrays: segments.arrays })
+}
+
+/// Goes where the footer says: Polars writes the schema without a message around it.
+fn by_footer(source: &dyn Source) -> Result<Parsed, Refusal> {
+    let footer = Footer::read(source)?.ok_or(Refusal::Malformed)?;
+    let (columns, blocks) = footer.columns().zip(footer.blocks()).ok_or(Refusal::Malformed)?;
+    let head = blocks.first().map_or(MAGIC_BYTES, |block| block.message.start);
+    let mut segments = Segments::default();
+    for Block { message, body } in blocks {
+        let mut reader = Reader::with_window(source, message, WINDOW_BYTES);
+        let message = next(&mut reader).or_else(malformed_is_none)?;
+        let message = message.filter(|message| message.body_bytes == body.end - body.start);
+        if let Some(message) = message
+            && let Some(buffers) = message.table().ok().and_then(|table| message.buffers(table, &columns))
+        {
             segments.add(body, &buffers);
         }
     }
@@ -118,8 +141,9 @@ impl Message {
             DICTIONARY_BATCH => (header.table(1)?, columns.of_dictionary(header.i64(0).unwrap_or(0))?),
             _ => return None,
         };
-        let places = batch.structs(2)?;
-        let variadic = batch.longs(4).unwrap_or_default();
+        let places = batch.structs::<2>(2)?;
+        let variadic: Vec<i64> =
+            batch.structs(4).unwrap_or_default().into_iter().map(|[count]| count).collect();
         let named = columns::with_variadic(named, &variadic, places.len())?;
         let is_packed = batch.table(3).is_some();
         let place = |([offset, len], buffer): ([i64; 2], &'a (Buffer, Buffer))| {

@@ -1,7 +1,8 @@
-"""Two versions of a small table as pyarrow writes them: make.py, in this directory. Needs pyarrow."""
+"""Two versions of a small table as pyarrow and Polars write them: make.py, in this directory. Needs both."""
 
 import random
 
+import polars
 import pyarrow as pa
 import pyarrow.ipc as ipc
 
@@ -19,6 +20,7 @@ def table(names, sizes):
 
 
 def write(number, table):
+    polars.from_arrow(table.drop_columns("kind")).write_ipc(f"polars-{number}.arrow")
     with ipc.new_file(f"plain-{number}.arrow", table.schema) as out:
         out.write_table(table, 1000)
     for codec in ["zstd", "lz4"]:
