@@ -11,7 +11,7 @@ made=$pairs/rules
 if [ ! -d "$made" ]; then
     [ -d target/python ] || python3 -m venv target/python
     target/python/bin/python -m pip install --quiet torch numpy safetensors gguf llama-cpp-python \
-        transformers compressed-tensors
+        transformers compressed-tensors bitsandbytes
     target/python/bin/python benches/rules/make.py "$pairs" "$made" >/dev/null 2>&1
 fi
 cargo build --quiet --release

@@ -289,33 +289,50 @@ fn renamed(model: &[u8]) -> Vec<u8> {
 }
 
 /// What was quantised in which way, and the bytes that it may take.
-const EIGHT_BITS: [(&str, u64); 11] = [
-    ("bitsandbytes", 5_000),
-    ("compressed-tensors-int8-channel", 5_000),
-    ("compressed-tensors-int8-tensor", 1_000),
-    ("compressed-tensors-fp8-channel", 5_000),
-    ("compressed-tensors-fp8-tensor", 1_000),
-    ("quanto", 5_000),
-    ("torchao", 5_000),
-    ("blocks", 1_000),
-    ("cast-e4m3", 1_000),
-    ("cast-e5m2", 1_000),
-    ("relative", 60_000),
+const FEW_BITS: [(&str, u64); 14] = [
+    ("eight-bit/bitsandbytes", 5_000),
+    ("eight-bit/compressed-tensors-int8-channel", 5_000),
+    ("eight-bit/compressed-tensors-int8-tensor", 1_000),
+    ("eight-bit/compressed-tensors-fp8-channel", 5_000),
+    ("eight-bit/compressed-tensors-fp8-tensor", 1_000),
+    ("eight-bit/quanto", 5_000),
+    ("eight-bit/torchao", 5_000),
+    ("eight-bit/blocks", 1_000),
+    ("eight-bit/cast-e4m3", 1_000),
+    ("eight-bit/cast-e5m2", 1_000),
+    ("eight-bit/relative", 60_000),
+    ("four-bit/nf4", 12_000),
+    ("four-bit/fp4", 30_000),
+    ("four-bit/relative", 60_000),
 ];
 
-/// An INT8 or FP8 checkpoint costs its header and its scales: the numbers are computed anew from the model.
+/// A checkpoint in INT8, FP8, NF4 or FP4 costs its header and its scales: the numbers are computed anew from the model.
 #[test]
-fn eight_bits_are_stored_as_rules() {
+fn few_bits_are_stored_as_rules() {
     let model = data("gguf/model.safetensors");
-    for (kind, most) in EIGHT_BITS {
+    for (kind, most) in FEW_BITS {
         let store = fresh(Memory::default());
         keep(&store, &model);
-        let quantised = data(&format!("eight-bit/{kind}.safetensors"));
+        let quantised = data(&format!("{kind}.safetensors"));
         let kept = keep(&store, &quantised);
         assert_eq!(kept.base.map(|(_, reason)| reason), Some(Reason::Conversion), "{kind}");
         assert!(kept.stored <= most, "{kind}: {} of {} bytes", kept.stored, quantised.len());
         comes_back(&store, &[model.clone(), quantised]);
     }
+}
+
+/// A safetensors file of these: name, type, shape, bytes.
+fn file(tensors: &[(&str, &str, &[usize], Vec<u8>)]) -> Vec<u8> {
+    let (mut header, mut body) = (Vec::new(), Vec::new());
+    for (name, dtype, shape, bytes) in tensors {
+        let range = [body.len(), body.len() + bytes.len()];
+        header.push(format!(
+            "\"{name}\":{{\"dtype\":\"{dtype}\",\"shape\":{shape:?},\"data_offsets\":{range:?}}}"
+        ));
+        body.extend_from_slice(bytes);
+    }
+    let header = format!("{{{}}}", header.join(","));
+    [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &body].concat()
 }
 
 /// A large tensor is stored in slices, and a square of one scale may lie in two of them.
@@ -336,32 +353,59 @@ fn a_block_may_lie_in_two_slices() {
         (weight / scales[block]).round_ties_even().clamp(-128.0, 127.0) as i8 as u8
     };
     let numbers: Vec<u8> = weights.iter().enumerate().map(number).collect();
-    let file = |tensors: &str, bytes: Vec<u8>| {
-        let mut file = (tensors.len() as u64).to_le_bytes().to_vec();
-        file.extend_from_slice(tensors.as_bytes());
-        file.extend(bytes);
-        file
-    };
-    let tensor = |name: &str, dtype: &str, rows: usize, columns: usize, start: usize, len: usize| {
-        format!(
-            "\"{name}\":{{\"dtype\":\"{dtype}\",\"shape\":[{rows},{columns}],\"data_offsets\":[{start},{}]}}",
-            start + len
-        )
-    };
-    let model = tensor("w.weight", "BF16", ROWS, COLUMNS, 0, 2 * weights.len());
-    let model =
-        file(&format!("{{{model}}}"), weights.iter().flat_map(|weight| weight.to_le_bytes()).collect());
-    let of_scales =
-        tensor("w.weight_scale", "F32", side(ROWS), side(COLUMNS), numbers.len(), 4 * scales.len());
-    let of_numbers = tensor("w.weight", "I8", ROWS, COLUMNS, 0, numbers.len());
-    let bytes = [numbers, scales.iter().flat_map(|scale| scale.to_le_bytes()).collect()].concat();
-    let quantised = file(&format!("{{{of_numbers},{of_scales}}}"), bytes);
+    let model = weights.iter().flat_map(|weight| weight.to_le_bytes()).collect();
+    let model = file(&[("w.weight", "BF16", &[ROWS, COLUMNS], model)]);
+    let scales = scales.iter().flat_map(|scale| scale.to_le_bytes()).collect();
+    let quantised = file(&[
+        ("w.weight", "I8", &[ROWS, COLUMNS], numbers),
+        ("w.weight_scale", "F32", &[side(ROWS), side(COLUMNS)], scales),
+    ]);
 
     let store = fresh(Memory::default());
     keep(&store, &model);
     let kept = keep(&store, &quantised);
     assert!(kept.new_objects > 3, "several slices, scales and a header");
     assert!(kept.stored < 8_000, "{} bytes", kept.stored);
+    comes_back(&store, &[model, quantised]);
+}
+
+/// A slice of four bits a weight holds twice as many weights as one of the model, and begins anywhere in one.
+#[test]
+fn codes_have_their_weights_in_several_slices() {
+    const ROWS: usize = 3100;
+    const COLUMNS: usize = 3008;
+    const BLOCK: usize = 64;
+    let mut random = Random::printed("codes");
+    let weights: Vec<u16> = (0..ROWS * COLUMNS)
+        .map(|_| 0x3c00 + random.below(256) as u16 + 0x8000 * random.below(2) as u16)
+        .collect();
+    let map: [f32; 16] = std::array::from_fn(|code| code as f32 / 7.5 - 1.0);
+    let (mut codes, mut scales) = (Vec::new(), Vec::new());
+    for block in weights.chunks(BLOCK) {
+        let block: Vec<f32> = block.iter().map(|bits| f32::from_bits(u32::from(*bits) << 16)).collect();
+        let largest = block.iter().fold(0f32, |largest, weight| largest.max(weight.abs()));
+        let code = |weight: f32| {
+            let far = |code: &usize| (map[*code] - weight * (1.0 / largest)).abs();
+            (0..map.len()).min_by(|one, other| far(one).total_cmp(&far(other))).unwrap() as u8
+        };
+        codes.extend(block.chunks_exact(2).map(|pair| code(pair[0]) << 4 | code(pair[1])));
+        scales.extend(largest.to_le_bytes());
+    }
+    let model = weights.iter().flat_map(|weight| weight.to_le_bytes()).collect();
+    let model = file(&[("w.weight", "BF16", &[ROWS, COLUMNS], model)]);
+    let blocks = scales.len() / 4;
+    // A scale is one of 256 numbers, as weights are.
+    let quantised = file(&[
+        ("w.weight", "U8", &[codes.len(), 1], codes),
+        ("w.weight.absmax", "F32", &[blocks], scales),
+        ("w.weight.quant_map", "F32", &[16], map.iter().flat_map(|value| value.to_le_bytes()).collect()),
+    ]);
+
+    let store = fresh(Memory::default());
+    keep(&store, &model);
+    let kept = keep(&store, &quantised);
+    assert_eq!(kept.base.map(|(_, reason)| reason), Some(Reason::Conversion));
+    assert!(kept.stored < quantised.len() as u64 / 20, "{} of {} bytes", kept.stored, quantised.len());
     comes_back(&store, &[model, quantised]);
 }
 

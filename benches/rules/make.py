@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Makes files that follow from the models of benches/pairs by a rule: merges, GGUF quantisations by llama.cpp, INT8 and
-FP8 checkpoints by compressed-tensors.
+FP8 checkpoints by compressed-tensors, NF4 by bitsandbytes.
 
-    python benches/rules/make.py PAIRS DIR [merges|gguf|eight-bits…]
+    python benches/rules/make.py PAIRS DIR [merges|gguf|eight-bits|four-bits…]
 
 PAIRS has smol-base-bf16, smol-sft-bf16 and smol-checkpoint-bf16. Needs torch and safetensors; for `gguf` also gguf and
-llama-cpp-python, for `eight-bits` transformers and compressed-tensors.
+llama-cpp-python, for `eight-bits` transformers and compressed-tensors, for `four-bits` bitsandbytes.
 """
 
 import ctypes
@@ -95,10 +95,21 @@ def eight_bits(models, to):
     compressed_tensors(models[2], to / "int8-of-checkpoint.safetensors", "int8-channel")
 
 
+def four_bits(models, to):
+    from bitsandbytes.functional import quantize_4bit
+
+    for name, model in (("nf4", models[0]), ("nf4-of-checkpoint", models[2])):
+        out = dict(model)
+        for tensor in (tensor for tensor in model if tensor.endswith("_proj.weight")):
+            out[tensor], state = quantize_4bit(model[tensor], quant_type="nf4", compress_statistics=True)
+            out |= {f"{tensor}.{key}": value for key, value in state.as_dict(packed=True).items()}
+        save_file(out, to / f"{name}.safetensors")
+
+
 def main(pairs, to, *wanted):
     to.mkdir(parents=True, exist_ok=True)
     models = [load_file(pairs / f"smol-{kind}-bf16.safetensors") for kind in ("base", "sft", "checkpoint")]
-    for name, make in (("merges", merges), ("gguf", quantised), ("eight-bits", eight_bits)):
+    for name, make in (("merges", merges), ("gguf", quantised), ("eight-bits", eight_bits), ("four-bits", four_bits)):
         if name in (wanted or (name,)):
             make(models, to)
 

@@ -58,8 +58,14 @@ impl<'a> Computed<'a> {
             source: &|(number, start): &(usize, u64), len| from(bases[*number].0, *start, len),
         };
         let may_follow = pairs.share_wrong(segments, &reads).is_some();
-        let slices = if may_follow { pairs.rules(segments, &reads) } else { HashMap::new() };
-        Computed { bases, slices, read: read.get() }
+        let rules = if may_follow { pairs.rules(segments, &reads) } else { HashMap::new() };
+        // The slices of a tensor lie one after the other.
+        let placed = |(slice, (rule, sources)): (_, (Rule, Vec<(usize, u64)>))| {
+            let (file, start) = *sources.first()?;
+            let before = rule.by_rows()?.before;
+            Some((slice, (rule, (file, start + before))))
+        };
+        Computed { bases, slices: rules.into_iter().filter_map(placed).collect(), read: read.get() }
     }
 
     /// Rows of a segment that only together follow from anything.

@@ -22,6 +22,7 @@ use crate::codec::{self, Base, Effort};
 use crate::counterpart::Counterparts;
 use crate::dataset;
 use crate::format::{self, Dtype, Format, OpenFile, Segment, Source};
+use crate::id::ObjectId;
 use crate::ingest::{self, IngestError};
 use crate::pack::Record;
 use crate::progress::{Cancelled, Progress};
@@ -106,6 +107,8 @@ struct Cost {
     /// How many it stands for, and how many of them are not in the base.
     segments: u64,
     objects: u64,
+    /// Where all of it was read: two that are the same are stored once.
+    id: Option<ObjectId>,
 }
 
 impl Cost {
@@ -119,6 +122,7 @@ impl Cost {
             same: times(self.same),
             segments: times(self.segments),
             objects: times(self.objects),
+            id: self.id.filter(|_| count == 1.0),
         }
     }
 }
@@ -164,12 +168,16 @@ pub fn estimate(
         same: 0,
         identical: sizes(&bases) == sizes(&files),
     };
+    let mut seen = HashSet::new();
     for cost in costs? {
         estimate.read += cost.read;
-        estimate.delta += cost.delta + cost.objects * Record::BYTES as u64;
-        estimate.whole += cost.whole + cost.segments * Record::BYTES as u64;
         estimate.same += cost.same;
         estimate.identical &= cost.objects == 0;
+        if cost.id.is_some_and(|id| !seen.insert(id)) {
+            continue;
+        }
+        estimate.delta += cost.delta + cost.objects * Record::BYTES as u64;
+        estimate.whole += cost.whole + cost.segments * Record::BYTES as u64;
     }
     for (file, with) in files.iter().zip(tried).filter_map(|(file, with)| Some((file, with?))) {
         let Trial { delta, whole, same, is_same } = self::tried(file, &with, rows, scratch, progress)?;
@@ -399,6 +407,7 @@ fn cost(
         read: len(&own) + theirs.as_deref().map_or(0, len),
         whole: scaled(segment, &own, None, elements),
         segments: 1,
+        id: (len(&own) == segment.range.end - segment.range.start).then(|| ObjectId::of(&own.concat())),
         ..Cost::default()
     };
     let dtype = base.map(|(_, base)| base.dtype);

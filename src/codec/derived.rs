@@ -6,7 +6,8 @@
 use super::payload::{Reader, put_count};
 use super::{Base, Codec, DecodeError, Effort, Encoded, bytes as strings};
 use crate::derive::{
-    Adapted, Arithmetic, Converted, Float, Grid, Kind, Linear, Rows, Rule, Run, Scaled, Scaling, Term,
+    Adapted, Arithmetic, Converted, Float, FourBit, Grid, Kind, Linear, Rows, Rule, Run, Scaled, Scaling,
+    Term,
 };
 use crate::format::{Dtype, MAX_SLICE_ELEMENTS};
 
@@ -15,6 +16,7 @@ const ADAPTED: u8 = 2;
 const CONVERTED: u8 = 3;
 const ROWS: u8 = 4;
 const SCALED: u8 = 5;
+const FOUR_BIT: u8 = 6;
 const LEAVES_SOMETHING: u8 = 0x80;
 
 const TRANSPOSED: u8 = 1;
@@ -128,6 +130,13 @@ fn put_rule(rule: &Rule, out: &mut Vec<u8>) -> u8 {
             }
             SCALED
         }
+        Rule::FourBit(rule) => {
+            out.push(rule.from.dtype() as u8);
+            out.extend_from_slice(&rule.block.to_le_bytes());
+            out.extend(rule.map.iter().flat_map(|value| value.to_le_bytes()));
+            put_count(out, rule.skip as usize);
+            FOUR_BIT
+        }
     }
 }
 
@@ -198,6 +207,16 @@ fn take_rule(tag: u8, reader: &mut Reader<'_>) -> Result<Rule, DecodeError> {
                 scales: take_scales(reader)?,
             })
         }
+        FOUR_BIT => {
+            let from = take_float(reader)?;
+            let block = u32::from_le_bytes(take(reader)?);
+            let mut map = [0.0; 16];
+            for value in &mut map {
+                *value = f32::from_le_bytes(take(reader)?);
+            }
+            let skip = reader.count("weights before")? as u64;
+            Rule::FourBit(FourBit { from, block, map, skip })
+        }
         _ => return Err(DecodeError::Invalid { what: "rule" }),
     })
 }
@@ -264,6 +283,12 @@ mod tests {
                 block: [3, 16],
                 skip: 1,
                 scales: vec![0.25, 3.0, 1e-9, f32::INFINITY],
+            }),
+            Rule::FourBit(FourBit {
+                from: Float::Bf16,
+                block: 64,
+                map: std::array::from_fn(|code| code as f32 / 7.5 - 1.0),
+                skip: 300,
             }),
         ]
     }

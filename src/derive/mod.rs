@@ -9,6 +9,7 @@
 mod adapted;
 mod converted;
 mod floats;
+mod four_bit;
 mod linear;
 mod product;
 mod quantise;
@@ -18,6 +19,7 @@ mod scaled;
 pub use adapted::Adapted;
 pub use converted::Converted;
 pub use floats::{Float, element_bytes, from_bf16, from_e4m3, from_f16};
+pub use four_bit::FourBit;
 pub use linear::{Arithmetic, Linear, Term};
 pub use product::{Product, add};
 pub use quantise::Kind;
@@ -32,6 +34,7 @@ pub enum Rule {
     Converted(Converted),
     Rows(Rows),
     Scaled(Scaled),
+    FourBit(FourBit),
 }
 
 /// What of a slice follows from what of its source.
@@ -41,6 +44,8 @@ pub struct ByRows {
     pub together: u64,
     /// Bytes of a row of the source.
     pub row_bytes: u64,
+    /// Bytes of the first source before the first row.
+    pub before: u64,
 }
 
 /// Sources that a rule can't be applied to.
@@ -60,6 +65,7 @@ impl Rule {
             Rule::Converted(rule) => rule.apply(sources, len),
             Rule::Rows(rule) => rule.apply(sources, len),
             Rule::Scaled(rule) => rule.apply(sources, len),
+            Rule::FourBit(rule) => rule.apply(sources, len),
         }
     }
 
@@ -67,11 +73,12 @@ impl Rule {
     pub fn by_rows(&self) -> Option<ByRows> {
         let of = |from: Float, row_len: u64, head: u32| {
             let row_bytes = row_len.checked_mul(from.width() as u64)?;
-            Some(ByRows { together: head.max(1).into(), row_bytes })
+            Some(ByRows { together: head.max(1).into(), row_bytes, before: 0 })
         };
         match self {
             Rule::Converted(rule) => of(rule.from, rule.row_len, rule.head),
             Rule::Scaled(rule) => of(rule.from, rule.row_len, 0),
+            Rule::FourBit(rule) => Some(rule.by_rows()),
             Rule::Linear(_) | Rule::Adapted(_) | Rule::Rows(_) => None,
         }
     }
@@ -82,6 +89,7 @@ impl Rule {
         (first.is_multiple_of(together) && rows.is_multiple_of(together)).then_some(())?;
         match self {
             Rule::Scaled(rule) => rule.of_rows(first, rows).map(Rule::Scaled),
+            Rule::FourBit(rule) => Some(Rule::FourBit(FourBit { skip: 0, ..*rule })),
             rule => Some(rule.clone()),
         }
     }
@@ -91,8 +99,8 @@ impl Rule {
         match self {
             Rule::Linear(rule) => !rule.to.has_open_nan(derived),
             Rule::Adapted(rule) => !rule.to.has_open_nan(derived),
-            // Bits are moved, scales of blocks are never NaN, and a NaN of eight bits is written in one way.
-            Rule::Converted(_) | Rule::Rows(_) | Rule::Scaled(_) => true,
+            // Bits are moved, scales of blocks are never NaN, a NaN of eight bits is written in one way, and of four bits none.
+            Rule::Converted(_) | Rule::Rows(_) | Rule::Scaled(_) | Rule::FourBit(_) => true,
         }
     }
 }

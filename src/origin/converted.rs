@@ -1,11 +1,12 @@
-//! A file that was converted or quantised from a model that the store has: in GGUF, in INT8 or in FP8.
+//! A file that was converted or quantised from a model that the store has: in GGUF, in INT8, in FP8 or in four bits.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use super::four_bit;
 use super::names::{before, has_heads};
 use super::scaled::{self, Numbers, Way};
 use super::{Attempt, Child, Origin};
-use crate::derive::{Converted, Float, Grid, Kind, Rule};
+use crate::derive::{Converted, Float, FourBit, Grid, Kind, Rule};
 use crate::format::{Dtype, Segment};
 use crate::id::{ObjectId, Oid};
 use crate::recipe::{Parent, Part, Reason};
@@ -60,7 +61,7 @@ pub(super) fn find(store: &Store, child: &Child<'_>) -> Result<Option<Origin>, S
     let mut attempts = HashMap::new();
     for (_, pairs) in proven.iter().rev() {
         let rules = pairs.rules(child.segments, &reads);
-        let attempt = |(rule, source)| Attempt { rule, sources: vec![source] };
+        let attempt = |(rule, sources)| Attempt { rule, sources };
         attempts.extend(rules.into_iter().map(|(slice, found)| (slice, attempt(found))));
     }
     let parents = proven.iter().map(|(oid, _)| Parent { oid: *oid, weight: 1.0 }).collect();
@@ -71,7 +72,7 @@ pub(super) fn find(store: &Store, child: &Child<'_>) -> Result<Option<Origin>, S
 pub fn may_be_converted(segments: &[Segment]) -> bool {
     let is_gguf = |segment: &Segment| segment.slice == 0 && before(&segment.name).len() > 1;
     let is_quantised = |segment: &Segment| match segment.dtype {
-        Dtype::U8 => !kinds(segment).is_empty(),
+        Dtype::U8 => !kinds(segment).is_empty() || four_bit::may_be(segment),
         dtype => Grid::of(dtype).is_some(),
     };
     segments.iter().any(|segment| is_gguf(segment) || is_quantised(segment))
@@ -98,8 +99,15 @@ fn candidates(store: &Store, child: &Child<'_>) -> Result<Vec<(Oid, Pairs<Object
 
 /// The tensors of a model from which those of a file may have been made. `H` says where a slice lies.
 pub struct Pairs<H> {
-    /// By the name in the file: type, and the slices.
-    by_name: BTreeMap<String, (Float, Vec<H>)>,
+    /// By the name in the file.
+    by_name: BTreeMap<String, Weights<H>>,
+}
+
+/// A tensor of the model.
+struct Weights<H> {
+    from: Float,
+    shape: Vec<u64>,
+    slices: Vec<H>,
 }
 
 /// How the first bytes of a segment, and those of a slice of the model, are read.
@@ -121,14 +129,19 @@ impl<H: Clone> Pairs<H> {
             }
         }
         let mut by_name = BTreeMap::new();
-        let may_follow = |segment: &&Segment| Grid::of(segment.dtype).is_some() || !kinds(segment).is_empty();
+        let may_follow = |segment: &&Segment| {
+            Grid::of(segment.dtype).is_some() || !kinds(segment).is_empty() || four_bit::may_be(segment)
+        };
         for segment in segments.iter().filter(|segment| segment.slice == 0).filter(may_follow) {
             let mut names = before(&segment.name);
             names.extend(scaled::before(&segment.name));
-            let fits =
-                |name: &String| tensors.get(name.as_str()).filter(|(_, shape, _)| *shape == segment.shape);
-            if let Some((float, _, slices)) = names.iter().find_map(fits) {
-                by_name.insert(segment.name.clone(), (*float, slices.clone()));
+            let fits = |name: &String| {
+                let found = tensors.get(name.as_str());
+                found.filter(|(_, shape, _)| *shape == segment.shape || four_bit::may_be_of(segment, shape))
+            };
+            if let Some((from, shape, slices)) = names.iter().find_map(fits) {
+                let weights = Weights { from: *from, shape: shape.to_vec(), slices: slices.clone() };
+                by_name.insert(segment.name.clone(), weights);
             }
         }
         Pairs { by_name }
@@ -152,17 +165,22 @@ impl<H: Clone> Pairs<H> {
 
     /// How a tensor was made, and the share of its first rows that is wrong so.
     fn way(&self, segment: &Segment, segments: &[Segment], reads: &Reads<'_, H>) -> Option<(f64, Made)> {
+        let Weights { from, slices, .. } = &self.by_name[&segment.name];
+        if four_bit::may_be(segment) {
+            let rule = four_bit::rule(*from, segment, segments, reads)?;
+            let wrong = four_bit::share_wrong(&rule, segment, slices.first()?, reads)?;
+            return Some((wrong, Made::FourBit(rule)));
+        }
         if Grid::of(segment.dtype).is_none() {
             return Some((0.0, Made::Converted(self.trial(segment, reads)?)));
         }
-        let (from, slices) = &self.by_name[&segment.name];
         let (wrong, way) = Numbers::of(segment, segments, reads)?.best(*from, slices.first()?, reads)?;
         Some((wrong, Made::Scaled(way)))
     }
 
     /// The rule that gives the first two rows of a tensor, but for a few bytes.
     fn trial(&self, segment: &Segment, reads: &Reads<'_, H>) -> Option<Converted> {
-        let (from, slices) = &self.by_name[&segment.name];
+        let Weights { from, slices, .. } = &self.by_name[&segment.name];
         let row_len = *segment.shape.last()?;
         let row_bytes = usize::try_from(row_len).ok()?.checked_mul(from.width())?;
         let elements = segment.shape.iter().try_fold(1u64, |all, len| all.checked_mul(*len))?;
@@ -194,37 +212,49 @@ impl<H: Clone> Pairs<H> {
     }
 
     /// How each slice may follow: what holds for one tensor is taken to hold for all that play its part.
-    pub fn rules(&self, segments: &[Segment], reads: &Reads<'_, H>) -> HashMap<(String, u32), (Rule, H)> {
+    pub fn rules(
+        &self,
+        segments: &[Segment],
+        reads: &Reads<'_, H>,
+    ) -> HashMap<(String, u32), (Rule, Vec<H>)> {
         let mut by_part: HashMap<(String, Dtype, u64, u64), Option<Made>> = HashMap::new();
         let mut rules = HashMap::new();
         for tensor in segments.chunk_by(|a, b| !a.name.is_empty() && a.name == b.name) {
             let first = &tensor[0];
-            let Some((from, sources)) = self.by_name.get(&first.name) else { continue };
+            let Some(Weights { from, shape, slices }) = self.by_name.get(&first.name) else { continue };
             let row_len = first.shape.last().copied().unwrap_or(1);
             let part: String = first.name.chars().filter(|c| !c.is_ascii_digit()).collect();
             let key = (part, first.dtype, first.row_len, row_len);
             let way = || self.way(first, segments, reads).map(|(_, made)| made);
             let Some(made) = *by_part.entry(key).or_insert_with(way) else { continue };
             let numbers = match made {
-                Made::Converted(_) => None,
+                Made::Converted(_) | Made::FourBit(_) => None,
                 Made::Scaled(_) => Numbers::of(first, segments, reads),
             };
             let mut row = 0;
-            for (segment, source) in tensor.iter().zip(sources) {
+            for (at, segment) in tensor.iter().enumerate() {
                 let rows = (segment.range.end - segment.range.start)
                     .checked_div(segment.row_len.saturating_mul(segment.dtype.width() as u64))
                     .unwrap_or(0);
-                let rule = match made {
-                    Made::Converted(rule) => Some(Rule::Converted(Converted { from: *from, ..rule })),
+                let same_place = || slices.get(at).map(|slice| vec![slice.clone()]);
+                let rule = || match made {
+                    Made::Converted(rule) => {
+                        Some((Rule::Converted(Converted { from: *from, ..rule }), same_place()?))
+                    }
                     Made::Scaled(way) => {
-                        let numbers = numbers.as_ref();
-                        numbers.and_then(|numbers| numbers.rule(way, *from, row, rows)).map(Rule::Scaled)
+                        let rule = numbers.as_ref()?.rule(way, *from, row, rows)?;
+                        Some((Rule::Scaled(rule), same_place()?))
+                    }
+                    Made::FourBit(rule) => {
+                        let (places, skip) = four_bit::sources(shape, row, rows)?;
+                        let rule = FourBit { from: *from, skip, ..rule };
+                        Some((Rule::FourBit(rule), slices.get(places)?.to_vec()))
                     }
                 };
-                row += rows;
-                if let Some(rule) = rule {
-                    rules.insert((segment.name.clone(), segment.slice), (rule, source.clone()));
+                if let Some(rule) = rule() {
+                    rules.insert((segment.name.clone(), segment.slice), rule);
                 }
+                row += rows;
             }
         }
         rules
@@ -236,6 +266,7 @@ impl<H: Clone> Pairs<H> {
 enum Made {
     Converted(Converted),
     Scaled(Way),
+    FourBit(FourBit),
 }
 
 /// A build that fuses operations gives other bytes here and there.

@@ -6,6 +6,7 @@
 
 mod adapted;
 mod converted;
+mod four_bit;
 mod merged;
 mod names;
 mod reordered;

@@ -162,6 +162,22 @@ fn an_estimate_of_a_small_model_is_exact() {
     assert_eq!(other["best"], "whole", "{other}");
 }
 
+/// So it is of one in four bits, whose tables are the same for all of its tensors, and stored once.
+#[test]
+fn an_estimate_counts_the_same_tensor_once() {
+    let home = Home::bare(Mode::InProcess);
+    let data = |name: &str| std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name);
+    let base = data("gguf/model.safetensors");
+    for kind in ["nf4", "fp4"] {
+        let (tuned, artifact) = (data(&format!("four-bit/{kind}.safetensors")), home.path(kind));
+        let found = delta_json(&home, &["estimate", path(&base), path(&tuned)]);
+        let made = delta_json(&home, &["compress", path(&base), path(&tuned), "-o", path(&artifact)]);
+        let stored = made["totals"]["stored"].as_f64().unwrap();
+        let off = found["strategies"][0]["bytes"].as_f64().unwrap() / stored - 1.0;
+        assert!(off.abs() < 0.1, "{kind}: {off:+.3} off");
+    }
+}
+
 /// Data sets and logs lie beside weights, larger than these: an estimate must not read all of them.
 #[test]
 fn files_that_are_no_models_are_sampled() {
