@@ -369,6 +369,58 @@ fn a_block_may_lie_in_two_slices() {
     comes_back(&store, &[model, quantised]);
 }
 
+/// Models that were trained from one another agree where neither was trained, or nearly: what a checkpoint in INT8 was made of
+/// is told by the rest, whichever of them is looked at first.
+#[test]
+fn relatives_are_told_apart_by_what_they_do_not_share() {
+    const COLUMNS: usize = 256;
+    let mut random = Random::printed("relatives");
+    let mut weights = |rows: usize| -> Vec<u16> {
+        (0..rows * COLUMNS)
+            .map(|_| 0x3c00 + random.below(256) as u16 + 0x8000 * random.below(2) as u16)
+            .collect()
+    };
+    let (same, one) = (weights(32), weights(300));
+    let other: Vec<u16> = one.iter().map(|weight| weight ^ 3).collect();
+    let bytes = |weights: &[u16]| weights.iter().flat_map(|weight| weight.to_le_bytes()).collect::<Vec<u8>>();
+    let model = |own: &[u16]| {
+        file(&[
+            ("a.weight", "BF16", &[32, COLUMNS], bytes(&same)),
+            ("b.weight", "BF16", &[300, COLUMNS], bytes(own)),
+        ])
+    };
+    let quantised = |own: &[u16]| {
+        let [(a, of_a), (b, of_b)] = [&same[..], own].map(|weights| by_rows(weights, COLUMNS));
+        file(&[
+            ("a.weight", "I8", &[32, COLUMNS], a),
+            ("a.weight_scale", "F32", &[32, 1], of_a),
+            ("b.weight", "I8", &[300, COLUMNS], b),
+            ("b.weight_scale", "F32", &[300, 1], of_b),
+        ])
+    };
+    for own in [&one, &other] {
+        let store = fresh(Memory::default());
+        for weights in [&one, &other] {
+            keep(&store, &model(weights));
+        }
+        let kept = keep(&store, &quantised(own));
+        assert_eq!(kept.base.map(|(oid, _)| oid), Some(Oid::of(&model(own))));
+        assert!(kept.stored < 4_000, "{} bytes", kept.stored);
+    }
+}
+
+/// Numbers in eight bits, each row by its largest weight, and the scales.
+fn by_rows(weights: &[u16], columns: usize) -> (Vec<u8>, Vec<u8>) {
+    let (mut numbers, mut scales) = (Vec::new(), Vec::new());
+    for row in weights.chunks_exact(columns) {
+        let row: Vec<f32> = row.iter().map(|bits| f32::from_bits(u32::from(*bits) << 16)).collect();
+        let scale = row.iter().fold(0f32, |most, weight| most.max(weight.abs())) / 127.0;
+        numbers.extend(row.iter().map(|weight| (weight / scale).round_ties_even() as i8 as u8));
+        scales.extend(scale.to_le_bytes());
+    }
+    (numbers, scales)
+}
+
 /// A slice of four bits a weight holds twice as many weights as one of the model, and begins anywhere in one.
 #[test]
 fn codes_have_their_weights_in_several_slices() {

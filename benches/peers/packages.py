@@ -30,7 +30,7 @@ def main(folder, wanted):
             try:
                 with tempfile.TemporaryDirectory(dir=folder) as lab:
                     stored, encode, decode = measure(*files, Path(lab))
-            except (ImportError, FileNotFoundError) as missing:
+            except (ImportError, FileNotFoundError, ValueError) as missing:
                 print(f"{peer} is left out: {missing}", file=sys.stderr)
                 break
             size = files[1].stat().st_size

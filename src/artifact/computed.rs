@@ -57,7 +57,7 @@ impl<'a> Computed<'a> {
             child: &|segment, len| from(source, segment.range.start, len),
             source: &|(number, start): &(usize, u64), len| from(bases[*number].0, *start, len),
         };
-        let may_follow = pairs.share_wrong(segments, &reads).is_some();
+        let may_follow = pairs.share_wrong(segments, &reads, 1).is_some();
         let rules = if may_follow { pairs.rules(segments, &reads) } else { HashMap::new() };
         // The slices of a tensor lie one after the other.
         let placed = |(slice, (rule, sources)): (_, (Rule, Vec<(usize, u64)>))| {

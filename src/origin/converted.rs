@@ -16,6 +16,8 @@ use crate::store::{Store, StoreError};
 const MOST_FILES: usize = 4096;
 /// Files whose tensors are tried.
 const MOST_TRIED: usize = 64;
+/// Matrices by which models are told apart that all seem to fit.
+const MOST_COMPARED: usize = 8;
 /// Rows of an attention head, at most.
 const MOST_HEAD_ROWS: usize = 512;
 /// A recipe that is made of other files must have this share of the tensors, by number.
@@ -34,24 +36,33 @@ pub(super) fn find(store: &Store, child: &Child<'_>) -> Result<Option<Origin>, S
         bytes.get(..len).map(<[u8]>::to_vec)
     };
     let reads = Reads { child: child.read, source: &source };
-    let mut proven: Vec<(Oid, Pairs<ObjectId>)> = Vec::new();
+    let mut near: Vec<(Oid, Pairs<ObjectId>)> = Vec::new();
     let mut nearest: Option<(f64, Oid, Pairs<ObjectId>)> = None;
-    let mut covered = HashSet::new();
     for (oid, pairs) in candidates(store, child)? {
-        // Several files together may be one model; of two models that both fit the first is taken.
-        let fresh = pairs.names().filter(|name| !covered.contains(*name)).count();
-        let wrong = if fresh > 0 { pairs.share_wrong(child.segments, &reads) } else { None };
-        match wrong {
-            Some(..=MOST_WRONG_BYTES) => {
-                covered.extend(pairs.names().map(str::to_owned));
-                proven.push((oid, pairs));
-            }
+        match pairs.share_wrong(child.segments, &reads, 1) {
+            Some(..=MOST_WRONG_BYTES) => near.push((oid, pairs)),
             Some(wrong) if nearest.as_ref().is_none_or(|(least, ..)| wrong < *least) => {
                 nearest = Some((wrong, oid, pairs));
             }
             _ => {}
         }
     }
+    if near.len() > 1 {
+        // Relatives round to nearly the same, and where one was not trained to the very same.
+        let wrong =
+            |pairs: &Pairs<_>| pairs.share_wrong(child.segments, &reads, MOST_COMPARED).unwrap_or(1.0);
+        near.sort_by_cached_key(|(_, pairs)| (wrong(pairs) * 1e9) as u64);
+    }
+    // Several files together may be one model; of two models that both fit the first is taken.
+    let mut covered: HashSet<String> = HashSet::new();
+    near.retain(|(_, pairs)| {
+        let fresh: Vec<_> =
+            pairs.names().filter(|name| !covered.contains(*name)).map(str::to_owned).collect();
+        let is_needed = !fresh.is_empty();
+        covered.extend(fresh);
+        is_needed
+    });
+    let mut proven = near;
     if proven.is_empty() {
         proven.extend(nearest.map(|(_, oid, pairs)| (oid, pairs)));
     }
@@ -151,16 +162,21 @@ impl<H: Clone> Pairs<H> {
         self.by_name.keys().map(String::as_str)
     }
 
-    /// How much of the first rows of the smallest matrix is wrong: of those that were quantised, if some were. None
-    /// where nothing gives them.
-    pub fn share_wrong(&self, segments: &[Segment], reads: &Reads<'_, H>) -> Option<f64> {
-        let matrices = segments.iter().filter(|segment| {
+    /// How much of the first rows of a matrix is wrong, on average of the smallest and of others, `most` in all: of those
+    /// that were quantised first, if some were. None where nothing gives the smallest.
+    pub fn share_wrong(&self, segments: &[Segment], reads: &Reads<'_, H>, most: usize) -> Option<f64> {
+        let is_matrix = |segment: &&Segment| {
             segment.slice == 0 && segment.shape.len() > 1 && self.by_name.contains_key(&segment.name)
-        });
-        let size = |segment: &&Segment| {
-            (Float::of(segment.dtype).is_some(), segment.range.end - segment.range.start)
         };
-        Some(self.way(matrices.min_by_key(size)?, segments, reads)?.0)
+        let mut matrices: Vec<&Segment> = segments.iter().filter(is_matrix).collect();
+        matrices.sort_by_key(|segment| {
+            (Float::of(segment.dtype).is_some(), segment.range.end - segment.range.start)
+        });
+        let picked = matrices.iter().step_by(matrices.len().div_ceil(most.max(1)).max(1));
+        let wrong: Vec<Option<f64>> =
+            picked.map(|segment| self.way(segment, segments, reads).map(|(wrong, _)| wrong)).collect();
+        wrong.first().copied().flatten()?;
+        Some(wrong.iter().map(|wrong| wrong.unwrap_or(1.0)).sum::<f64>() / wrong.len() as f64)
     }
 
     /// How a tensor was made, and the share of its first rows that is wrong so.
@@ -172,14 +188,15 @@ impl<H: Clone> Pairs<H> {
             return Some((wrong, Made::FourBit(rule)));
         }
         if Grid::of(segment.dtype).is_none() {
-            return Some((0.0, Made::Converted(self.trial(segment, reads)?)));
+            let (wrong, rule) = self.trial(segment, reads)?;
+            return Some((wrong, Made::Converted(rule)));
         }
         let (wrong, way) = Numbers::of(segment, segments, reads)?.best(*from, slices.first()?, reads)?;
         Some((wrong, Made::Scaled(way)))
     }
 
-    /// The rule that gives the first two rows of a tensor, but for a few bytes.
-    fn trial(&self, segment: &Segment, reads: &Reads<'_, H>) -> Option<Converted> {
+    /// The rule that gives the first two rows of a tensor, but for a few bytes, and their share.
+    fn trial(&self, segment: &Segment, reads: &Reads<'_, H>) -> Option<(f64, Converted)> {
         let Weights { from, slices, .. } = &self.by_name[&segment.name];
         let row_len = *segment.shape.last()?;
         let row_bytes = usize::try_from(row_len).ok()?.checked_mul(from.width())?;
@@ -192,20 +209,24 @@ impl<H: Clone> Pairs<H> {
             let rule = Converted { from: *from, to: kind, row_len, head: 0 };
             let packed = row_len as usize / kind.block() * kind.packed();
             let bytes = (reads.child)(segment, packed * rows.min(2))?;
-            let gives = |number: usize, bytes: &[u8]| {
-                let row = source.get(number * row_bytes..(number + 1) * row_bytes);
-                let out = row.and_then(|row| Rule::Converted(rule).apply(&[row], packed).ok());
-                out.is_some_and(|out| is_close(&out, bytes))
+            // A build that fuses operations gives other bytes here and there.
+            let wrong = |number: usize, bytes: &[u8]| {
+                let row = source.get(number * row_bytes..(number + 1) * row_bytes)?;
+                let out = Rule::Converted(rule).apply(&[row], packed).ok()?;
+                Some(share_wrong(&out, bytes)).filter(|wrong| *wrong <= MOST_WRONG_BYTES)
             };
             let (first, second) = bytes.split_at_checked(packed)?;
-            if !gives(0, first) {
-                continue;
+            let Some(of_first) = wrong(0, first) else { continue };
+            if second.is_empty() {
+                return Some((of_first, rule));
             }
-            if second.is_empty() || gives(1, second) {
-                return Some(rule);
+            if let Some(of_second) = wrong(1, second) {
+                return Some(((of_first + of_second) / 2.0, rule));
             }
-            if let Some(half) = (2..rows).find(|number| has_heads && gives(*number, second)) {
-                return Some(Converted { head: 2 * half as u32, ..rule });
+            let mut halves = (2..rows).filter(|_| has_heads);
+            let half = halves.find_map(|number| Some((wrong(number, second)?, number)));
+            if let Some((of_second, half)) = half {
+                return Some(((of_first + of_second) / 2.0, Converted { head: 2 * half as u32, ..rule }));
             }
         }
         None
@@ -269,10 +290,10 @@ enum Made {
     FourBit(FourBit),
 }
 
-/// A build that fuses operations gives other bytes here and there.
-fn is_close(derived: &[u8], bytes: &[u8]) -> bool {
-    let wrong = derived.iter().zip(bytes).filter(|(derived, bytes)| derived != bytes).count();
-    derived.len() == bytes.len() && wrong as f64 <= MOST_WRONG_BYTES * bytes.len() as f64
+/// The share of bytes that are others than those that a rule gives.
+pub(super) fn share_wrong(derived: &[u8], bytes: &[u8]) -> f64 {
+    let wrong = derived.iter().zip(bytes).filter(|(derived, byte)| derived != byte).count();
+    wrong as f64 / bytes.len().max(1) as f64
 }
 
 /// The types that a tensor may be in, by how long its rows are.

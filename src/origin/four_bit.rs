@@ -1,6 +1,6 @@
 //! A tensor in four bits as bitsandbytes writes it, NF4 or FP4: the numbers that codes stand for lie in the file beside it.
 
-use super::converted::Reads;
+use super::converted::{self, Reads};
 use crate::derive::{Float, FourBit, Rule};
 use crate::format::{Dtype, MAX_SLICE_ELEMENTS, Segment};
 
@@ -59,8 +59,7 @@ pub(super) fn share_wrong<H>(
     // The first slice of the weights holds no more than their first half.
     let weights = (reads.source)(source, 2 * len * rule.from.width())?;
     let derived = Rule::FourBit(*rule).apply(&[&weights], len).ok()?;
-    let wrong = derived.iter().zip(&codes).filter(|(derived, code)| derived != code).count();
-    Some(wrong as f64 / len.max(1) as f64).filter(|wrong| *wrong <= MOST_WRONG)
+    Some(converted::share_wrong(&derived, &codes)).filter(|wrong| *wrong <= MOST_WRONG)
 }
 
 /// Which slices of weights with this shape are the sources of codes from byte `first` on, and how many weights of them

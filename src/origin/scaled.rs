@@ -1,6 +1,6 @@
 //! A tensor in eight bits whose scales stand in the file beside it: INT8 and FP8 checkpoints of a model that the store has.
 
-use super::converted::Reads;
+use super::converted::{Reads, share_wrong};
 use crate::derive::{Float, Grid, Rule, Scaled, Scaling};
 use crate::format::Segment;
 
@@ -133,11 +133,6 @@ fn block([rows, columns]: [u64; 2], scales: &[u64]) -> Option<[u64; 2]> {
             Some([exact(rows, of_rows)?, side(columns, of_columns)?])
         }
     }
-}
-
-fn share_wrong(derived: &[u8], numbers: &[u8]) -> f64 {
-    let wrong = derived.iter().zip(numbers).filter(|(derived, number)| derived != number).count();
-    wrong as f64 / numbers.len().max(1) as f64
 }
 
 /// Whether numbers are mostly those, or beside them.
