@@ -147,8 +147,12 @@ impl<H: Clone> Pairs<H> {
             let mut names = before(&segment.name);
             names.extend(scaled::before(&segment.name));
             let fits = |name: &String| {
-                let found = tensors.get(name.as_str());
-                found.filter(|(_, shape, _)| *shape == segment.shape || four_bit::may_be_of(segment, shape))
+                // What has its name and its type is no conversion, but a relative's own.
+                let is_other = |from: Float| *name != segment.name || Float::of(segment.dtype) != Some(from);
+                tensors.get(name.as_str()).filter(|(from, shape, _)| {
+                    let has_shape = *shape == segment.shape || four_bit::may_be_of(segment, shape);
+                    has_shape && is_other(*from)
+                })
             };
             if let Some((from, shape, slices)) = names.iter().find_map(fits) {
                 let weights = Weights { from: *from, shape: shape.to_vec(), slices: slices.clone() };

@@ -1,7 +1,7 @@
 //! Deflate of writers whose library is not here: what zlib would have chosen, and where they chose otherwise.
 //!
 //! GNU gzip, pigz, zopfli and others search in their own way. Corrections take a thousandth of a stream of words, and
-//! up to a tenth of numbers in text. Source: the method of `preflate` (D. Steinke), by the crate `preflate-rs`.
+//! up to an eighth of numbers in text. Source: the method of `preflate` (D. Steinke), by the crate `preflate-rs`.
 
 use std::panic::catch_unwind;
 
