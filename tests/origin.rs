@@ -321,6 +321,15 @@ fn few_bits_are_stored_as_rules() {
     }
 }
 
+/// Weights of either sign, from two powers of two.
+fn bf16s(random: &mut Random, count: usize) -> Vec<u16> {
+    (0..count).map(|_| 0x3c00 + random.below(256) as u16 + 0x8000 * random.below(2) as u16).collect()
+}
+
+fn bytes(weights: &[u16]) -> Vec<u8> {
+    weights.iter().flat_map(|weight| weight.to_le_bytes()).collect()
+}
+
 /// A safetensors file of these: name, type, shape, bytes.
 fn file(tensors: &[(&str, &str, &[usize], Vec<u8>)]) -> Vec<u8> {
     let (mut header, mut body) = (Vec::new(), Vec::new());
@@ -341,9 +350,7 @@ fn a_block_may_lie_in_two_slices() {
     const ROWS: usize = 2900;
     const COLUMNS: usize = 3000;
     let mut random = Random::printed("blocks");
-    let weights: Vec<u16> = (0..ROWS * COLUMNS)
-        .map(|_| 0x3c00 + random.below(256) as u16 + 0x8000 * random.below(2) as u16)
-        .collect();
+    let weights = bf16s(&mut random, ROWS * COLUMNS);
     let side = |len: usize| len.div_ceil(128);
     let scales: Vec<f32> =
         (0..side(ROWS) * side(COLUMNS)).map(|_| 1e-4 + random.below(1000) as f32 * 1e-7).collect();
@@ -353,7 +360,7 @@ fn a_block_may_lie_in_two_slices() {
         (weight / scales[block]).round_ties_even().clamp(-128.0, 127.0) as i8 as u8
     };
     let numbers: Vec<u8> = weights.iter().enumerate().map(number).collect();
-    let model = weights.iter().flat_map(|weight| weight.to_le_bytes()).collect();
+    let model = bytes(&weights);
     let model = file(&[("w.weight", "BF16", &[ROWS, COLUMNS], model)]);
     let scales = scales.iter().flat_map(|scale| scale.to_le_bytes()).collect();
     let quantised = file(&[
@@ -375,14 +382,9 @@ fn a_block_may_lie_in_two_slices() {
 fn relatives_are_told_apart_by_what_they_do_not_share() {
     const COLUMNS: usize = 256;
     let mut random = Random::printed("relatives");
-    let mut weights = |rows: usize| -> Vec<u16> {
-        (0..rows * COLUMNS)
-            .map(|_| 0x3c00 + random.below(256) as u16 + 0x8000 * random.below(2) as u16)
-            .collect()
-    };
+    let mut weights = |rows: usize| bf16s(&mut random, rows * COLUMNS);
     let (same, one) = (weights(32), weights(300));
     let other: Vec<u16> = one.iter().map(|weight| weight ^ 3).collect();
-    let bytes = |weights: &[u16]| weights.iter().flat_map(|weight| weight.to_le_bytes()).collect::<Vec<u8>>();
     let model = |own: &[u16]| {
         file(&[
             ("a.weight", "BF16", &[32, COLUMNS], bytes(&same)),
@@ -428,9 +430,7 @@ fn codes_have_their_weights_in_several_slices() {
     const COLUMNS: usize = 3008;
     const BLOCK: usize = 64;
     let mut random = Random::printed("codes");
-    let weights: Vec<u16> = (0..ROWS * COLUMNS)
-        .map(|_| 0x3c00 + random.below(256) as u16 + 0x8000 * random.below(2) as u16)
-        .collect();
+    let weights = bf16s(&mut random, ROWS * COLUMNS);
     let map: [f32; 16] = std::array::from_fn(|code| code as f32 / 7.5 - 1.0);
     let (mut codes, mut scales) = (Vec::new(), Vec::new());
     for block in weights.chunks(BLOCK) {
@@ -443,10 +443,9 @@ fn codes_have_their_weights_in_several_slices() {
         codes.extend(block.chunks_exact(2).map(|pair| code(pair[0]) << 4 | code(pair[1])));
         scales.extend(largest.to_le_bytes());
     }
-    let model = weights.iter().flat_map(|weight| weight.to_le_bytes()).collect();
+    let model = bytes(&weights);
     let model = file(&[("w.weight", "BF16", &[ROWS, COLUMNS], model)]);
     let blocks = scales.len() / 4;
-    // A scale is one of 256 numbers, as weights are.
     let quantised = file(&[
         ("w.weight", "U8", &[codes.len(), 1], codes),
         ("w.weight.absmax", "F32", &[blocks], scales),

@@ -1,6 +1,6 @@
 //! PPMd: short text by what followed its last characters before, a sixth smaller than zstd's best and far slower.
 //!
-//! Ten megabytes a second each way, so it is for what small files hold. Source: D. Shkarin, "PPM: one step to
+//! Each character costs a search in the model, both ways, so it is for what small files hold. Source: D. Shkarin, "PPM: one step to
 //! practicality", DCC 2002; variant H with the range coder of 7-Zip.
 
 use std::io::{Read, Write};
@@ -9,7 +9,7 @@ use ppmd_rust::{Ppmd7Decoder, Ppmd7Encoder};
 
 use super::DecodeError;
 
-/// Longer text is not packed: a twentieth of a second each way.
+/// Longer text is not packed: somebody waits for it, both ways.
 pub(super) const MAX_BYTES: usize = 512 << 10;
 /// How many characters before are looked at, at most.
 const ORDER: u32 = 12;

@@ -35,7 +35,7 @@ impl Preflate {
         Some((Self { wrapper, corrections: corrections.to_vec() }, rest))
     }
 
-    /// What packs `plain` to `packed`; it looks at all of it, at some ten megabytes a second.
+    /// What packs `plain` to `packed`; it goes through all of it, as slowly as a high level of zlib.
     pub(super) fn find(plain: &[u8], packed: &[u8], kind: Kind) -> Option<Self> {
         let wrapper = Wrapper::read(packed, kind)?;
         let stream = wrapper.within(packed)?;
